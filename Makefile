@@ -1,0 +1,43 @@
+# Every target sets itself up: a virtual environment in .venv with exactly requirements.lock.
+# `make tune` is the main job, `make test` passes the tests. Nothing but Python 3.11+ and make is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+STAMP := $(VENV)/.installed
+
+.PHONY: tune test check format lock clean
+.DELETE_ON_ERROR:
+
+tune: $(STAMP)
+	$(BIN)/python launch.py tune $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Bytecode is compiled here once: without it every Ray worker pays for it at each start.
+$(STAMP): requirements.lock requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "daam needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+		-r requirements.lock -r requirements-dev.txt
+	touch $@
+
+lock: $(STAMP)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+		requirements.txt -o requirements.lock
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""What a run is: its settings, from files and the command line."""

@@ -1,0 +1,72 @@
+"""Shared words: a domain's splits, and a transfer from one domain to another."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from daam.errors import ConfigError
+
+DOMAIN_PATTERN = r"[a-z0-9][a-z0-9_-]*"
+
+
+class Split(StrEnum):
+    """A part of a domain. The two validation splits are identities cut from its train split."""
+
+    TRAIN = "train"
+    VALIDATION_QUERY = "validation_query"
+    VALIDATION_GALLERY = "validation_gallery"
+    QUERY = "query"
+    GALLERY = "gallery"
+
+
+VALIDATION_SPLITS = (Split.VALIDATION_QUERY, Split.VALIDATION_GALLERY)
+WHOLE_TRAIN_SPLITS = (Split.TRAIN, *VALIDATION_SPLITS)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """From a domain with identity labels (source) to one without (target)."""
+
+    source: str
+    target: str
+
+    def __post_init__(self) -> None:
+        for domain in (self.source, self.target):
+            check_domain(domain)
+        if self.source == self.target:
+            raise ConfigError(
+                f"transfer {self.source}->{self.target} has the same source and target; "
+                "name two different domains, for example plaza->campus"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `source->target`.
+
+        Raises:
+            ConfigError: the text is not two different domain names around an arrow.
+        """
+        parts = [part.strip() for part in text.split("->")]
+        if len(parts) != 2 or not all(parts):
+            raise ConfigError(
+                f"transfer {text!r} is not of the form source->target, for example plaza->campus "
+                "(quote it in a shell: the > would redirect)"
+            )
+        return cls(*parts)
+
+    def __str__(self) -> str:
+        return f"{self.source}->{self.target}"
+
+
+def check_domain(name: str) -> str:
+    """Return the name of a domain if it can be one.
+
+    Raises:
+        ConfigError: it is not lower-case letters, digits, `-` and `_`.
+    """
+    if not re.fullmatch(DOMAIN_PATTERN, name):
+        raise ConfigError(
+            f"domain {name!r} is not a domain name; use lower-case letters, digits, - and _"
+        )
+    return name

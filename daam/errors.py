@@ -1,0 +1,45 @@
+"""The one tree of errors. A message says what is wrong, where, and what to do about it."""
+
+
+class DaamError(Exception):
+    """Anything a user can cause and mend; `launch.py` prints it as one line and exits with 2."""
+
+
+class ConfigError(DaamError):
+    """A setting that does not exist, is out of range or contradicts another."""
+
+
+class DataError(DaamError):
+    """An image, folder or dataset that cannot be used."""
+
+
+class LayoutError(DataError):
+    """A folder or file name that does not follow its dataset's layout."""
+
+
+class ShardError(DataError):
+    """A shard or manifest that is missing, damaged or not one of ours."""
+
+
+class StorageError(DaamError):
+    """A store that cannot be reached, refuses, or has no such key."""
+
+
+class TrainingError(DaamError):
+    """A run that cannot start or go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """A loss term became NaN or infinite; the message names the term."""
+
+
+class CheckpointError(DaamError):
+    """A checkpoint that is missing, damaged or of another run."""
+
+
+class EvaluationError(DaamError):
+    """Scores that cannot be computed from what was given."""
+
+
+class StudyError(DaamError):
+    """A study that cannot start or be resumed."""

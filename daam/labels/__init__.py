@@ -1,0 +1,1 @@
+"""Pseudo-labels for the unlabelled target: neighbours, groups, memory."""

@@ -1,0 +1,1 @@
+"""The network: backbone, attention, shared and specific branch."""
