@@ -1,0 +1,212 @@
+"""Which rows make up a batch: pure functions of labels, seed, epoch and step.
+
+A sampler makes global batches, the same on every rank; `rank_slice` cuts a rank's part out of one.
+So a run sees the same data on 1, 2 or 4 ranks, and one that resumes at step 137 goes on with batch
+137 of its epoch.
+
+Shapes: N = rows of the data set, P = identities in a batch, K = images of each, B = rows in a
+global batch, M = images that the data set has of the P identities together.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from daam.data.draws import draw_uniform
+from daam.errors import ConfigError, DataError
+
+_CAMERA_TURN, _IMAGE_ORDER = range(2)  # what a draw decides
+
+
+class BatchSampler(Protocol):
+    """Global batches of rows, one for each step, without end."""
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a global batch."""
+        ...
+
+    @property
+    def block_size(self) -> int:
+        """Consecutive rows that belong together and must stay on one rank."""
+        ...
+
+    def batch(self, step: int) -> np.ndarray:
+        """The rows of a step of the epoch (from 0): (B,) int64."""
+        ...
+
+
+class IdentityBatches:
+    """Identity-balanced batches: exactly P identities with K images each, side by side.
+
+    Each pass goes through all identities in a new random order; every identity is seen before one
+    comes again, and no identity is twice in a batch (a pass's last batch is filled up with the
+    identities that came first in it). Of an identity, images from as many different cameras as
+    possible are taken; one with fewer than K images repeats them, all equally often up to one.
+    """
+
+    def __init__(
+        self,
+        identities: np.ndarray,
+        cameras: np.ndarray,
+        *,
+        identities_per_batch: int,
+        images_per_identity: int,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        """Sort the rows by identity and camera.
+
+        Args:
+            identities: (N,) integers; rows with a negative one (junk, outliers) are never drawn.
+            cameras: (N,) integers.
+            identities_per_batch: P.
+            images_per_identity: K.
+            seed: with `epoch`, which random order; neither may be negative.
+            epoch: with `seed`, which random order.
+
+        Raises:
+            DataError: there are fewer than P identities, or the arrays don't match.
+        """
+        if identities.ndim != 1 or identities.shape != cameras.shape:
+            raise DataError(
+                f"identities of shape {identities.shape} and cameras of shape {cameras.shape} "
+                "don't describe the same rows; give one of each for every row"
+            )
+        labelled = np.flatnonzero(identities >= 0)
+        order = np.lexsort((cameras[labelled], identities[labelled]))
+        self._rows = labelled[order]
+        identity_begins = _changes(identities[self._rows])
+        camera_begins = identity_begins | _changes(cameras[self._rows])
+        self._first = np.flatnonzero(identity_begins)
+        self._num_images = np.diff(self._first, append=len(self._rows))
+        self._view = np.cumsum(camera_begins)  # numbers the pairs of identity and camera
+        if len(self._first) < identities_per_batch:
+            raise DataError(
+                f"{len(self._first)} identities (in {len(labelled)} labelled rows of "
+                f"{len(identities)}) are too few for {identities_per_batch} in a batch; "
+                "lower the number of identities in a batch or give more data"
+            )
+        self._passes = _Passes(
+            len(self._first), per_batch=identities_per_batch, seed=seed, epoch=epoch
+        )
+        self._images_per_identity = images_per_identity
+        self._seed = seed
+        self._epoch = epoch
+
+    @property
+    def batch_size(self) -> int:
+        return self._passes.per_batch * self._images_per_identity
+
+    @property
+    def block_size(self) -> int:
+        return self._images_per_identity
+
+    def batch(self, step: int) -> np.ndarray:
+        chosen_P = self._passes.batch(step)
+        count_P = self._num_images[chosen_P]
+        end_P = np.cumsum(count_P)
+        begin_P = end_P - count_P
+        slot_M = np.repeat(np.arange(len(chosen_P)), count_P)
+        position_M = np.arange(end_P[-1]) + (self._first[chosen_P] - begin_P)[slot_M]
+        row_M = self._rows[position_M]
+
+        # An image's turn is its place in the random order of its camera's images. Taking turn 0 of
+        # all cameras, then turn 1, and so on spreads an identity over its cameras.
+        view_M = self._view[position_M]
+        draw_M = draw_uniform(self._seed, self._epoch, step, row_M, _CAMERA_TURN)
+        by_view_M = np.lexsort((draw_M, view_M))
+        begins_M = _changes(view_M[by_view_M])
+        index_M = np.arange(len(row_M))
+        turn_M = np.empty_like(index_M)
+        turn_M[by_view_M] = index_M - np.maximum.accumulate(np.where(begins_M, index_M, 0))
+
+        tie_M = draw_uniform(self._seed, self._epoch, step, row_M, _IMAGE_ORDER)
+        preferred_M = np.lexsort((tie_M, turn_M, slot_M))
+        pick_PK = np.arange(self._images_per_identity) % count_P[:, None]
+        return row_M[preferred_M[begin_P[:, None] + pick_PK]].ravel()
+
+
+class ShuffledBatches:
+    """Uniform batches of all rows, for a domain without labels.
+
+    Each pass goes through all rows in a new random order; a pass's last batch is filled up with the
+    rows that came first in it. Only if it is larger than the data set has a batch a row twice.
+    """
+
+    def __init__(self, num_rows: int, *, batch_size: int, seed: int, epoch: int) -> None:
+        """Choose the epoch's random order; neither `seed` nor `epoch` may be negative.
+
+        Raises:
+            DataError: there are no rows.
+        """
+        if num_rows == 0:
+            raise DataError("a split without images makes no batches; import images into it")
+        self._passes = _Passes(num_rows, per_batch=batch_size, seed=seed, epoch=epoch)
+
+    @property
+    def batch_size(self) -> int:
+        return self._passes.per_batch
+
+    @property
+    def block_size(self) -> int:
+        return 1
+
+    def batch(self, step: int) -> np.ndarray:
+        return self._passes.batch(step)
+
+
+def rank_slice(rows: np.ndarray, *, rank: int, num_ranks: int, block_size: int = 1) -> np.ndarray:
+    """Return the contiguous part of a global batch that is a rank's, as a view.
+
+    Args:
+        rows: (B,) or (B, ...), a global batch.
+        rank: from 0 to `num_ranks` - 1.
+        num_ranks: ranks that share the batch.
+        block_size: consecutive rows that stay on one rank, such as the images of an identity.
+
+    Raises:
+        ConfigError: the blocks can't be shared out evenly.
+    """
+    if not 0 <= rank < num_ranks:
+        raise ConfigError(f"rank {rank} is not one of {num_ranks} ranks; count from 0")
+    if len(rows) % (num_ranks * block_size):
+        raise ConfigError(
+            f"a batch of {len(rows)} rows in blocks of {block_size} can't be shared evenly by "
+            f"{num_ranks} ranks; choose a multiple of {num_ranks * block_size} rows"
+        )
+    share = len(rows) // num_ranks
+    return rows[rank * share : (rank + 1) * share]
+
+
+class _Passes:
+    """Endless random passes over items, each cut into batches that never span two passes."""
+
+    def __init__(self, num_items: int, *, per_batch: int, seed: int, epoch: int) -> None:
+        self.per_batch = per_batch
+        self._num_items = num_items
+        self._steps_per_pass = -(-num_items // per_batch)
+        self._seed = seed
+        self._epoch = epoch
+        self._last: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def batch(self, step: int) -> np.ndarray:
+        pass_index, step_of_pass = divmod(step, self._steps_per_pass)
+        order = self._order(pass_index)
+        return order[(np.arange(self.per_batch) + step_of_pass * self.per_batch) % len(order)]
+
+    def _order(self, pass_index: int) -> np.ndarray:
+        # One tuple, read once and replaced as a whole, is safe to share between threads.
+        known_index, order = self._last
+        if known_index != pass_index:
+            generator = np.random.default_rng((self._seed, self._epoch, pass_index))
+            order = generator.permutation(self._num_items)
+            self._last = (pass_index, order)
+        return order
+
+
+def _changes(values: np.ndarray) -> np.ndarray:
+    """Where a run of equal values begins."""
+    begins = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    return begins

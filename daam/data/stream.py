@@ -1,0 +1,49 @@
+"""An ordered pass over a domain's images, to embed them."""
+
+from collections.abc import Generator
+
+import numpy as np
+from torch import Tensor
+
+from daam.data.ahead import work_ahead
+from daam.data.decode import PixelReader
+
+
+def ordered_batches(
+    reader: PixelReader,
+    *,
+    batch_size: int,
+    rank: int,
+    num_ranks: int,
+    num_threads: int,
+    prefetch: int = 2,
+) -> Generator[tuple[np.ndarray, Tensor], None, None]:
+    """Yield `(rows, images)` over this rank's contiguous part of the rows, in order.
+
+    Over all ranks each row comes exactly once: nothing is padded or repeated, so the last batch may
+    be smaller and ranks may differ by one in their number of rows.
+
+    Args:
+        reader: the domain's pixels.
+        batch_size: rows in a batch of this rank.
+        rank: from 0 to `num_ranks` - 1.
+        num_ranks: ranks that share the pass.
+        num_threads: threads that decode, each a whole batch at a time.
+        prefetch: finished batches that may wait, besides one being made in each thread.
+
+    Yields:
+        rows (B,) int64 and images (B, H, W, 3) uint8, not augmented.
+
+    Raises:
+        DataError: an image cannot be decoded (raised in place of its batch).
+    """
+    first = reader.num_rows * rank // num_ranks
+    end = reader.num_rows * (rank + 1) // num_ranks
+
+    def make_batch(start: int) -> tuple[np.ndarray, Tensor]:
+        rows = np.arange(start, min(start + batch_size, end))
+        return rows, reader.read(rows)
+
+    return work_ahead(
+        make_batch, range(first, end, batch_size), num_threads=num_threads, prefetch=prefetch
+    )
