@@ -1,0 +1,281 @@
+"""Retrieval scores under the Market-1501 protocol.
+
+Shapes: Q = queries, G = gallery images, D = embedding width.
+
+For a query, a gallery image is
+- good: the same person seen by another camera;
+- junk: the same person seen by the same camera, or nobody (identity -1): deleted, takes no rank;
+- wrong: everything else, distractors (identity 0) and people from the query's own camera included.
+Queries without a good image (and queries that show nobody) are left out and counted.
+
+A rank needs a count, not a sort: one plus the gallery images that are nearer, plus the equally
+near ones that come earlier, which is where a stable sort would put them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from daam.errors import EvaluationError
+
+NOBODY = -1
+DISTRACTOR = 0
+
+# From about here on, one sort of the row is cheaper than a count for each good image.
+MAX_GOOD_TO_COUNT = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalScores:
+    """Means over the queries that were scored; each is from 0 to 1, higher is better."""
+
+    mean_average_precision: float
+    """mAP: precision averaged over the ranks of the good images (step rule)."""
+    map_trapezoid: float
+    """mAP as the official Market-1501 code has it: the area by the trapezoid rule."""
+    mean_inp: float
+    """mINP: number of good images over the rank of the last one (arXiv:2001.04193)."""
+    cmc: dict[int, float]
+    """For each k asked for: share of queries with a good image among the first k."""
+    num_queries: int
+    """All queries given."""
+    num_left_out: int
+    """Those among them that have no good image and so no score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedGallery:
+    """The nearest gallery images of each query, junk removed, nearest first."""
+
+    columns: NDArray[np.int64]
+    """(Q, count), gallery positions; -1 where the gallery has no more images."""
+    right: NDArray[np.bool_]
+    """(Q, count), whether it is the query's person."""
+
+
+def retrieval_scores(
+    distances: NDArray[np.float32],
+    *,
+    query_identities: NDArray[np.integer],
+    query_cameras: NDArray[np.integer],
+    gallery_identities: NDArray[np.integer],
+    gallery_cameras: NDArray[np.integer],
+    ranks: Sequence[int] = (1, 5, 10),
+) -> RetrievalScores:
+    """Score a matrix of distances; equal distances rank by their place in the gallery.
+
+    Args:
+        distances: (Q, G), float32, smaller is nearer.
+        query_identities: (Q,), people are 1 and up.
+        query_cameras: (Q,).
+        gallery_identities: (G,), people are 1 and up, 0 a distractor, -1 nobody.
+        gallery_cameras: (G,).
+        ranks: the k of CMC@k.
+
+    Raises:
+        EvaluationError: the shapes disagree, a distance is not finite, or no query has a good image.
+    """
+    queries = _Labels(query_identities, query_cameras, what="query")
+    gallery = _Gallery(_Labels(gallery_identities, gallery_cameras, what="gallery"))
+    if distances.shape != (len(queries), len(gallery)):
+        raise EvaluationError(
+            f"distances have shape {distances.shape}, but there are labels for {len(queries)} "
+            f"queries and {len(gallery)} gallery images; pass one row a query, one column an image"
+        )
+    return _summary(_ranks_of_good(distances, queries=queries, gallery=gallery), ranks=ranks)
+
+
+def retrieval_scores_from_embeddings(
+    query: Tensor,
+    gallery: Tensor,
+    *,
+    query_identities: NDArray[np.integer],
+    query_cameras: NDArray[np.integer],
+    gallery_identities: NDArray[np.integer],
+    gallery_cameras: NDArray[np.integer],
+    chunk: int,
+    ranks: Sequence[int] = (1, 5, 10),
+) -> RetrievalScores:
+    """Score embeddings by cosine distance, holding the distances of `chunk` queries at a time.
+
+    Args:
+        query: (Q, D), L2-normalised, on any device.
+        gallery: (G, D), L2-normalised, on the same device.
+        query_identities: (Q,), people are 1 and up.
+        query_cameras: (Q,).
+        gallery_identities: (G,), people are 1 and up, 0 a distractor, -1 nobody.
+        gallery_cameras: (G,).
+        chunk: queries compared at once; memory is 4 * chunk * G bytes beside the embeddings.
+        ranks: the k of CMC@k.
+
+    Raises:
+        EvaluationError: the shapes disagree, an embedding is not finite, or no query has a good image.
+    """
+    queries = _Labels(query_identities, query_cameras, what="query")
+    index = _Gallery(_Labels(gallery_identities, gallery_cameras, what="gallery"))
+    for embeddings, labels in ((query, queries), (gallery, index.labels)):
+        if len(embeddings) != len(labels):
+            raise EvaluationError(
+                f"{len(embeddings)} {labels.what} embeddings but labels for {len(labels)} "
+                f"{labels.what} images; pass one label an image, in the same order"
+            )
+
+    def ranks_of_good() -> Iterator[NDArray[np.int64]]:
+        for start in range(0, len(queries), chunk):
+            rows = slice(start, start + chunk)
+            distances = cosine_distances(query[rows], gallery).numpy()
+            yield from _ranks_of_good(distances, queries=queries[rows], gallery=index)
+
+    return _summary(ranks_of_good(), ranks=ranks)
+
+
+def cosine_distances(query: Tensor, gallery: Tensor) -> Tensor:
+    """(Q, G) float32 on the CPU: 1 - cosine of L2-normalised embeddings."""
+    return (1 - query.detach().float() @ gallery.detach().float().T).cpu()
+
+
+def ranked_gallery(
+    distances: NDArray[np.float32],
+    *,
+    query_identities: NDArray[np.integer],
+    query_cameras: NDArray[np.integer],
+    gallery_identities: NDArray[np.integer],
+    gallery_cameras: NDArray[np.integer],
+    count: int = 10,
+) -> RankedGallery:
+    """The `count` nearest gallery images of each query, for looking at.
+
+    Args:
+        distances: (Q, G), float32, smaller is nearer; a few queries, each is sorted in full.
+        query_identities: (Q,).
+        query_cameras: (Q,).
+        gallery_identities: (G,).
+        gallery_cameras: (G,).
+        count: images a query.
+    """
+    columns_QK = np.full((len(distances), count), -1, np.int64)
+    right_QK = np.zeros((len(distances), count), np.bool_)
+    for row, (identity, camera) in enumerate(zip(query_identities, query_cameras, strict=True)):
+        junk = (gallery_identities == identity) & (gallery_cameras == camera)
+        junk |= gallery_identities == NOBODY
+        order = np.argsort(distances[row], kind="stable")
+        nearest = order[~junk[order]][:count]
+        columns_QK[row, : len(nearest)] = nearest
+        right_QK[row, : len(nearest)] = (gallery_identities[nearest] == identity) & (
+            identity > DISTRACTOR
+        )
+    return RankedGallery(columns=columns_QK, right=right_QK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    identities: NDArray[np.integer]
+    cameras: NDArray[np.integer]
+    what: str
+
+    def __post_init__(self) -> None:
+        if self.identities.ndim != 1 or self.identities.shape != self.cameras.shape:
+            raise EvaluationError(
+                f"{self.what} identities have shape {self.identities.shape}, cameras "
+                f"{self.cameras.shape}; pass one identity and one camera an image"
+            )
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    def __getitem__(self, rows: slice) -> "_Labels":
+        return _Labels(self.identities[rows], self.cameras[rows], self.what)
+
+
+class _Gallery:
+    """Gallery labels, indexed by identity."""
+
+    def __init__(self, labels: _Labels) -> None:
+        self.labels = labels
+        self._by_identity = np.argsort(labels.identities, kind="stable")
+        self._sorted_identities = labels.identities[self._by_identity]
+        self.nobody = self.columns_of(NOBODY)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def columns_of(self, identity: int) -> NDArray[np.int64]:
+        low, high = np.searchsorted(self._sorted_identities, (identity, identity + 1))
+        return self._by_identity[low:high]
+
+
+def _ranks_of_good(
+    distances_QG: NDArray[np.float32], *, queries: _Labels, gallery: _Gallery
+) -> Iterator[NDArray[np.int64]]:
+    """For each query the 1-based ranks of its good images, in rising order; none if left out."""
+    for distances_G, identity, camera in zip(
+        distances_QG, queries.identities.tolist(), queries.cameras.tolist(), strict=True
+    ):
+        same = gallery.columns_of(identity) if identity > DISTRACTOR else gallery.nobody[:0]
+        other_camera = gallery.labels.cameras[same] != camera
+        good = same[other_camera]
+        if len(good) == 0:
+            yield good
+            continue
+        row_G = np.array(distances_G, dtype=np.float32)
+        if np.isnan(row_G.min()) or not np.isfinite(row_G[good]).all():
+            raise EvaluationError(
+                "a distance is NaN or infinite, so nothing can be ranked by it; look for "
+                "non-finite embeddings or weights in the checkpoint"
+            )
+        # Nothing counts what is further than every good image, so this deletes junk.
+        row_G[same[~other_camera]] = np.inf
+        row_G[gallery.nobody] = np.inf
+        yield np.sort(_ranks(row_G, good))
+
+
+def _ranks(row_G: NDArray[np.float32], good: NDArray[np.int64]) -> NDArray[np.int64]:
+    """1-based place of each of these columns in a stable sort of the row."""
+    if len(good) > MAX_GOOD_TO_COUNT:
+        place_G = np.empty(len(row_G), np.int64)
+        place_G[np.argsort(row_G, kind="stable")] = np.arange(1, len(row_G) + 1)
+        return place_G[good]
+    ranks = [
+        1
+        + np.count_nonzero(row_G[:column] <= distance)
+        + np.count_nonzero(row_G[column:] < distance)
+        for column, distance in zip(good.tolist(), row_G[good], strict=True)
+    ]
+    return np.array(ranks, np.int64)
+
+
+def _summary(
+    ranks_of_good: Iterator[NDArray[np.int64]], *, ranks: Sequence[int]
+) -> RetrievalScores:
+    per_query = list(ranks_of_good)
+    scored = [good for good in per_query if len(good) > 0]
+    if not scored:
+        raise EvaluationError(
+            f"none of {len(per_query)} queries has a good image (the same person, seen by another "
+            "camera) in the gallery; check that both splits are of one domain with at least two "
+            "cameras"
+        )
+    first = np.array([good[0] for good in scored])
+    return RetrievalScores(
+        mean_average_precision=float(np.mean([_average_precision(good) for good in scored])),
+        map_trapezoid=float(np.mean([_trapezoid_precision(good) for good in scored])),
+        mean_inp=float(np.mean([len(good) / good[-1] for good in scored])),
+        cmc={k: float(np.mean(first <= k)) for k in ranks},
+        num_queries=len(per_query),
+        num_left_out=len(per_query) - len(scored),
+    )
+
+
+def _average_precision(good_ranks: NDArray[np.int64]) -> float:
+    """Mean over the good images of i / r_i, with r_i the rank of the i-th."""
+    return float(np.mean(np.arange(1, len(good_ranks) + 1) / good_ranks))
+
+
+def _trapezoid_precision(good_ranks: NDArray[np.int64]) -> float:
+    """The same with i / r_i averaged with the precision one rank earlier (1 before the first)."""
+    found = np.arange(1, len(good_ranks) + 1)
+    earlier = np.where(good_ranks > 1, (found - 1) / np.maximum(good_ranks - 1, 1), 1.0)
+    return float(np.mean((found / good_ranks + earlier) / 2))

@@ -1,0 +1,60 @@
+"""Group centres kept over steps: one unit vector a group, moved once a step.
+
+Shapes: N = images of the target's train split, B = images of one step, D = embedding width,
+K = groups. Pure functions of their arguments: ranks that pass the same gathered batch hold the
+same centres. Sums are taken by sorted segments and not by scattered additions, whose order and so
+whose rounding changes from run to run on a GPU.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+@torch.no_grad()
+def initial_centres(embeddings: Tensor, groups: Tensor, *, num_groups: int) -> Tensor:
+    """(K, D) float32: the mean direction of each group, L2-normalised; 0 for an empty group.
+
+    Args:
+        embeddings: (N, D), L2-normalised.
+        groups: (N,) int64, 0 to K - 1, or -1 for an outlier, which counts nowhere.
+        num_groups: K.
+    """
+    mean_KD, _ = _mean_by_group(embeddings, groups, num_groups=num_groups)
+    return normalize(mean_KD, dim=1)
+
+
+@torch.no_grad()
+def moved_centres(
+    centres: Tensor, embeddings: Tensor, groups: Tensor, *, momentum: float
+) -> Tensor:
+    """(K, D): the centres after a step; groups without an image in the batch stay where they are.
+
+    c_k <- normalise(momentum c_k + (1 - momentum) mean of the batch's embeddings of group k): one
+    update a group and step, whatever the order of the batch. (Cluster-Contrast, arXiv:2103.11568,
+    moves a centre once for each image in turn, so that the last one counts most.)
+
+    Args:
+        centres: (K, D), L2-normalised.
+        embeddings: (B, D), L2-normalised, of the whole step: gathered from every rank.
+        groups: (B,) int64, 0 to K - 1, or -1 for an outlier, which moves nothing.
+        momentum: share of the old centre that stays, 0 to 1.
+    """
+    mean_KD, present_K = _mean_by_group(embeddings, groups, num_groups=len(centres))
+    moved_KD = normalize(momentum * centres + (1 - momentum) * mean_KD, dim=1)
+    return torch.where(present_K[:, None], moved_KD, centres)
+
+
+def _mean_by_group(embeddings: Tensor, groups: Tensor, *, num_groups: int) -> tuple[Tensor, Tensor]:
+    """Mean embedding of each group, 0 for an empty one, and which groups have an image."""
+    with_outliers_last = torch.where(groups < 0, num_groups, groups)
+    sorted_groups, order = with_outliers_last.sort(stable=True)
+    edges = torch.arange(num_groups + 1, device=groups.device)
+    ends = torch.searchsorted(sorted_groups, edges, right=True)
+    lengths = ends.diff(prepend=ends.new_zeros(1))
+    # unsafe: skips checks that would wait for the device.
+    sum_KD = torch.segment_reduce(
+        embeddings.float()[order], "sum", lengths=lengths, axis=0, initial=0.0, unsafe=True
+    )[:num_groups]
+    count_K = lengths[:num_groups]
+    return sum_KD / count_K.clamp(min=1)[:, None], count_K > 0
