@@ -1,0 +1,24 @@
+"""From a data set's folder, in the naming its authors gave it, to an index of its images.
+
+Identities are positive numbers; 0 is a distractor (a person or background that no query shows)
+and -1 junk (a box too poor to count as right or wrong).
+"""
+
+from daam.data.layouts.index import (
+    DISTRACTOR,
+    JUNK,
+    DatasetIndex,
+    ImageRecord,
+    SkippedFile,
+)
+from daam.data.layouts.reading import LAYOUTS, read_layout
+
+__all__ = [
+    "DISTRACTOR",
+    "JUNK",
+    "LAYOUTS",
+    "DatasetIndex",
+    "ImageRecord",
+    "SkippedFile",
+    "read_layout",
+]

@@ -1,0 +1,196 @@
+"""The manifest of a domain: which shards it is made of, published after all of them.
+
+It says nothing about identities, not even how many there are: a run that takes the domain as its
+unlabelled target reads it too.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Self, TypeVar
+
+from daam.domains import Split, check_domain
+from daam.errors import ShardError
+from daam.storage import MissingKeyError, Store
+
+FORMAT = "daam-domain"
+VERSION = 1
+MANIFEST_NAME = "manifest.json"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardEntry:
+    """A file of images or labels: where it is and what its bytes must be."""
+
+    key: str
+    num_rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitManifest:
+    """The files of one split; row r of the labels belongs to row r of the shards together."""
+
+    num_rows: int
+    num_cameras: int
+    shards: tuple[ShardEntry, ...]
+    labels: ShardEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainManifest:
+    """A domain as imported.
+
+    Attributes:
+        layout: the layout it was imported from.
+        splits: those the domain has.
+        skipped: reason -> how many files of the data set were left out for it.
+    """
+
+    domain: str
+    layout: str
+    splits: Mapping[Split, SplitManifest]
+    skipped: Mapping[str, int]
+
+    def split(self, split: Split) -> SplitManifest:
+        """The manifest of one split.
+
+        Raises:
+            ShardError: the domain has no such split.
+        """
+        if split not in self.splits:
+            raise ShardError(
+                f"domain {self.domain} has no split {split}, only {', '.join(self.splits)}; "
+                "import a data set that has it"
+            )
+        return self.splits[split]
+
+    def to_json(self) -> bytes:
+        """The manifest as it is stored; equal manifests give equal bytes."""
+        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        return json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, *, domain: str, place: str) -> Self:
+        """Read a manifest, checking every field.
+
+        Args:
+            domain: whose manifest it must be.
+            place: where it was read, for messages.
+
+        Raises:
+            ShardError: it is damaged, of a newer version, or of another domain.
+        """
+        try:
+            content = _content(data, domain=domain)
+            return cls(
+                domain=domain,
+                layout=_checked(content["layout"], str),
+                splits=_splits_from(content["splits"], domain=domain),
+                skipped={
+                    reason: _checked(count, int)
+                    for reason, count in _checked(content["skipped"], dict).items()
+                },
+            )
+        except KeyError as error:
+            problem = f"{error} is missing"
+            cause: Exception = error
+        except (ValueError, TypeError) as error:
+            problem = str(error)
+            cause = error
+        raise ShardError(
+            f"{place} is no manifest of domain {domain} that can be used: {problem}; rebuild it "
+            f"with: python launch.py data import --domain {domain}"
+        ) from cause
+
+
+def read_manifest(store: Store, domain: str) -> DomainManifest:
+    """Read a domain's manifest.
+
+    Raises:
+        ShardError: the store has no such domain, or its manifest cannot be used.
+        ConfigError: `domain` can be no domain's name.
+        StorageError: the store cannot be read.
+    """
+    key = manifest_key(domain)
+    try:
+        data = store.read(key)
+    except MissingKeyError as error:
+        raise ShardError(
+            f"{store.uri} has no domain {domain} (no {key}); import it with: python launch.py data "
+            f"import --domain {domain} --to {store.uri}"
+        ) from error
+    return DomainManifest.from_json(data, domain=domain, place=f"{store.uri}/{key}")
+
+
+def list_domains(store: Store) -> list[str]:
+    """The domains in a store, by name."""
+    pattern = re.compile(rf"([^/]+)/{re.escape(MANIFEST_NAME)}")
+    return [match[1] for key in store.list() if (match := pattern.fullmatch(key))]
+
+
+def manifest_key(domain: str) -> str:
+    """Where a domain's manifest is.
+
+    Raises:
+        ConfigError: it can be no domain's name.
+    """
+    return f"{check_domain(domain)}/{MANIFEST_NAME}"
+
+
+def _content(data: bytes, *, domain: str) -> dict[str, object]:
+    content = _checked(json.loads(data), dict)
+    for field, expected in (("format", FORMAT), ("version", VERSION), ("domain", domain)):
+        if content[field] != expected:
+            raise ValueError(f"its {field} is {content[field]!r}, not {expected!r}")
+    return content
+
+
+def _splits_from(content: object, *, domain: str) -> dict[Split, SplitManifest]:
+    by_split = {
+        Split(name): _split_from(fields, domain=domain)
+        for name, fields in _checked(content, dict).items()
+    }
+    return {split: by_split[split] for split in Split if split in by_split}
+
+
+def _split_from(content: object, *, domain: str) -> SplitManifest:
+    fields = _checked(content, dict)
+    shards = tuple(_entry_from(entry, domain=domain) for entry in _checked(fields["shards"], list))
+    labels = _entry_from(fields["labels"], domain=domain)
+    num_rows = _checked(fields["num_rows"], int)
+    if not num_rows == labels.num_rows == sum(entry.num_rows for entry in shards):
+        raise ValueError("the rows of its shards or labels do not add up")
+    return SplitManifest(
+        num_rows=num_rows,
+        num_cameras=_checked(fields["num_cameras"], int),
+        shards=shards,
+        labels=labels,
+    )
+
+
+def _entry_from(content: object, *, domain: str) -> ShardEntry:
+    fields = _checked(content, dict)
+    entry = ShardEntry(
+        key=_checked(fields["key"], str),
+        num_rows=_checked(fields["num_rows"], int),
+        size_bytes=_checked(fields["size_bytes"], int),
+        sha256=_checked(fields["sha256"], str),
+    )
+    if not re.fullmatch(rf"{re.escape(domain)}/[^/]+\.arrow", entry.key):
+        raise ValueError(f"{entry.key!r} is no key of one of its shards")
+    if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
+        raise ValueError(f"{entry.sha256!r} is no SHA-256")
+    return entry
+
+
+def _checked(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not of the type {kind.__name__}")
+    if isinstance(value, int) and value < 0:
+        raise ValueError(f"{value} is below 0")
+    return value

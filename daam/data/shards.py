@@ -1,0 +1,142 @@
+"""Shards: Arrow IPC files of images, their labels in a file apart, and one manifest per domain.
+
+    {domain}/manifest.json
+    {domain}/{split}-00000-{sha256, 16 digits}.arrow          row, image, camera
+    {domain}/{split}-labels-{sha256, 16 digits}.arrow         row, identity, name
+
+An image shard holds nothing that tells who is who. Identities and file names (which spell the
+identity in most data sets) are in the labels file, which a run that takes the domain as its
+unlabelled target never opens; and rows are in the order of a hash, so that neighbours are no hint.
+Images are stored as they are, uncompressed, so that a reader can memory-map a shard and slice it.
+Everything is a function of the data set alone: the same input gives the same bytes and keys.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from daam.data.manifest import ShardEntry
+from daam.domains import Split
+from daam.errors import ShardError
+
+IMAGE_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("camera", pa.int32(), nullable=False),
+    ]
+)
+LABEL_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("identity", pa.int64(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+    ]
+)
+BATCH_SIZE_BYTES = 4 << 20
+LABELS_PER_BATCH = 1 << 16
+DIGEST_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenShard:
+    """A shard on local disk, and what the manifest will say of it."""
+
+    path: Path
+    entry: ShardEntry
+
+
+def write_image_shards(
+    images: Iterable[tuple[bytes, int]],
+    *,
+    domain: str,
+    split: Split,
+    folder: Path,
+    shard_size_bytes: int,
+) -> Iterator[WrittenShard]:
+    """Write images to shards, yielding each when it is complete; memory holds one shard's images.
+
+    Args:
+        images: (JPEG, camera) in the order of the rows.
+        folder: where the files go; the caller uploads and removes them.
+        shard_size_bytes: most JPEG bytes in a shard; a larger image makes a shard of its own.
+    """
+    first_row = 0
+    for index, shard in enumerate(_grouped(images, size_bytes=shard_size_bytes)):
+        name = f"{split}-{index:05d}"
+        path = folder / f"{name}.arrow"
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, IMAGE_SCHEMA) as writer:
+            row = first_row
+            for batch in _grouped(shard, size_bytes=BATCH_SIZE_BYTES):
+                jpegs, cameras = zip(*batch, strict=True)
+                rows = range(row, row + len(batch))
+                writer.write(pa.record_batch([rows, jpegs, cameras], schema=IMAGE_SCHEMA))
+                row += len(batch)
+        yield _written(path, domain=domain, name=name, num_rows=len(shard))
+        first_row = row
+
+
+def write_labels(
+    labels: Sequence[tuple[int, str]], *, domain: str, split: Split, folder: Path
+) -> WrittenShard:
+    """Write the labels of a split: (identity, name) in the order of the rows."""
+    name = f"{split}-labels"
+    path = folder / f"{name}.arrow"
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, LABEL_SCHEMA) as writer:
+        for first_row in range(0, len(labels), LABELS_PER_BATCH):
+            identities, names = zip(*labels[first_row : first_row + LABELS_PER_BATCH], strict=True)
+            rows = range(first_row, first_row + len(names))
+            writer.write(pa.record_batch([rows, identities, names], schema=LABEL_SCHEMA))
+    return _written(path, domain=domain, name=name, num_rows=len(labels))
+
+
+def open_shard(path: Path, *, entry: ShardEntry, schema: pa.Schema) -> pa.Table:
+    """Memory-map a shard; its bytes are read from the disk when they are looked at.
+
+    Raises:
+        ShardError: it is no Arrow file, or has other columns or rows than its manifest says.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(f"shard {entry.key} ({path}) is no Arrow file: {error}") from error
+    if not table.schema.equals(schema) or table.num_rows != entry.num_rows:
+        raise ShardError(
+            f"shard {entry.key} ({path}) has columns {table.schema.names} and {table.num_rows} "
+            f"rows, not {schema.names} and {entry.num_rows} as its manifest says; import the "
+            "domain again"
+        )
+    return table
+
+
+def _grouped(
+    images: Iterable[tuple[bytes, int]], *, size_bytes: int
+) -> Iterator[list[tuple[bytes, int]]]:
+    group: list[tuple[bytes, int]] = []
+    total = 0
+    for jpeg, camera in images:
+        if group and total + len(jpeg) > size_bytes:
+            yield group
+            group, total = [], 0
+        group.append((jpeg, camera))
+        total += len(jpeg)
+    if group:
+        yield group
+
+
+def _written(path: Path, *, domain: str, name: str, num_rows: int) -> WrittenShard:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return WrittenShard(
+        path=path,
+        entry=ShardEntry(
+            key=f"{domain}/{name}-{digest[:DIGEST_DIGITS]}.arrow",
+            num_rows=num_rows,
+            size_bytes=path.stat().st_size,
+            sha256=digest,
+        ),
+    )

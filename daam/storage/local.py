@@ -1,0 +1,100 @@
+"""A folder as a store."""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daam.errors import StorageError
+from daam.storage.publish import TEMPORARY_SUFFIX, write_whole
+from daam.storage.store import CHUNK_SIZE_BYTES, MissingKeyError, Store, check_key, check_prefix
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+
+class LocalStore(Store):
+    """Keys are files below a folder, which is made when the first key is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.expanduser().absolute()
+
+    def __reduce__(self) -> tuple[type[LocalStore], tuple[Path]]:
+        return type(self), (self._folder,)
+
+    @property
+    def uri(self) -> str:
+        return str(self._folder)
+
+    def read(self, key: str) -> bytes:
+        with self._explained("read", key):
+            return self.local_path(key).read_bytes()
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        with self._explained("read", key), self.local_path(key).open("rb") as file:
+            while chunk := file.read(CHUNK_SIZE_BYTES):
+                yield chunk
+
+    def write(self, key: str, data: bytes) -> None:
+        write_whole(self.local_path(key), (data,))
+
+    def upload(self, path: Path, key: str) -> None:
+        write_whole(self.local_path(key), LocalStore(path.parent).chunks(path.name))
+
+    def list(self, prefix: str = "") -> builtins.list[str]:
+        check_prefix(prefix)
+        # Only folders that can hold such keys are walked.
+        top = self._folder / prefix.rpartition("/")[0]
+        keys: builtins.list[str] = []
+        with self._explained("list", prefix):
+            for folder, _, names in os.walk(top, onerror=_raise_unless_missing):
+                relative = Path(folder).relative_to(self._folder)
+                keys += [(relative / name).as_posix() for name in names]
+        return sorted(
+            key for key in keys if key.startswith(prefix) and not key.endswith(TEMPORARY_SUFFIX)
+        )
+
+    def size(self, key: str) -> int:
+        with self._explained("look up", key):
+            path = self.local_path(key)
+            if path.is_dir():
+                raise FileNotFoundError(path)
+            return path.stat().st_size
+
+    def delete(self, key: str) -> None:
+        with self._explained("delete", key):
+            self.local_path(key).unlink(missing_ok=True)
+
+    def child(self, prefix: str) -> LocalStore:
+        return LocalStore(self.local_path(prefix.rstrip("/")))
+
+    def local_path(self, key: str) -> Path:
+        return self._folder / check_key(key)
+
+    def arrow_filesystem(self) -> tuple[FileSystem, str]:
+        from pyarrow.fs import LocalFileSystem
+
+        return LocalFileSystem(), str(self._folder)
+
+    @contextmanager
+    def _explained(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise MissingKeyError(
+                f"{self.uri} has no {key}; check the address and the name"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"cannot {verb} {self.uri}/{key}: {error.strerror}; check that it is a folder "
+                "you may use"
+            ) from error
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

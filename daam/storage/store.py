@@ -1,0 +1,124 @@
+"""What every store can do."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daam.errors import StorageError
+from daam.storage.publish import write_whole
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+CHUNK_SIZE_BYTES = 1 << 20
+
+
+class MissingKeyError(StorageError):
+    """The store works, but has nothing under this key."""
+
+
+class Store(ABC):
+    """A flat map from keys (`market/manifest.json`) to bytes, under one URI.
+
+    A write is published whole or not at all: no reader ever sees half of it. Keys are relative,
+    with `/` between parts; a key that would leave the store is refused. A store can be shared by
+    threads, and pickles to its URI alone: no credential is part of its state, so it is opened
+    anew with the settings of the process that unpickles it.
+
+    Every method raises StorageError, which says what failed, where, and what to do; a key that
+    is not there is a MissingKeyError.
+    """
+
+    @property
+    @abstractmethod
+    def uri(self) -> str:
+        """The address that `open_store` takes."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """All bytes under the key."""
+
+    @abstractmethod
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """The bytes under the key, about a MiB at a time."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Publish the bytes under the key, in place of what was there."""
+
+    @abstractmethod
+    def upload(self, path: Path, key: str) -> None:
+        """Publish a local file's bytes under the key."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> list[str]:
+        """All keys that start with the prefix (a plain string), sorted; none is no error."""
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Bytes under the key."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove the key; one that is not there is no error."""
+
+    @abstractmethod
+    def child(self, prefix: str) -> Store:
+        """The store of all keys below `prefix/`."""
+
+    @abstractmethod
+    def local_path(self, key: str) -> Path | None:
+        """The file that holds the key on this machine, for memory-mapping; None if remote."""
+
+    @abstractmethod
+    def arrow_filesystem(self) -> tuple[FileSystem, str]:
+        """A pyarrow file system and the store's folder in it, for Ray's `storage_filesystem`
+        and `storage_path`."""
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy the bytes under the key to a local file, which appears whole or not at all."""
+        write_whole(path, self.chunks(key))
+
+    def exists(self, key: str) -> bool:
+        """Whether there is anything under the key."""
+        try:
+            self.size(key)
+        except MissingKeyError:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.uri!r})"
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+def check_key(key: str) -> str:
+    """Return a key that stays inside its store.
+
+    Raises:
+        StorageError: it is empty or absolute, or has empty, `.` or `..` parts, a backslash or
+            control characters.
+    """
+    parts = key.split("/")
+    if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\]", key):
+        raise StorageError(
+            f"{key!r} cannot be a key; use relative names with / between them, without .. or \\"
+        )
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return the beginning of a key, which may be empty or end in the middle of a name.
+
+    Raises:
+        StorageError: no key that stays inside the store can begin so.
+    """
+    if prefix:
+        check_key(prefix + "x")
+    return prefix
