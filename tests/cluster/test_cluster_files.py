@@ -1,0 +1,368 @@
+"""The files for `ray up` are what Ray accepts and what cluster/README.md promises, checked offline.
+
+Ray's own validation lets unknown provider keys, unknown EC2 parameters and missing files pass, so
+they are checked here. Every check is a function that returns the faults it found: the files in the
+repository must have none, and a file broken on purpose must have the one that was put in.
+"""
+
+import copy
+import importlib.metadata
+import os
+import re
+import socket
+import subprocess
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import jsonschema
+import pytest
+import yaml
+from botocore.validate import ParamValidator
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+Cluster = dict[str, Any]
+
+REPOSITORY = Path(__file__).parents[2]
+FILES = sorted((REPOSITORY / "cluster").glob("*.yaml"))
+
+# What Ray's providers read. aws_credentials is left out on purpose: keys stay out of files.
+KNOWN_PROVIDER_KEYS = {
+    "local": {"type", "head_ip", "worker_ips", "external_head_ip"},
+    "aws": {
+        "type",
+        "region",
+        "availability_zone",
+        "cache_stopped_nodes",
+        "key_pair",
+        "security_group",
+        "use_internal_ips",
+    },
+}
+MADE_ON_THE_MACHINE = {".venv", "environment.sh"}
+COMMAND_LISTS = (
+    "initialization_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
+# A path under ~ that follows is where a secret lies, not the secret.
+SECRETS = (
+    re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
+    re.compile(r"PRIVATE KEY"),
+    re.compile(r"(?i)(secret|password|passwd|access_key|auth_token)\w*\s*[=:]\s*[^\s~]"),
+    # 40 base64 characters are a secret access key, 32 or more hexadecimal ones a token.
+    re.compile(r"(?<![\w/+.-])(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d)[A-Za-z0-9/+]{40}(?![\w/+.-])"),
+    re.compile(r"\b[0-9a-f]{32,}\b"),
+)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: socket.socket, address: object) -> None:
+        raise AssertionError(f"a check of a file connects to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    return read(request.param.stem)
+
+
+def read(name: str) -> Cluster:
+    return yaml.safe_load((REPOSITORY / "cluster" / f"{name}.yaml").read_text())
+
+
+def prepared(cluster: Cluster) -> Cluster:
+    """The cluster as Ray sees it: with Ray's defaults, which add commands of their own."""
+    return prepare_config(copy.deepcopy(cluster))
+
+
+def commands(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    for name in COMMAND_LISTS:
+        for command in prepared(cluster)[name]:
+            yield name, command
+
+
+def environment(cluster: Cluster) -> str:
+    """The setup command that writes environment.sh."""
+    (command,) = (c for c in cluster["setup_commands"] if "> ~/daam/environment.sh" in c)
+    return command
+
+
+def leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner, path)
+    else:
+        yield path, str(value)
+
+
+# --- the checks ---------------------------------------------------------------------------------
+
+
+def unknown_provider_keys(cluster: Cluster) -> list[str]:
+    provider = cluster["provider"]
+    return sorted(set(provider) - KNOWN_PROVIDER_KEYS[provider["type"]])
+
+
+def secrets(cluster: Cluster) -> list[str]:
+    # "key: value" as one text, so that a telling key is seen together with what it holds.
+    texts = [f"{path.rpartition('.')[2]}: {leaf}" for path, leaf in leaves(cluster)]
+    return [text for text in texts if any(pattern.search(text) for pattern in SECRETS)]
+
+
+def missing_files(cluster: Cluster) -> list[str]:
+    """Mounted files that are not in the repository, and files in commands that are not mounted."""
+    mounts: dict[str, str] = cluster["file_mounts"]
+    absent = [
+        local
+        for local in mounts.values()
+        if not local.startswith("~/.ray/") and not (REPOSITORY / local).exists()
+    ]
+    named = {
+        path
+        for _, command in commands(cluster)
+        for path in re.findall(r"(?:~|\$HOME)/daam/([\w.-]+)", command)
+    }
+    mounted = {remote.removeprefix("~/daam/") for remote in mounts}
+    return absent + sorted(named - mounted - MADE_ON_THE_MACHINE)
+
+
+def dashboards_beyond_loopback(cluster: Cluster) -> list[str]:
+    heads = [c for c in cluster["head_start_ray_commands"] if "ray start" in c]
+    assert heads, "the head starts no Ray"
+    return [c for c in heads if re.findall(r"--dashboard-host[= ](\S+)", c) != ["127.0.0.1"]]
+
+
+def installs_beside_the_lock(cluster: Cluster) -> list[str]:
+    """Python packages that come from anywhere but requirements.lock; uv itself is the exception."""
+    uv = re.search(r"^UV_VERSION := (\S+)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert uv, "the Makefile names no version of uv"
+    allowed = re.compile(
+        rf"pip install [^&;]*(\buv=={re.escape(uv[1])}|-r ~/daam/requirements\.lock)$"
+    )
+    return [c for _, c in commands(cluster) if "pip install" in c and not allowed.search(c)]
+
+
+def machines_without_the_lock(cluster: Cluster) -> list[str]:
+    return [
+        name
+        for name in ("head_setup_commands", "worker_setup_commands")
+        if not any("-r ~/daam/requirements.lock" in c for c in prepared(cluster)[name])
+    ]
+
+
+def ray_outside_the_environment(cluster: Cluster) -> list[str]:
+    return [
+        command
+        for _, command in commands(cluster)
+        if re.search(r"\bray (start|stop)\b", command)
+        and not command.startswith(". ~/daam/environment.sh && ")
+    ]
+
+
+def broken_shell(cluster: Cluster) -> list[str]:
+    return [
+        command
+        for _, command in commands(cluster)
+        if subprocess.run(["bash", "-n", "-c", command], capture_output=True).returncode
+    ]
+
+
+def opened_ports(cluster: Cluster) -> list[Any]:
+    """Rules beyond Ray's own two (ssh, and traffic among the cluster's machines)."""
+    return cluster["provider"].get("security_group", {}).get("IpPermissions", [])
+
+
+def refused_by_ec2(cluster: Cluster) -> list[str]:
+    """What RunInstances would not take, by the service description that comes with botocore."""
+    model = botocore.session.get_session().get_service_model("ec2")
+    shape = model.operation_model("RunInstances").input_shape
+    reports = [
+        ParamValidator().validate({"MinCount": 1, "MaxCount": 1} | node["node_config"], shape)
+        for node in cluster["available_node_types"].values()
+    ]
+    return [report.generate_report() for report in reports if report.has_errors()]
+
+
+def rented_wrongly(cluster: Cluster) -> list[str]:
+    """Machines that are lost too early, outlive the cluster, or hold keys instead of a role."""
+    faults = []
+    for name, node_type in cluster["available_node_types"].items():
+        node = node_type["node_config"]
+        market = node.get("InstanceMarketOptions", {}).get("MarketType", "on-demand")
+        if market != ("on-demand" if name == cluster["head_node_type"] else "spot"):
+            faults.append(f"{name}: {market}")
+        if "Name" not in node.get("IamInstanceProfile", {}):
+            faults.append(f"{name}: no instance profile")
+        disks = [mapping["Ebs"] for mapping in node["BlockDeviceMappings"]]
+        if not all(disk["DeleteOnTermination"] and disk["Encrypted"] for disk in disks):
+            faults.append(f"{name}: disk")
+        if node.get("MetadataOptions", {}).get("HttpTokens") != "required":
+            faults.append(f"{name}: metadata")
+    return faults
+
+
+# --- the files in the repository ----------------------------------------------------------------
+
+
+def test_both_clusters_are_here() -> None:
+    assert [path.stem for path in FILES] == ["aws", "onprem"]
+
+
+def test_ray_accepts_it(cluster: Cluster) -> None:
+    validate_config(prepared(cluster))
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        unknown_provider_keys,
+        secrets,
+        missing_files,
+        dashboards_beyond_loopback,
+        installs_beside_the_lock,
+        machines_without_the_lock,
+        ray_outside_the_environment,
+        broken_shell,
+        opened_ports,
+    ],
+)
+def test_no_check_finds_a_fault(faults: Callable[[Cluster], list[str]], cluster: Cluster) -> None:
+    assert faults(cluster) == []
+
+
+@pytest.mark.parametrize("faults", [refused_by_ec2, rented_wrongly])
+def test_no_check_finds_a_fault_in_what_is_rented(faults: Callable[[Cluster], list[str]]) -> None:
+    assert faults(read("aws")) == []
+
+
+def test_the_lock_pins_the_ray_that_validated_these_files() -> None:
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    assert re.findall(r"^ray==(\S+)", lock, re.MULTILINE) == [importlib.metadata.version("ray")]
+
+
+def test_every_address_is_a_fill_in_value() -> None:
+    provider = read("onprem")["provider"]
+    addresses = [provider["head_ip"], *provider["worker_ips"]]
+    assert all(address.startswith("192.0.2.") for address in addresses)  # RFC 5737
+    assert len(set(addresses)) == len(addresses)
+
+
+def test_the_bucket_region_is_the_machines_region() -> None:
+    aws = read("aws")
+    regions = re.findall(r"AWS_DEFAULT_REGION=(\S+)", environment(aws))
+    assert regions == [aws["provider"]["region"]]
+
+
+def test_the_environment_holds_what_the_readme_promises(cluster: Cluster, tmp_path: Path) -> None:
+    venv.create(tmp_path / "daam" / ".venv", with_pip=False)
+    # `ray up` gives OMP_NUM_THREADS=1 to all it runs.
+    shell = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+    script = f"{environment(cluster)}\n. ~/daam/environment.sh && command -v python && pwd && env"
+    done = subprocess.run(
+        ["bash", "-c", script], env=shell, capture_output=True, text=True, check=True
+    )
+    python, directory, *lines = done.stdout.splitlines()
+    variables = dict(line.split("=", 1) for line in lines if "=" in line)
+
+    assert python == str(tmp_path / "daam/.venv/bin/python")
+    assert directory == variables["PYTHONPATH"] == str(tmp_path / "daam")
+    assert variables["RAY_AUTH_MODE"] == "token"
+    assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert "OMP_NUM_THREADS" not in variables
+    assert done.stderr == ""
+
+
+# --- the checks find what they are for ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("aws", ["max_workers"], -1),
+        ("aws", ["max_worker"], 8),
+        ("aws", ["head_node_type"], "no such type"),
+        ("aws", ["available_node_types", "gpu_worker", "min_workers"], 9),
+        ("onprem", ["provider", "worker_ips"], "192.0.2.11"),
+        ("onprem", ["auth", "ssh_password"], "hunter2"),
+    ],
+)
+def test_ray_refuses(name: str, path: list[str], value: object) -> None:
+    cluster = prepared(read(name))
+    put(cluster, path, value)
+    with pytest.raises((jsonschema.ValidationError, ValueError)):
+        validate_config(cluster)
+
+
+@pytest.mark.parametrize(
+    ("faults", "path", "value"),
+    [
+        (unknown_provider_keys, ["provider", "regoin"], "us-west-2"),
+        (unknown_provider_keys, ["provider", "aws_credentials"], {}),
+        (secrets, ["provider", "aws_access_key_id"], "AKIA" + "Z" * 16),
+        (secrets, ["metadata"], {"note": "aB3/" * 10}),
+        (secrets, ["metadata"], {"note": "0123456789abcdef" * 2}),
+        (secrets, ["metadata"], {"password": "hunter2"}),
+        (secrets, ["initialization_commands"], ["export AWS_SECRET_ACCESS_KEY=x"]),
+        (secrets, ["initialization_commands"], ["export RAY_AUTH_TOKEN=x"]),
+        (secrets, ["initialization_commands"], ["echo '-----BEGIN PRIVATE KEY-----'"]),
+        (missing_files, ["file_mounts", "~/daam/other"], "no/such/file"),
+        (missing_files, ["initialization_commands"], ["cat ~/daam/other.lock"]),
+        (missing_files, ["file_mounts"], {}),
+        (dashboards_beyond_loopback, ["head_start_ray_commands"], ["ray start --head"]),
+        (
+            dashboards_beyond_loopback,
+            ["head_start_ray_commands"],
+            ["ray start --head --dashboard-host=0.0.0.0"],
+        ),
+        (installs_beside_the_lock, ["initialization_commands"], ["pip install ray"]),
+        (installs_beside_the_lock, ["initialization_commands"], ["pip install uv==0.0.1"]),
+        (machines_without_the_lock, ["setup_commands"], []),
+        (ray_outside_the_environment, ["worker_start_ray_commands"], ["ray stop"]),
+        (broken_shell, ["initialization_commands"], ["if true; then"]),
+        (opened_ports, ["provider", "security_group", "IpPermissions"], [{"FromPort": 8265}]),
+        (refused_by_ec2, ["available_node_types", "head", "node_config", "InstanceTyp"], "x"),
+        (rented_wrongly, ["head_node_type"], "gpu_worker"),
+        (
+            rented_wrongly,
+            ["available_node_types", "gpu_worker", "node_config", "InstanceMarketOptions"],
+            {},
+        ),
+        (rented_wrongly, ["available_node_types", "head", "node_config", "IamInstanceProfile"], {}),
+        (
+            rented_wrongly,
+            ["available_node_types", "head", "node_config", "BlockDeviceMappings"],
+            [{"Ebs": {"DeleteOnTermination": False, "Encrypted": True}}],
+        ),
+        (rented_wrongly, ["available_node_types", "head", "node_config", "MetadataOptions"], {}),
+    ],
+)
+def test_a_broken_file_is_found_out(
+    faults: Callable[[Cluster], list[str]], path: list[str], value: object
+) -> None:
+    cluster = read("aws")
+    put(cluster, path, value)
+    assert faults(cluster)
+
+
+def test_the_default_commands_of_ray_are_found_out() -> None:
+    cluster = read("aws")
+    del cluster["head_setup_commands"]
+    assert installs_beside_the_lock(cluster) == ["pip install 'boto3>=1.4.8'"]
+
+
+def put(cluster: Cluster, path: list[str], value: object) -> None:
+    *parents, last = path
+    inner = cluster
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
