@@ -16,9 +16,9 @@ def work_ahead(
 ) -> Generator[Result, None, None]:
     """Yield `work(item)` for each item, in order, computed in `num_threads` threads.
 
-    At most `num_threads + prefetch` results are finished or in work while the consumer is busy. An
-    exception in `work` is raised in place of its result. The threads start with the first `next` and
-    have ended when the generator is exhausted or closed or has raised.
+    At most `num_threads + prefetch` results are finished or in work while the consumer is busy.
+    An exception in `work` is raised in place of its result. The threads start with the first `next`
+    and have ended when the generator is exhausted or closed or has raised.
 
     Raises:
         ConfigError: there is no thread or a negative number to prefetch (raised by the call).

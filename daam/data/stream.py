@@ -7,6 +7,7 @@ from torch import Tensor
 
 from daam.data.ahead import work_ahead
 from daam.data.decode import PixelReader
+from daam.errors import ConfigError
 
 
 def ordered_batches(
@@ -35,8 +36,11 @@ def ordered_batches(
         rows (B,) int64 and images (B, H, W, 3) uint8, not augmented.
 
     Raises:
+        ConfigError: there is no such rank, or no thread (raised by the call).
         DataError: an image cannot be decoded (raised in place of its batch).
     """
+    if not 0 <= rank < num_ranks:
+        raise ConfigError(f"rank {rank} is not one of {num_ranks} ranks; count from 0")
     first = reader.num_rows * rank // num_ranks
     end = reader.num_rows * (rank + 1) // num_ranks
 

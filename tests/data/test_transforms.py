@@ -1,0 +1,212 @@
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+
+from daam.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Augmentation,
+    _draw_placement,
+    _place_by_index,
+    _place_by_slices,
+    augment,
+    augmentation_keys,
+    normalise,
+)
+from daam.errors import ConfigError
+
+EVERYTHING = Augmentation(flip=0.5, pad=3, erase=0.5, brightness=0.3, contrast=0.3, saturation=0.3)
+FILL = [124, 116, 104]
+
+
+def random_images(num_images: int = 24, *, height: int = 20, width: int = 12) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (num_images, height, width, 3)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def keys_of(num_images: int, *, step: int = 0) -> np.ndarray:
+    return augmentation_keys(np.arange(num_images), seed=0, epoch=0, step=step)
+
+
+def placed_by_hand(images: np.ndarray, place) -> np.ndarray:
+    output = np.empty_like(images)
+    num_images, height, width, _ = images.shape
+    for i in range(num_images):
+        for y in range(height):
+            for x in range(width):
+                from_y, from_x = y + place.down[i], x + place.right[i]
+                if place.flipped[i]:
+                    from_x = width - 1 - from_x
+                erased = (
+                    place.erase_top[i] <= y < place.erase_bottom[i]
+                    and place.erase_left[i] <= x < place.erase_right[i]
+                )
+                inside = 0 <= from_y < height and 0 <= from_x < width
+                output[i, y, x] = images[i, from_y, from_x] if inside and not erased else FILL
+    return output
+
+
+def test_nothing_changes_without_augmentation():
+    images = random_images()
+    output = augment(images, augmentation=Augmentation(), keys=keys_of(24))
+    assert torch.equal(output, images)
+
+
+@pytest.mark.parametrize("place_images", [_place_by_slices, _place_by_index])
+def test_flip_crop_and_erasing_match_the_loop(place_images):
+    images = random_images()
+    place = _draw_placement(EVERYTHING, keys=keys_of(24), height=20, width=12)
+    given = images.numpy() if place_images is _place_by_slices else images
+    assert (np.asarray(place_images(given, place)) == placed_by_hand(images.numpy(), place)).all()
+
+
+@pytest.mark.parametrize(
+    ("jitter", "augmentation"),
+    [
+        ("brightness", Augmentation(brightness=0.2)),
+        ("contrast", Augmentation(contrast=0.2)),
+        ("saturation", Augmentation(saturation=0.2)),
+    ],
+)
+def test_colour_jitter_scales_around_black_the_mean_grey_or_each_pixels_grey(jitter, augmentation):
+    images = random_images(8) // 2 + 60  # far enough from 0 and 255 not to be cut
+    output = augment(images, augmentation=augmentation, keys=keys_of(8)).double()
+    pixels = images.double()
+    grey = (pixels * torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)).sum(-1, keepdim=True)
+    pivot = {
+        "brightness": torch.zeros_like(grey),
+        "contrast": grey.mean((1, 2), keepdim=True).expand_as(grey),
+        "saturation": grey,
+    }[jitter]
+    factors = []
+    for i in range(8):
+        away, moved = (pixels - pivot)[i].flatten(), (output - pivot)[i].flatten()
+        factor = float((away @ moved) / (away @ away))
+        assert (moved - factor * away).abs().max() < 0.75  # rounding, and what it does to the fit
+        factors.append(factor)
+    assert all(0.79 < factor < 1.21 for factor in factors)
+    assert max(factors) - min(factors) > 0.1
+
+
+def test_colour_jitter_stays_within_the_range_of_pixels():
+    extremes = torch.tensor([0, 255], dtype=torch.uint8).repeat(16, 8, 4, 3)[..., :3].contiguous()
+    extremes[:, ::2] = 255
+    output = augment(
+        extremes,
+        augmentation=Augmentation(brightness=1, contrast=1, saturation=1),
+        keys=keys_of(16),
+    )
+    brighter = output.float().mean((1, 2, 3)) > extremes.float().mean((1, 2, 3)) + 5
+    assert brighter.any()
+    assert (output[brighter][:, ::2] == 255).all()
+
+
+def test_saturation_keeps_the_hue():
+    image = torch.tensor([180, 120, 60], dtype=torch.uint8).expand(6, 4, 4, 3).contiguous()
+    output = augment(image, augmentation=Augmentation(saturation=0.5), keys=keys_of(6))
+    hue = colorsys.rgb_to_hsv(180, 120, 60)[0]
+    for pixel in output[:, 0, 0].tolist():
+        assert colorsys.rgb_to_hsv(*pixel)[0] == pytest.approx(hue, abs=0.01)
+
+
+@pytest.mark.parametrize("num_ranks", [2, 4])
+def test_an_image_is_varied_alike_with_any_others_beside_it(num_ranks):
+    images, keys = random_images(), keys_of(24)
+    together = augment(images, augmentation=EVERYTHING, keys=keys)
+    size = 24 // num_ranks
+    for start in range(0, 24, size):
+        part = slice(start, start + size)
+        alone = augment(images[part], augmentation=EVERYTHING, keys=keys[part])
+        assert torch.equal(alone, together[part])
+
+
+def test_keys_follow_the_row_and_not_its_place():
+    rows = np.array([7, 3, 9])
+    forward = augmentation_keys(rows, seed=1, epoch=2, step=3)
+    backward = augmentation_keys(rows[::-1], seed=1, epoch=2, step=3)
+    assert forward.tolist() == backward[::-1].tolist()
+
+
+def test_a_repeated_row_gets_another_key_each_time():
+    once = augmentation_keys(np.array([5, 2]), seed=0, epoch=0, step=0)
+    thrice = augmentation_keys(np.array([5, 5, 2, 5]), seed=0, epoch=0, step=0)
+    assert len(set(thrice.tolist())) == 4
+    assert thrice[[0, 2]].tolist() == once.tolist()
+
+
+def test_seed_epoch_and_step_each_change_the_keys():
+    rows = np.arange(4)
+    named = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    keys = [
+        key
+        for seed, epoch, step in named
+        for key in augmentation_keys(rows, seed=seed, epoch=epoch, step=step).tolist()
+    ]
+    assert len(set(keys)) == 16
+
+
+def test_draws_have_the_probabilities_and_ranges_asked_for():
+    augmentation = Augmentation(flip=0.5, pad=10, erase=0.3)
+    place = _draw_placement(augmentation, keys=keys_of(20_000), height=256, width=128)
+    assert place.flipped.mean() == pytest.approx(0.5, abs=0.02)
+    for shift in (place.down, place.right):
+        assert shift.min() == -10
+        assert shift.max() == 10
+        assert np.bincount(shift + 10) / 20_000 == pytest.approx(1 / 21, abs=0.01)
+    erased = place.erase_bottom > place.erase_top
+    assert erased.mean() == pytest.approx(0.3, abs=0.02)
+    height = (place.erase_bottom - place.erase_top)[erased]
+    width = (place.erase_right - place.erase_left)[erased]
+    share = height * width / (256 * 128)
+    assert share.min() == pytest.approx(0.02, abs=0.002)
+    assert share.max() == pytest.approx(0.4, abs=0.01)
+    assert place.erase_bottom.max() <= 256
+    assert place.erase_right.max() <= 128
+    assert place.erase_top.min() == place.erase_left.min() == 0
+
+
+def test_certain_probabilities_are_certain():
+    images = random_images()
+    flipped = augment(images, augmentation=Augmentation(flip=1), keys=keys_of(24))
+    assert torch.equal(flipped, images.flip(2))
+    place = _draw_placement(Augmentation(erase=1), keys=keys_of(24), height=20, width=12)
+    assert (place.erase_bottom > place.erase_top).all()
+
+
+def test_the_input_is_not_changed():
+    images = random_images()
+    before = images.clone()
+    augment(images, augmentation=EVERYTHING, keys=keys_of(24))
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("flip", 1.5), ("erase", -0.1), ("contrast", 2), ("pad", -1)]
+)
+def test_settings_out_of_range_are_refused(setting, value):
+    with pytest.raises(ConfigError, match=f"augmentation {setting} is {value}"):
+        Augmentation(**{setting: value})
+
+
+def test_padding_as_large_as_the_image_is_refused():
+    with pytest.raises(ConfigError, match="20x12 pixels"):
+        augment(random_images(), augmentation=Augmentation(pad=12), keys=keys_of(24))
+
+
+def test_normalising_matches_the_loop():
+    images = random_images(3)
+    output = normalise(images)
+    assert output.shape == (3, 3, 20, 12)
+    assert output.dtype == torch.float32
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    for channel in range(3):
+        expected = (images[..., channel] / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+        assert torch.allclose(output[:, channel], expected, atol=1e-6)
+
+
+def test_the_fill_colour_normalises_to_nearly_nothing():
+    filled = torch.tensor(FILL, dtype=torch.uint8).expand(1, 2, 2, 3)
+    assert normalise(filled).abs().max() < 0.01
