@@ -282,6 +282,21 @@ def test_the_environment_holds_what_the_readme_promises(cluster: Cluster, tmp_pa
     assert done.stderr == ""
 
 
+def test_the_readme_quotes_transfers_for_the_shell_would_redirect_the_arrow() -> None:
+    readme = (REPOSITORY / "cluster" / "README.md").read_text()
+    transfers = re.findall(r"--transfer (\S+)", readme)
+    assert transfers
+    assert all(re.fullmatch(r'"\w+->\w+"', transfer) for transfer in transfers)
+
+
+def test_the_shell_of_the_readme_parses() -> None:
+    readme = (REPOSITORY / "cluster" / "README.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        subprocess.run(["bash", "-n", "-c", block], check=True)
+
+
 # --- the checks find what they are for ----------------------------------------------------------
 
 
