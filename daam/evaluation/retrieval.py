@@ -76,7 +76,8 @@ def retrieval_scores(
         ranks: the k of CMC@k.
 
     Raises:
-        EvaluationError: the shapes disagree, a distance is not finite, or no query has a good image.
+        EvaluationError: the shapes disagree, a distance is not finite, or no query has a good
+            image.
     """
     queries = _Labels(query_identities, query_cameras, what="query")
     gallery = _Gallery(_Labels(gallery_identities, gallery_cameras, what="gallery"))
@@ -112,7 +113,8 @@ def retrieval_scores_from_embeddings(
         ranks: the k of CMC@k.
 
     Raises:
-        EvaluationError: the shapes disagree, an embedding is not finite, or no query has a good image.
+        EvaluationError: the shapes disagree, an embedding is not finite, or no query has a good
+            image.
     """
     queries = _Labels(query_identities, query_cameras, what="query")
     index = _Gallery(_Labels(gallery_identities, gallery_cameras, what="gallery"))
