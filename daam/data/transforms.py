@@ -99,7 +99,7 @@ def augment(images: Tensor, *, augmentation: Augmentation, keys: np.ndarray) -> 
     place = _draw_placement(augmentation, keys=keys, height=height, width=width)
     images = _jitter_colour(images, augmentation=augmentation, keys=keys)
     if images.device.type == "cpu":
-        return torch.from_numpy(_place_by_slices(images.numpy(), place))
+        return _place_by_slices(images, place)
     return _place_by_index(images, place)
 
 
@@ -161,23 +161,28 @@ def _below(limit: int | np.ndarray, uniform: np.ndarray) -> np.ndarray:
     return (limit * uniform).astype(np.int64)
 
 
-def _place_by_slices(images_BHWC: np.ndarray, place: _Placement) -> np.ndarray:
+def _place_by_slices(images_BHWC: Tensor, place: _Placement) -> Tensor:
     """On a CPU, copying whole windows is 20 times as fast as indexing pixels."""
     num_images, height, width, _ = images_BHWC.shape
-    output_BHWC = np.empty_like(images_BHWC)
+    fill_HWC = np.empty((height, width, 3), dtype=np.uint8)
+    fill_HWC[:] = _FILL
+    output_BHWC = np.empty(images_BHWC.shape, dtype=np.uint8)
     for i in range(num_images):
-        down, right = int(place.down[i]), int(place.right[i])
-        image = images_BHWC[i, :, ::-1] if place.flipped[i] else images_BHWC[i]
+        # torch mirrors ten times as fast as NumPy; NumPy's slices cost a fraction of torch's.
+        image = (images_BHWC[i].flip(1) if place.flipped[i] else images_BHWC[i]).numpy()
         output = output_BHWC[i]
+        down, right = int(place.down[i]), int(place.right[i])
         if down or right:
-            output[:] = _FILL
+            output[:] = fill_HWC
         output[max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)] = (
             image[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
         )
-        output[
-            place.erase_top[i] : place.erase_bottom[i], place.erase_left[i] : place.erase_right[i]
-        ] = _FILL
-    return output_BHWC
+        erased = (
+            slice(place.erase_top[i], place.erase_bottom[i]),
+            slice(place.erase_left[i], place.erase_right[i]),
+        )
+        output[erased] = fill_HWC[erased]
+    return torch.from_numpy(output_BHWC)
 
 
 def _place_by_index(images_BHWC: Tensor, place: _Placement) -> Tensor:

@@ -94,8 +94,8 @@ def test_all_images_of_an_identity_are_drawn_equally_often_in_the_long_run():
     sampler = IdentityBatches(
         identities, cameras, identities_per_batch=2, images_per_identity=4, seed=0, epoch=0
     )
-    uses = np.bincount(np.concatenate([sampler.batch(step) for step in range(3000)]))
-    assert uses / 3000 == pytest.approx(4 / 12, abs=0.04)
+    uses = np.bincount(np.concatenate([sampler.batch(step) for step in range(1000)]))
+    assert uses / 1000 == pytest.approx(4 / 12, abs=0.06)
 
 
 def identity_sampler(*, seed: int, epoch: int) -> BatchSampler:
