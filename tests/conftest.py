@@ -1,0 +1,54 @@
+"""A real S3 server, and a small data set in Market-1501's naming, for all rooms."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from daam.runtime.local_s3 import LocalS3
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """`rclone serve s3` on a free port; the AWS variables name it for the rest of the run."""
+    server = LocalS3(
+        tmp_path_factory.mktemp("s3"), access_key="testaccess", secret_key="testsecret"
+    )
+    with server, pytest.MonkeyPatch.context() as environment:
+        for name, value in server.environment.items():
+            environment.setenv(name, value)
+        environment.delenv("AWS_PROFILE", raising=False)
+        yield server
+
+
+@pytest.fixture
+def small_market(tmp_path: Path) -> Path:
+    """A folder of 8 train and 4 test identities under 3 cameras, with distractors and junk.
+
+    Every image is random, so no two are equal. `Thumbs.db` lies about as in the original.
+    """
+    generator = np.random.default_rng(0)
+    root = tmp_path / "market"
+
+    def write(folder: str, identity: int, camera: int, number: int) -> None:
+        prefix = "-1" if identity == -1 else f"{identity:04d}"
+        name = f"{prefix}_c{camera}s1_{number:06d}_{number % 4:02d}.jpg"
+        pixels = generator.integers(0, 256, (32, 16, 3), dtype=np.uint8)
+        (root / folder / name).write_bytes(simplejpeg.encode_jpeg(pixels))
+
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "Thumbs.db").write_bytes(b"no image")
+    for camera in (1, 2, 3):
+        for identity in range(2, 10):
+            for number in (51, 76):
+                write("bounding_box_train", identity, camera, number)
+        for identity in range(101, 105):
+            write("query", identity, camera, 26)
+            for number in (1, 51):
+                write("bounding_box_test", identity, camera, number)
+        for identity in (0, -1):
+            write("bounding_box_test", identity, camera, 101)
+    return root

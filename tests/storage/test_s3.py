@@ -1,0 +1,142 @@
+"""Servers that are down, refuse, break off or stall end in words within seconds."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from daam.errors import StorageError
+from daam.runtime.local_s3 import LocalS3
+from daam.storage import open_store, s3
+
+
+def test_an_unreachable_endpoint_is_named_within_seconds(
+    s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    start = time.monotonic()
+    with pytest.raises(StorageError, match=f"127.0.0.1:{port} cannot be reached"):
+        open_store("s3://bucket").read("key")
+    assert time.monotonic() - start < 10
+
+
+def test_a_wrong_secret_is_said(s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = s3_server.make_bucket("refused")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    store = open_store(bucket)
+    for operation in (
+        lambda: store.read("key"),
+        lambda: store.exists("key"),
+        lambda: store.write("key", b"x"),
+        lambda: store.list(),
+    ):
+        with pytest.raises(StorageError, match="refuses the credentials") as caught:
+            operation()
+        assert "wrong" not in str(caught.value)
+
+
+def test_an_unknown_access_key_is_said(s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = s3_server.make_bucket("refused")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    with pytest.raises(StorageError, match="refuses the credentials"):
+        open_store(bucket).list()
+
+
+def test_a_missing_bucket_is_no_missing_key(s3_server: LocalS3) -> None:
+    store = open_store("s3://nowhere/prefix")
+    for operation in (
+        lambda: store.read("key"),
+        lambda: store.exists("key"),
+        lambda: store.write("key", b"x"),
+        lambda: store.list(),
+    ):
+        with pytest.raises(StorageError, match="has no bucket nowhere"):
+            operation()
+
+
+def test_missing_credentials_are_said(
+    s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(home / "none"))
+    with pytest.raises(StorageError, match="no credentials"):
+        open_store("s3://bucket").read("key")
+    monkeypatch.setenv("AWS_PROFILE", "unknown")
+    with pytest.raises(StorageError, match="AWS_PROFILE"):
+        open_store("s3://bucket").read("key")
+
+
+def test_a_body_that_breaks_off_is_read_on_from_there(
+    s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes(range(256)) * 20_000
+    bucket = s3_server.make_bucket("broken")
+    open_store(bucket).write("key", data)
+    with breaking_off(s3_server.endpoint, after_bytes=(1_500_000, 2_000_000)) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        assert open_store(bucket).read("key") == data
+
+
+def test_a_server_that_stalls_is_given_up(
+    s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "CLIENT_CONFIG", s3.CLIENT_CONFIG.merge(s3.Config(read_timeout=0.2)))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(StorageError, match="stopped answering"):
+            open_store("s3://bucket").read("key")
+
+
+@contextmanager
+def breaking_off(endpoint: str, *, after_bytes: tuple[int, ...]) -> Iterator[str]:
+    """A relay to the server that cuts its first connections after so many bytes of answer."""
+    host, port = endpoint.removeprefix("http://").split(":")
+    limits = iter(after_bytes)
+    threads: list[threading.Thread] = []
+
+    def serve(client: socket.socket, limit: float) -> None:
+        with client, socket.create_connection((host, int(port))) as server:
+            upwards = threading.Thread(target=copy, args=(client, server, float("inf")))
+            upwards.start()
+            copy(server, client, limit)
+            for end in (client, server):
+                end.shutdown(socket.SHUT_RDWR)
+            upwards.join()
+
+    def accept() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            threads.append(
+                threading.Thread(target=serve, args=(client, next(limits, float("inf"))))
+            )
+            threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    accepting.join()
+
+
+def copy(source: socket.socket, target: socket.socket, limit: float) -> None:
+    while limit > 0:
+        try:
+            data = source.recv(min(65536, int(min(limit, 65536))))
+            if not data:
+                return
+            target.sendall(data)
+        except OSError:
+            return
+        limit -= len(data)
