@@ -21,7 +21,7 @@ from torch import Tensor
 
 from daam.errors import EvaluationError
 
-NOBODY = -1
+JUNK = -1
 DISTRACTOR = 0
 
 # From about here on, one sort of the row is cheaper than a count for each good image.
@@ -162,7 +162,7 @@ def ranked_gallery(
     right_QK = np.zeros((len(distances), count), np.bool_)
     for row, (identity, camera) in enumerate(zip(query_identities, query_cameras, strict=True)):
         junk = (gallery_identities == identity) & (gallery_cameras == camera)
-        junk |= gallery_identities == NOBODY
+        junk |= gallery_identities == JUNK
         order = np.argsort(distances[row], kind="stable")
         nearest = order[~junk[order]][:count]
         columns_QK[row, : len(nearest)] = nearest
@@ -199,7 +199,7 @@ class _Gallery:
         self.labels = labels
         self._by_identity = np.argsort(labels.identities, kind="stable")
         self._sorted_identities = labels.identities[self._by_identity]
-        self.nobody = self.columns_of(NOBODY)
+        self.junk = self.columns_of(JUNK)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -216,7 +216,7 @@ def _ranks_of_good(
     for distances_G, identity, camera in zip(
         distances_QG, queries.identities.tolist(), queries.cameras.tolist(), strict=True
     ):
-        same = gallery.columns_of(identity) if identity > DISTRACTOR else gallery.nobody[:0]
+        same = gallery.columns_of(identity) if identity > DISTRACTOR else gallery.junk[:0]
         other_camera = gallery.labels.cameras[same] != camera
         good = same[other_camera]
         if len(good) == 0:
@@ -230,7 +230,7 @@ def _ranks_of_good(
             )
         # Nothing counts what is further than every good image, so this deletes junk.
         row_G[same[~other_camera]] = np.inf
-        row_G[gallery.nobody] = np.inf
+        row_G[gallery.junk] = np.inf
         yield np.sort(_ranks(row_G, good))
 
 
