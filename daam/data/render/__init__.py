@@ -1,0 +1,13 @@
+"""People who do not exist, in places that do not exist: procedural re-identification domains."""
+
+from daam.data.render.dataset import RenderPlan, render_domain
+from daam.data.render.settings import CameraLook, DomainLook, camera_look, domain_look
+
+__all__ = [
+    "CameraLook",
+    "DomainLook",
+    "RenderPlan",
+    "camera_look",
+    "domain_look",
+    "render_domain",
+]
