@@ -103,7 +103,7 @@ class _ImageColumn:
     def __init__(self, column: pa.BinaryArray) -> None:
         _, offsets, data = column.buffers()
         self._offsets = memoryview(offsets).cast("B").cast("i")[column.offset :]
-        self._data = memoryview(data)
+        self._data = memoryview(data).cast("B")  # decoders want unsigned bytes
         self._num_images = len(column)
 
     def __len__(self) -> int:
