@@ -42,7 +42,7 @@ class IdentityBatches:
     Each pass goes through all identities in a new random order; every identity is seen before one
     comes again, and no identity is twice in a batch (a pass's last batch is filled up with the
     identities that came first in it). Of an identity, images from as many different cameras as
-    possible are taken; one with fewer than K images repeats them, all equally often up to one.
+    possible are taken; one with fewer than K images repeats them, as evenly as can be.
     """
 
     def __init__(
