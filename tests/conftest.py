@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
 import simplejpeg
 
 from daam.runtime.local_s3 import LocalS3
+
+BUCKET = "daam-tests"
 
 
 @pytest.fixture(scope="session")
@@ -16,11 +19,18 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     server = LocalS3(
         tmp_path_factory.mktemp("s3"), access_key="testaccess", secret_key="testsecret"
     )
+    server.make_bucket(BUCKET)
     with server, pytest.MonkeyPatch.context() as environment:
         for name, value in server.environment.items():
             environment.setenv(name, value)
         environment.delenv("AWS_PROFILE", raising=False)
         yield server
+
+
+@pytest.fixture
+def s3_uri(s3_server: LocalS3) -> str:
+    """An empty place in a bucket of the real S3 server."""
+    return f"s3://{BUCKET}/{uuid4().hex}/prefix"
 
 
 @pytest.fixture

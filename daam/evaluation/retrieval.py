@@ -216,11 +216,11 @@ def _ranks_of_good(
     for distances_G, identity, camera in zip(
         distances_QG, queries.identities.tolist(), queries.cameras.tolist(), strict=True
     ):
-        same = gallery.columns_of(identity) if identity > DISTRACTOR else gallery.junk[:0]
+        same = gallery.columns_of(identity)
         other_camera = gallery.labels.cameras[same] != camera
         good = same[other_camera]
-        if len(good) == 0:
-            yield good
+        if identity <= DISTRACTOR or len(good) == 0:
+            yield np.empty(0, np.int64)
             continue
         row_G = np.array(distances_G, dtype=np.float32)
         if np.isnan(row_G.min()) or not np.isfinite(row_G[good]).all():

@@ -21,6 +21,8 @@ def batch_hard_triplet(embeddings: Tensor, identities: Tensor, *, margin: float)
         identities: (B,) int64, the person in each image, or its group; negative: unknown.
         margin: required gap between the two, in cosine distance (0 to 2).
     """
+    if len(embeddings) == 0:
+        return embeddings.sum()
     distance_BB = 1 - embeddings @ embeddings.T
     known_B = identities >= 0
     known_BB = known_B[:, None] & known_B[None, :]

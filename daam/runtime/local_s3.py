@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,9 @@ START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 10
 STARTED = re.compile(rf"Starting s3 server on \[(http://{re.escape(HOST)}:\d+)/?\]")
 LAST_WORDS = 5
+# The server sees files that come and go beside it after this long; with 0 it looks through whole
+# folders for every request.
+FOLDERS_KNOWN_FOR_S = 0.5
 
 
 class LocalS3:
@@ -73,7 +77,11 @@ class LocalS3:
 
     def make_bucket(self, name: str) -> str:
         """Make a bucket if it is not there, and return its address."""
-        (self._directory / name).mkdir(parents=True, exist_ok=True)
+        folder = self._directory / name
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            if self._process is not None:
+                time.sleep(2 * FOLDERS_KNOWN_FOR_S)
         return f"s3://{name}"
 
     def wait(self) -> int:
@@ -93,8 +101,7 @@ class LocalS3:
             [
                 _rclone(),
                 *("serve", "s3", "--addr", f"{HOST}:{self._port}"),
-                # Files that were changed beside the server are seen at once.
-                *("--dir-cache-time", "0s"),
+                *("--dir-cache-time", f"{FOLDERS_KNOWN_FOR_S}s"),
                 str(self._directory),
             ],
             # The environment and not an argument, which every user of the machine could read.

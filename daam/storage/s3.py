@@ -167,19 +167,24 @@ class S3Store(Store):
     def arrow_filesystem(self) -> tuple[FileSystem, str]:
         """As in Store. Credentials are not handed over: pyarrow looks for them itself, in the
         same places, so that they are not pickled with the file system."""
-        from pyarrow.fs import S3FileSystem
+        from pyarrow.fs import PyFileSystem, S3FileSystem
+
+        from daam.storage.arrow import BucketFileSystem
 
         with self._explained("open", "") as client:
             endpoint = urlsplit(client.meta.endpoint_url)
             settings: dict[str, Any] = {}
             if not (endpoint.hostname or "").endswith(".amazonaws.com"):
                 settings = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
-            filesystem = S3FileSystem(
+            files = S3FileSystem(
                 region=client.meta.region_name,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 request_timeout=READ_TIMEOUT_S,
                 **settings,
             )
+        bucket = S3Store(self._bucket)
+        bucket._connection = self._connection
+        filesystem = PyFileSystem(BucketFileSystem(bucket, files=files))
         return filesystem, self.uri.removeprefix("s3://")
 
     def _address(self, key: str) -> dict[str, str]:

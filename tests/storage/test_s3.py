@@ -25,10 +25,9 @@ def test_an_unreachable_endpoint_is_named_within_seconds(
     assert time.monotonic() - start < 10
 
 
-def test_a_wrong_secret_is_said(s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    bucket = s3_server.make_bucket("refused")
+def test_a_wrong_secret_is_said(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    store = open_store(bucket)
+    store = open_store(s3_uri)
     for operation in (
         lambda: store.read("key"),
         lambda: store.exists("key"),
@@ -40,11 +39,10 @@ def test_a_wrong_secret_is_said(s3_server: LocalS3, monkeypatch: pytest.MonkeyPa
         assert "wrong" not in str(caught.value)
 
 
-def test_an_unknown_access_key_is_said(s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    bucket = s3_server.make_bucket("refused")
+def test_an_unknown_access_key_is_said(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     with pytest.raises(StorageError, match="refuses the credentials"):
-        open_store(bucket).list()
+        open_store(s3_uri).list()
 
 
 def test_a_missing_bucket_is_no_missing_key(s3_server: LocalS3) -> None:
@@ -75,14 +73,13 @@ def test_missing_credentials_are_said(
 
 
 def test_a_body_that_breaks_off_is_read_on_from_there(
-    s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch
+    s3_server: LocalS3, s3_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = bytes(range(256)) * 20_000
-    bucket = s3_server.make_bucket("broken")
-    open_store(bucket).write("key", data)
+    open_store(s3_uri).write("key", data)
     with breaking_off(s3_server.endpoint, after_bytes=(1_500_000, 2_000_000)) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        assert open_store(bucket).read("key") == data
+        assert open_store(s3_uri).read("key") == data
 
 
 def test_a_server_that_stalls_is_given_up(

@@ -178,10 +178,10 @@ def _trunk(limbs: Limbs, person: Person, pose: Pose) -> None:
     limbs.add(
         pose.chest, upper, part=part, wide=(chest[0], 0.105 * scale), deep=(chest[1], 0.075 * scale)
     )
-    ball = 0.058 * scale * girth**0.5 + cloth
-    right, left = pose.shoulders
-    limbs.add(right, upper, part=part, wide=(ball, 0.072 * scale + cloth))
-    limbs.add(left, upper, part=part, wide=(ball, 0.072 * scale + cloth))
+    ball, collar = 0.050 * scale * girth**0.5 + cloth, 0.048 * scale + 0.6 * cloth
+    nape = _between(pose.chest, pose.neck, 0.93)
+    for shoulder in pose.shoulders:
+        limbs.add(shoulder, nape, part=part, wide=(ball, collar))
     neck_top = _between(pose.neck, pose.head, 0.5)
     limbs.add(upper, neck_top, part=Part.SKIN, wide=(0.062 * scale * girth**0.5, 0.052 * scale))
 
@@ -265,6 +265,14 @@ def _head(limbs: Limbs, person: Person, pose: Pose) -> None:
         deep=(0.075 * scale, 0.092 * scale),
     )
     hair = Part.HAIR
+    if person.hair is not Hair.BALD and person.hat is not Hat.HOOD:
+        limbs.add(
+            at(0, 0.05, -0.012),
+            at(0, 0.02, -0.03),
+            part=hair,
+            wide=(0.081 * scale, 0.082 * scale),
+            deep=(0.089 * scale, 0.078 * scale),
+        )
     match person.hair:
         case Hair.LONG:
             limbs.add(

@@ -37,8 +37,8 @@ def paint(
         trunk: x and y of the hip joint, x and y of the neck, half width of the chest, in pixels.
     """
     parts = table[:, 9].astype(np.uint8)
-    part = parts[surface.limb]
-    albedo = _plain_colours(person)[part]
+    part = parts.take(surface.limb)
+    albedo = _plain_colours(person).take(part, axis=0)
     width = surface.shape[1]
 
     hip_x, hip_y, neck_x, neck_y, half = trunk
@@ -81,7 +81,20 @@ def paint(
         share = surface.along[bag]
         accent = (share > 0.12) & (share < 0.42) if person.bag is Bag.BACKPACK else share > 0.7
         albedo[bag[accent]] = 0.5 * (linear(person.bag_colour) + linear(person.bag_accent))
-    return albedo * _folds(surface, part=part)[:, None]
+    return albedo
+
+
+def folds(surface: Surface, *, table: np.ndarray) -> np.ndarray:
+    """(N,) brightness of folds and strands, around 1."""
+    depth = np.array([0.0] + [0.05, 0.03, 0.22, 0.2, 0.24, 0.22, 0.2, 0.22] + [0.1] * 7)
+    limbs = depth[table[:, 9].astype(np.int64)].astype(np.float32)
+    start = (np.arange(len(table)) * 17 % 64).astype(np.float32)
+    rows = (surface.along * np.float32(24) + start.take(surface.limb)).astype(np.int32)
+    columns = (surface.normal[0] * np.float32(9) + np.float32(64)).astype(np.int32)
+    grain = _grain().ravel().take(rows * 128 + columns)
+    grain *= limbs.take(surface.limb)
+    grain += 1
+    return grain
 
 
 def _plain_colours(person: Person) -> np.ndarray:
@@ -219,14 +232,6 @@ def _pattern(kind: Pattern, *, size: float, above: np.ndarray, around: np.ndarra
         case _:
             mix = np.zeros(len(above), bool)
     return np.asarray(mix, np.float32)
-
-
-def _folds(surface: Surface, *, part: np.ndarray) -> np.ndarray:
-    """(N,) brightness of folds and strands, around 1."""
-    depth = np.array([0.0] + [0.05, 0.03, 0.22, 0.2, 0.24, 0.22, 0.2, 0.22] + [0.1] * 7, np.float32)
-    rows = (surface.along * 24 + surface.limb * 17.0).astype(np.int64) % 128
-    columns = (surface.normal[0] * 9 + 64).astype(np.int64) % 128
-    return 1.0 + depth[part] * _grain()[rows, columns]
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from daam.data.render.body import build_body
-from daam.data.render.cloth import paint
+from daam.data.render.cloth import folds, paint
 from daam.data.render.people import Person
 from daam.data.render.pose import Pose
 from daam.data.render.raster import FAR, Projection, Surface, rasterise
@@ -68,26 +68,29 @@ def draw_figure(
         trunk=(float(x[0]), float(y[0]), float(x[1]), float(y[1]), half_px),
     )
     per_m = projection.camera.focal_px * projection.zoom_y / float(distance[0])
-    lit = albedo * light_on(surface.normal, camera=projection.camera)
-    lit *= _crevices(surface, per_m=per_m)[:, None]
+    lit = albedo * light_on(
+        surface.normal,
+        camera=projection.camera,
+        reached=folds(surface, table=table) * _crevices(surface, per_m=per_m),
+    )
 
-    canvas = np.zeros((4, *raster), np.float32)
-    flat = canvas.reshape(4, -1)
-    flat[0:3, surface.pixels] = lit.T
-    flat[3, surface.pixels] = 1.0
-    small = _halved(canvas)
-    return Figure(colour=np.ascontiguousarray(small[0:3].transpose(1, 2, 0)), cover=small[3])
+    canvas = np.zeros((raster[0] * raster[1], 4), np.float32)
+    lit_and_there = np.ones((len(lit), 4), np.float32)
+    lit_and_there[:, :3] = lit
+    canvas[surface.pixels] = lit_and_there
+    small = _halved(canvas.reshape(*raster, 4))
+    return Figure(colour=small[..., :3], cover=np.ascontiguousarray(small[..., 3]))
 
 
-def light_on(normal: np.ndarray, *, camera: CameraLook) -> np.ndarray:
-    """Light (N, 3) that falls on surfaces with these normals (3, N): sky, ground and sun."""
-    right, up, near = camera.sun_direction
-    facing = normal[0] * right + normal[1] * up + normal[2] * near
-    direct = np.maximum(facing * np.float32(0.85) + np.float32(0.15), 0.0) * np.float32(camera.sun)
-    open_sky = np.float32(0.62) + np.float32(0.38) * normal[1]
-    sky = np.asarray(camera.sky_colour, np.float32)
-    sun = np.asarray(camera.sun_colour, np.float32)
-    return open_sky[:, None] * sky + direct[:, None] * sun
+def light_on(normal: np.ndarray, *, camera: CameraLook, reached: np.ndarray) -> np.ndarray:
+    """Light (N, 3) on surfaces with these normals (3, N): sky and sun, as far as they reach."""
+    right, up, near = (np.float32(0.85 * part) for part in camera.sun_direction)
+    direct = normal[0] * right + normal[1] * up + normal[2] * near + np.float32(0.15)
+    sources = np.empty((len(direct), 2), np.float32)
+    sources[:, 0] = (np.float32(0.62) + np.float32(0.38) * normal[1]) * reached
+    sources[:, 1] = np.maximum(direct, 0) * reached
+    sun = np.asarray(camera.sun_colour) * camera.sun
+    return sources @ np.array([camera.sky_colour, sun], np.float32)
 
 
 def _crevices(surface: Surface, *, per_m: float) -> np.ndarray:
@@ -111,7 +114,7 @@ def _box(values: np.ndarray, radius: int) -> np.ndarray:
     return (total[2 * radius + 1 :] - total[: -2 * radius - 1]) / np.float32(2 * radius + 1)
 
 
-def _halved(planes: np.ndarray) -> np.ndarray:
-    """Mean over 2x2 pixels of (C, 2H, 2W) planes."""
-    lines = planes[:, 0::2] + planes[:, 1::2]
-    return (lines[:, :, 0::2] + lines[:, :, 1::2]) * np.float32(0.25)
+def _halved(raster: np.ndarray) -> np.ndarray:
+    """Mean over 2x2 pixels of (2H, 2W, C)."""
+    lines = raster[0::2] + raster[1::2]
+    return (lines[:, 0::2] + lines[:, 1::2]) * np.float32(0.25)

@@ -4,7 +4,7 @@ Shapes: H, W = plate size. Ground and wall coordinates are metres: x right, y up
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from daam.data.render.cloth import linear
 from daam.data.render.kinds import Strip, Wall
+from daam.data.render.props import add_props
 from daam.data.render.settings import CameraLook, DomainLook, camera_look
 from daam.data.render.streams import choose, stream
 from daam.data.render.surfaces import TableNoise, ground_albedo, strip_albedo, wall_albedo
@@ -31,13 +32,26 @@ class Plate:
     """RGB, levels are (light / FULL_SCALE) ** (1 / 2.2)."""
     wall_m: float
     """Distance of the wall behind everybody."""
+    edge_m: float
+    """Distance of the far edge of where people walk."""
 
 
 @lru_cache(maxsize=24)
 def plate_of(look: DomainLook, *, camera: int, number: int) -> Plate:
     """Plate `number` of a camera: the same place with other things standing around."""
-    from daam.data.render.props import add_props  # props know plates' levels: one-way at call time
+    place = _place_of(look, camera=camera)
+    image = place.image.copy()
+    things = stream("things", look.seed, look.name, camera, number)
+    add_props(
+        image, look=look, view=place.camera, wall_m=place.wall_m, edge_m=place.edge_m, rng=things
+    )
+    softened = image.filter(ImageFilter.GaussianBlur(0.5))
+    return replace(place, image=softened)
 
+
+@lru_cache(maxsize=16)
+def _place_of(look: DomainLook, *, camera: int) -> Plate:
+    """A camera's ground and wall, with nothing standing around yet."""
     view = camera_look(look, camera=camera)
     place = stream("place", look.seed, look.name, camera)
     noise = TableNoise(rng=place)
@@ -97,9 +111,7 @@ def plate_of(look: DomainLook, *, camera: int, number: int) -> Plate:
     if look.wetness:
         scene = _reflected(scene, on_ground=on_ground, share=look.wetness, noise=noise)
     image = Image.fromarray(to_levels(scene))
-    things = stream("things", look.seed, look.name, camera, number)
-    add_props(image, look=look, view=view, wall_m=wall_m, edge_m=edge_m, rng=things)
-    return Plate(camera=view, image=image.filter(ImageFilter.GaussianBlur(0.5)), wall_m=wall_m)
+    return Plate(camera=view, image=image, wall_m=wall_m, edge_m=edge_m)
 
 
 def to_levels(light: np.ndarray) -> np.ndarray:

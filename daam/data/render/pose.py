@@ -70,7 +70,7 @@ def strike_pose(
     hips, knees, ankles, toes = [], [], [], []
     for side, offset in ((-1, 0.0), (1, math.pi)):
         swing = stride * math.sin(phase + offset) + 0.03
-        bend = 0.06 + 2.3 * stride * max(0.0, math.cos(phase + offset + 0.4)) ** 2
+        bend = 0.06 + 1.75 * stride * max(0.0, math.cos(phase + offset + 0.4)) ** 2
         hip = (side * hip_half, 0.0, 0.0)
         knee = _hang(hip, thigh, swing)
         ankle = _hang(knee, shin, swing - bend)
@@ -97,14 +97,14 @@ def strike_pose(
     chest, neck = spine(0.62), spine(1.0, bow=0.25 * person.stoop * scale)
     head = (
         neck[0] + head_turn,
-        neck[1] + 0.118 * tall,
+        neck[1] + 0.110 * tall,
         neck[2] + 0.03 * scale + 0.5 * person.stoop * 0.2,
     )
-    half = 0.107 * tall * person.shoulders
+    half = 0.097 * tall * person.shoulders
     shoulders, elbows, wrists, hands = [], [], [], []
     for index, (side, offset) in enumerate(((-1, math.pi), (1, 0.0))):
         twist = -0.05 * stride * side * math.sin(phase) * scale
-        shoulder = (neck[0] + side * half, neck[1] - 0.028 * tall, neck[2] + twist)
+        shoulder = (neck[0] + side * half, neck[1] - 0.042 * tall, neck[2] + twist)
         chain = _arm(
             shoulder,
             side=side,

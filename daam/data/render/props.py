@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -219,7 +220,7 @@ def _parasol(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
     colour = look.accent_palette[int(rng.integers(len(look.accent_palette)))]
     brush.box(-0.03, 0, 0.03, 2.5, fill=brush.colour((0.8, 0.78, 0.74)))
     edges = np.linspace(-1.5, 1.5, 7)
-    for index, (left, right) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for index, (left, right) in enumerate(pairwise(edges)):
         shade = 1.1 - 0.12 * index
         brush.shape(
             [(float(left), 2.1), (float(right), 2.1), (0.0, 2.75)],

@@ -75,63 +75,87 @@ def rasterise(table: np.ndarray, *, projection: Projection, shape: tuple[int, in
 
     owner = np.zeros(shape, np.uint8)
     nearest = np.full(shape, FAR)
-    offset_x, offset_y, reach, along = (np.zeros(shape, np.float32) for _ in range(4))
     columns = np.arange(width, dtype=np.float32) + np.float32(0.5)
     lines = (np.arange(height, dtype=np.float32) + np.float32(0.5))[:, None]
     hem = math.sin(projection.camera.pitch)
 
-    ends = np.stack([x, y, radius, depth], axis=1).astype(np.float32)
-    for row, (start, end) in enumerate(
-        zip(ends[:count].tolist(), ends[count:].tolist(), strict=True)
-    ):
-        ax, ay, ar, az = start
-        bx, by, br, bz = end
+    starts = np.stack([x, y, radius, depth], axis=1)[:count]
+    ends = np.stack([x, y, radius, depth], axis=1)[count:]
+    screen = _Screen.of(starts, ends)
+    traits = table[:, [8, 10]].tolist()
+    for row, (ax, ay, ar, az, ux, uy, length, dr, dz) in enumerate(screen.rows.tolist()):
+        bx, by, br = ax + ux * length, ay + uy * length, ar + dr
         left = max(0, int(min(ax - ar, bx - br)))
         right = min(width, int(max(ax + ar, bx + br)) + 2)
         top = max(0, int(min(ay - ar, by - br)))
         low = min(height, int(max(ay + ar, by + br)) + 2)
         if left >= right or top >= low:
             continue
-        window = (slice(top, low), slice(left, right))
-        dx = columns[left:right] - ax
-        dy = lines[top:low] - ay
-        length = max(math.hypot(bx - ax, by - ay), 1e-3)
-        ux, uy = (bx - ax) / length, (by - ay) / length
-        squash, flat = table[row, 8], table[row, 10]
-        axial = dx * ux + dy * uy
-        share = np.clip(axial * (1 / length), 0.0, 1.0)
-        foot = share * length
+        squash, flat = traits[row]
+        dx, dy = columns[left:right] - np.float32(ax), lines[top:low] - np.float32(ay)
+        axial = dx * np.float32(ux) + dy * np.float32(uy)
+        foot = np.minimum(axial, np.float32(length))
+        np.maximum(foot, 0, out=foot)
+        # The squared distance from the axis, without the offset itself: d2 - f (2 a - f).
+        across = axial if flat else 2 * axial - foot
+        across = across * (axial if flat else foot)
+        space = foot * np.float32(dr / length)
+        space += np.float32(ar)
+        space *= space
+        space -= dx * dx + dy * dy
+        space += across
+        hit = space > 0
+        bulge = np.sqrt(np.maximum(space, 0, out=space), out=space)
+        bulge *= np.float32(squash)
         if flat:
-            # Only the distance from the axis counts, so that the limb ends in a hem.
-            side = dx * -uy + dy * ux
-            ex, ey = side * -uy, side * ux
-        else:
-            ex, ey = dx - foot * ux, dy - foot * uy
-        size = ar + share * (br - ar)
-        space = size * size - ex * ex - ey * ey
-        bulge = np.sqrt(np.maximum(space, 0.0)) * squash
-        here = az + share * (bz - az) - bulge
-        hit = (space > 0) & (here < nearest[window])
-        if flat:
-            hit &= (axial >= 0) & (axial <= length + hem * bulge)
-        np.copyto(nearest[window], here, where=hit)
-        np.copyto(owner[window], row + 1, where=hit)
-        np.copyto(offset_x[window], ex, where=hit)
-        np.copyto(offset_y[window], ey, where=hit)
-        np.copyto(reach[window], size, where=hit)
-        np.copyto(along[window], share, where=hit)
+            # Cut at the ends; seen from above, the near side of a hem hangs lower.
+            hit &= (axial >= 0) & (axial <= np.float32(hem) * bulge + np.float32(length))
+        foot *= np.float32(dz / length)
+        foot += np.float32(az)
+        foot -= bulge
+        there = nearest[top:low, left:right]
+        hit &= foot < there
+        np.copyto(there, foot, where=hit)
+        np.copyto(owner[top:low, left:right], np.uint8(row + 1), where=hit)
 
     pixels = np.flatnonzero(owner)
-    normal = np.empty((3, len(pixels)), np.float32)
-    inverse = 1 / reach.ravel()[pixels]
-    normal[0] = offset_x.ravel()[pixels] * inverse
-    normal[1] = -offset_y.ravel()[pixels] * inverse
-    normal[2] = np.sqrt(np.maximum(1 - normal[0] ** 2 - normal[1] ** 2, 0.0))
-    return Surface(
-        shape=shape,
-        pixels=pixels,
-        limb=owner.ravel()[pixels] - np.uint8(1),
-        along=along.ravel()[pixels],
-        normal=normal,
-        depth=nearest,
-    )
+    limb = owner.ravel()[pixels] - np.uint8(1)
+    along, normal = screen.surface(pixels, limb, width=width, flat=table[:, 10] > 0)
+    return Surface(shape=shape, pixels=pixels, limb=limb, along=along, normal=normal, depth=nearest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Screen:
+    """Limbs in pixels: a row of start x, y, radius, depth, axis x, y, length, and what is gained
+    along the axis in radius and depth."""
+
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, starts: np.ndarray, ends: np.ndarray) -> "_Screen":
+        """From (L, 4) x, y, radius, depth at both ends."""
+        gained = ends - starts
+        length = np.maximum(np.hypot(gained[:, 0], gained[:, 1]), 1e-3)
+        axis = gained[:, :2] / length[:, None]
+        rows = np.concatenate([starts, axis, length[:, None], gained[:, 2:]], axis=1)
+        return cls(rows=rows.astype(np.float32))
+
+    def surface(
+        self, pixels: np.ndarray, limb: np.ndarray, *, width: int, flat: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Share of the way along the limb (N,) and normal (3, N) at pixels of known limbs."""
+        columns = np.ascontiguousarray(self.rows.T)
+        ax, ay, ar, _, ux, uy, length, dr, _ = (column.take(limb) for column in columns)
+        line, column = np.divmod(pixels.astype(np.int32), np.int32(width))
+        dx = column.astype(np.float32) + np.float32(0.5) - ax
+        dy = line.astype(np.float32) + np.float32(0.5) - ay
+        axial = dx * ux + dy * uy
+        along = np.clip(axial / length, 0, 1)
+        foot = np.where(flat[limb], axial, along * length)
+        inverse = 1 / (ar + along * dr)
+        normal = np.empty((3, len(pixels)), np.float32)
+        normal[0] = (dx - foot * ux) * inverse
+        normal[1] = (foot * uy - dy) * inverse
+        left = 1 - normal[0] * normal[0] - normal[1] * normal[1]
+        normal[2] = np.sqrt(np.maximum(left, 0, out=left), out=left)
+        return along, normal

@@ -7,12 +7,31 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageFilter
 
 from daam.data.render.settings import CameraLook
+from daam.data.render.streams import stream
 
 _STEPS = 2048
 _BRIGHTEST = 3.0
+
+
+def native_shape(
+    shape: tuple[int, int],
+    *,
+    camera: CameraLook,
+    away_m: float,
+    blur: float,
+    rng: np.random.Generator,
+) -> tuple[int, int]:
+    """Pixels (height, width) that a camera has for a crop of somebody this far away.
+
+    At most `shape`: what is seen with fewer pixels is a soft, enlarged image.
+    """
+    height, width = shape
+    nearness = 0.5 * (camera.near_m + camera.far_m) / away_m
+    tall = camera.native_height * nearness * math.exp(-0.15 * blur * abs(rng.normal()))
+    tall = round(min(height, max(0.25 * height, tall)))
+    return tall, max(8, round(tall * width / height))
 
 
 def expose(
@@ -26,8 +45,8 @@ def expose(
     """What a camera makes of linear light (H, W, 3): levels (H, W, 3) uint8.
 
     Args:
-        away_m: distance of the person, which sets haze and how many pixels they are seen with.
-        blur: strength of motion and focus blur.
+        away_m: distance of the person, over which haze gathers.
+        blur: strength of motion blur.
     """
     height, width = scene.shape[:2]
     mist = np.float32(min(0.8, camera.haze * away_m / 10.0))
@@ -37,30 +56,14 @@ def expose(
     if rng.random() < 0.3 * blur:
         scene = _smeared(scene, length=1 + int(rng.integers(1, max(2, height // 40))))
     gain = camera.exposure / white_light(camera) * math.exp(rng.normal(0, 0.06))
-    seen = scene.reshape(-1, 3) @ (camera.colour_matrix.T * np.float32(gain))
-    levels = _tones(camera.gamma, camera.contrast)[
-        np.clip(seen * np.float32(_STEPS / _BRIGHTEST), 0, _STEPS - 1).astype(np.int16)
-    ].reshape(height, width, 3)
-    grey = levels @ np.array([0.30, 0.59, 0.11], np.float32)
-    levels = grey[..., None] + np.float32(camera.saturation) * (levels - grey[..., None])
     if camera.vignette:
-        levels *= _vignette(height, width, camera.vignette)
-
-    nearness = 0.5 * (camera.near_m + camera.far_m) / away_m
-    native = camera.native_height * nearness * math.exp(-0.15 * blur * abs(rng.normal()))
-    native = int(min(height, max(0.25 * height, native)))
-    if native < height:
-        narrow = max(8, round(native * width / height))
-        small = np.asarray(_image(levels).resize((narrow, native), Image.Resampling.BOX))
-        noisy = _image(small / np.float32(255) + _noise((native, narrow), camera, rng=rng))
-        picture = noisy.resize((width, height), Image.Resampling.BICUBIC)
-    else:
-        picture = _image(levels + _noise((height, width), camera, rng=rng))
-    if camera.sharpening > 0.05:
-        edge = -camera.sharpening / 8
-        kernel = (edge, edge, edge, edge, 1 - 8 * edge, edge, edge, edge, edge)
-        picture = picture.filter(ImageFilter.Kernel((3, 3), kernel, scale=1.0))
-    return np.asarray(picture)
+        scene = scene * _vignette(height, width, camera.vignette)
+    seen = scene.reshape(-1, 3) @ (camera.colour_matrix.T * np.float32(gain * _STEPS / _BRIGHTEST))
+    steps = np.minimum(np.maximum(seen, 0, out=seen), _STEPS - 1, out=seen).astype(np.int16)
+    levels = _tones(camera.gamma, camera.contrast).take(steps).reshape(height, width, 3)
+    levels = _sharpened(levels, strength=camera.sharpening)
+    levels += _noise(height, width, rng=rng) * np.float32(255 * camera.noise_level)
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
 
 
 def white_light(camera: CameraLook) -> float:
@@ -69,9 +72,32 @@ def white_light(camera: CameraLook) -> float:
     return 0.72 * (sky + 0.75 * camera.sun * max(camera.sun_direction[1], 0.3)) + 0.1
 
 
-def _noise(shape: tuple[int, int], camera: CameraLook, *, rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3): mostly the same in all channels, a little of each one's own."""
-    grain = rng.standard_normal((*shape, 4), np.float32) * np.float32(camera.noise_level)
+def _sharpened(levels: np.ndarray, *, strength: float) -> np.ndarray:
+    """What differs from the four neighbours, exaggerated."""
+    if strength < 0.05:
+        return levels
+    edges = 4 * levels[1:-1, 1:-1]
+    edges -= levels[:-2, 1:-1]
+    edges -= levels[2:, 1:-1]
+    edges -= levels[1:-1, :-2]
+    edges -= levels[1:-1, 2:]
+    sharp = levels.copy()
+    sharp[1:-1, 1:-1] += np.float32(0.25 * strength) * edges
+    return sharp
+
+
+def _noise(height: int, width: int, *, rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3), deviation about 1: a random window of a large table, which is drawn once."""
+    table = _noise_table()
+    top = int(rng.integers(table.shape[0] - height))
+    left = int(rng.integers(table.shape[1] - width))
+    return table[top : top + height, left : left + width]
+
+
+@lru_cache(maxsize=1)
+def _noise_table() -> np.ndarray:
+    """(1024, 768, 3) float32: mostly the same in all channels, a little of each one's own."""
+    grain = stream("sensor noise").standard_normal((1024, 768, 4), np.float32)
     return grain[..., :1] + np.float32(0.5) * grain[..., 1:]
 
 
@@ -85,20 +111,16 @@ def _smeared(scene: np.ndarray, *, length: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _tones(gamma: float, contrast: float) -> np.ndarray:
-    """(_STEPS,) display level 0..1 for linear light, with a soft shoulder."""
+    """(_STEPS,) display level for linear light, with a soft shoulder."""
     light = np.linspace(0, _BRIGHTEST, _STEPS)
     shoulder = light * (1 + light / _BRIGHTEST**2) / (1 + 0.45 * light)
     shown = np.clip(shoulder * 1.25, 0, 1) ** (gamma / 2.2)
-    return np.clip(0.5 + contrast * (shown - 0.5), 0, 1).astype(np.float32)
+    return (np.clip(0.5 + contrast * (shown - 0.5), 0, 1) * 255).astype(np.float32)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=256)
 def _vignette(height: int, width: int, strength: float) -> np.ndarray:
     """(H, W, 1) brightness that falls off towards the corners."""
     y = np.linspace(-1, 1, height)[:, None] ** 2
     x = np.linspace(-1, 1, width)[None, :] ** 2
     return (1 - 0.5 * strength * (x + y))[..., None].astype(np.float32)
-
-
-def _image(levels: np.ndarray) -> Image.Image:
-    return Image.fromarray((np.clip(levels, 0, 1) * np.float32(255) + 0.5).astype(np.uint8))

@@ -138,10 +138,10 @@ class CameraLook:
     sky_colour: RGB
     exposure: float
     colour_matrix: np.ndarray
-    """(3, 3), linear scene colour to linear sensor colour: white balance, channel mixing, tint."""
+    """(3, 3), linear scene colour to linear sensor colour: white balance, channel mixing, tint,
+    saturation."""
     gamma: float
     contrast: float
-    saturation: float
     haze: float
     haze_colour: RGB
     noise_level: float
@@ -182,12 +182,15 @@ def camera_look(look: DomainLook, *, camera: int) -> CameraLook:
     # sides are all somebody's usual view.
     walking_direction = (camera * 0.618 % 1.0) * math.pi + strength * rng.normal(0, 0.25)
 
-    balance = np.exp(strength * rng.normal(0, 0.16, 3))
+    balance = np.exp(strength * rng.normal(0, 0.13, 3))
     balance /= balance.mean()
     mixing = np.eye(3) + strength * rng.normal(0, 0.05, (3, 3))
     mixing /= mixing.sum(axis=1, keepdims=True)
     tint = np.asarray(look.tint) ** gap
-    matrix = (mixing * balance[:, None] * tint[:, None]).astype(np.float32)
+    saturation = look.saturation**gap * math.exp(strength * rng.normal(0, 0.14))
+    to_grey = np.array([0.30, 0.59, 0.11])[None, :].repeat(3, axis=0)
+    saturating = saturation * np.eye(3) + (1 - saturation) * to_grey
+    matrix = ((saturating @ mixing) * balance[:, None] * tint[:, None]).astype(np.float32)
 
     sky = np.asarray(look.sky_colour) * np.exp(strength * rng.normal(0, 0.05, 3))
     return CameraLook(
@@ -207,7 +210,6 @@ def camera_look(look: DomainLook, *, camera: int) -> CameraLook:
         colour_matrix=matrix,
         gamma=math.exp(strength * rng.normal(0, 0.13)),
         contrast=look.contrast**gap * math.exp(strength * rng.normal(0, 0.08)),
-        saturation=look.saturation**gap * math.exp(strength * rng.normal(0, 0.14)),
         haze=min(0.7, gap * look.haze * math.exp(strength * rng.normal(0, 0.3))),
         haze_colour=tuple((0.25 + 0.75 * sky).tolist()),
         noise_level=look.noise * look.noise_level * math.exp(strength * rng.normal(0, 0.3)),
@@ -291,7 +293,7 @@ _PLAZA = DomainLook(
     contrast=1.12,
     saturation=1.15,
     native_height=(95.0, 150.0),
-    noise_level=0.012,
+    noise_level=0.008,
     sharpening=0.5,
     vignette=0.1,
     jpeg_quality=(86, 93),
@@ -353,13 +355,13 @@ _CAMPUS = DomainLook(
     sun=0.35,
     sun_colour=(1.0, 0.9, 0.78),
     sky_colour=(0.80, 0.83, 0.86),
-    haze=0.13,
+    haze=0.10,
     wetness=0.15,
     tint=(0.95, 1.02, 1.0),
     contrast=0.88,
     saturation=0.85,
     native_height=(62.0, 105.0),
-    noise_level=0.02,
+    noise_level=0.013,
     sharpening=0.1,
     vignette=0.16,
     jpeg_quality=(78, 88),
@@ -416,7 +418,7 @@ _STATION = DomainLook(
     contrast=1.05,
     saturation=0.75,
     native_height=(70.0, 120.0),
-    noise_level=0.045,
+    noise_level=0.022,
     sharpening=0.3,
     vignette=0.28,
     jpeg_quality=(76, 88),

@@ -20,7 +20,7 @@ from daam.data.render.plates import (
 from daam.data.render.pose import Pose, draw_arms, strike_pose
 from daam.data.render.props import Frame, draw_prop
 from daam.data.render.raster import Projection
-from daam.data.render.sensor import expose
+from daam.data.render.sensor import expose, native_shape
 from daam.data.render.settings import DomainLook
 from daam.data.render.streams import choose
 
@@ -58,6 +58,7 @@ def take_shot(
     reach = (0.5 * PLATE_WIDTH / view.focal_px) * away - 0.7
     right = rng.uniform(-reach, reach)
     tall = person.height_m if person is not None else 1.7
+    shape = native_shape((height, width), camera=view, away_m=away, blur=look.blur, rng=rng)
     spot = _Spot.around(
         plate,
         away=away,
@@ -65,7 +66,7 @@ def take_shot(
         tall=tall,
         framing=framing,
         look=look,
-        shape=(height, width),
+        shape=shape,
         rng=rng,
     )
 
@@ -80,7 +81,11 @@ def take_shot(
         _add_person(scene, person, spot=spot, right=right, away=away, look=look, rng=rng)
     if rng.random() < look.occlusion_share:
         _occlude(scene, spot=spot, right=right, away=away, look=look, rng=rng)
-    return expose(scene, camera=view, away_m=away, blur=look.blur, rng=rng)
+    picture = expose(scene, camera=view, away_m=away, blur=look.blur, rng=rng)
+    if shape != (height, width):
+        enlarged = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+        picture = np.asarray(enlarged)
+    return picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

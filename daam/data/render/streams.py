@@ -1,4 +1,4 @@
-"""Named random streams: the same words give the same numbers in every process and on every machine."""
+"""Named random streams: the same words give the same numbers in every process."""
 
 import hashlib
 from collections.abc import Sequence

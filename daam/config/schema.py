@@ -1,0 +1,222 @@
+"""What one run is: every setting, its default, its range and what it means.
+
+The models are frozen and strict, and refuse settings that do not exist. Nothing else in daam holds a
+default of a setting.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from daam.domains import Transfer
+from daam.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
+
+
+class Section(BaseModel):
+    """A group of settings; immutable, exact types, no unknown names."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class AugmentationSettings(Section):
+    """What is changed at random in a training image."""
+
+    flip: Share = Field(0.5, description="probability of a left-right flip")
+    pad: int = Field(10, ge=0, description="pixels of padding before the random crop")
+    erase: Share = Field(0.5, description="probability that a random rectangle is erased")
+    brightness: Share = Field(0.0, description="largest relative change of brightness")
+    contrast: Share = Field(0.0, description="largest relative change of contrast")
+    saturation: Share = Field(0.0, description="largest relative change of saturation")
+
+
+class DataSettings(Section):
+    """Where images come from and how they become batches."""
+
+    root: str = Field(
+        "data/rendered", min_length=1, description="folder or s3://bucket/prefix of the domains"
+    )
+    cache: str = Field(
+        "~/.cache/daam", min_length=1, description="folder on each node for shards fetched once"
+    )
+    height: int = Field(256, ge=16, le=1024, description="image height in pixels")
+    width: int = Field(128, ge=8, le=1024, description="image width in pixels")
+    identities_per_batch: int = Field(16, ge=2, description="P of a source batch of P x K")
+    images_per_identity: int = Field(4, ge=2, description="K of a source batch of P x K")
+    target_batch_size: int = Field(64, ge=2, description="unlabelled target images in a batch")
+    num_threads: int = Field(2, ge=1, le=64, description="threads that decode, for each worker")
+    augmentation: AugmentationSettings = AugmentationSettings()
+
+
+class AttentionSettings(Section):
+    """The map A that splits features: shared = A(F) * F, specific = F - shared."""
+
+    kind: Literal["factorised", "none"] = Field(
+        "factorised", description="channel plus spatial attention, or all features shared"
+    )
+    reduction: int = Field(16, ge=1, le=64, description="squeeze ratio of the channel attention")
+    initial_bias: float = Field(1.0, ge=-4, le=6, description="bias before the sigmoid at start")
+    kernel: Literal[1, 3, 5, 7] = Field(3, description="kernel of the spatial attention")
+    temperature: float = Field(1.0, ge=0.1, le=10, description="divides the sigmoid's argument")
+
+
+class ModelSettings(Section):
+    """The network."""
+
+    backbone: Literal["tiny", "resnet18", "resnet50"] = Field(
+        "resnet50", description="trunk that gives the feature map"
+    )
+    weights: str = Field(
+        "imagenet",
+        min_length=1,
+        description="`imagenet` (torchvision's), `none`, or the path of a state dict",
+    )
+    attention: AttentionSettings = AttentionSettings()
+
+
+class IdentityLossSettings(Section):
+    """Source identities: cross-entropy on the shared branch."""
+
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share moved off the true label")
+
+
+class TripletLossSettings(Section):
+    """Source identities: batch-hard triplets on the shared embedding."""
+
+    weight: Weight = Field(1.0, description="weight of the loss; 0 leaves it out")
+    margin: float = Field(0.3, ge=0, le=2, description="gap wanted, in cosine distance")
+
+
+class DomainSimilaritySettings(Section):
+    """Pulls the shared embeddings of both domains to one nominal domain."""
+
+    kind: Literal["nominal_moment", "none"] = Field(
+        "nominal_moment", description="which form of the loss"
+    )
+    weight: Weight = Field(5.0, description="weight of the loss once ramped up")
+    spread_weight: float = Field(
+        1.0, ge=0, le=100, description="gamma: weight of the spreads against the means"
+    )
+    momentum: float = Field(
+        0.9, ge=0, lt=1, description="beta: what the nominal domain keeps of itself in a step"
+    )
+
+
+class DomainClassificationSettings(Section):
+    """Has the specific branch tell the domains apart, so that it holds what does not transfer."""
+
+    weight: Weight = Field(0.1, description="weight of the loss once ramped up")
+
+
+class TargetLossSettings(Section):
+    """Learns from the unlabelled target."""
+
+    kind: Literal["soft_label", "none"] = Field("soft_label", description="which form of the loss")
+    weight: Weight = Field(1.0, description="weight of the loss once ramped up")
+    num_neighbours: int = Field(30, ge=2, le=200, description="k1 of the Jaccard distance")
+    num_expansion: int = Field(6, ge=1, le=50, description="k2 of the Jaccard distance")
+    eps: float = Field(0.6, gt=0, lt=1, description="radius of DBSCAN, a Jaccard distance")
+    min_samples: int = Field(4, ge=2, le=100, description="neighbours that make a core point")
+    temperature: float = Field(0.05, gt=0.001, le=10, description="tau of the prediction")
+    target_temperature: float = Field(0.1, gt=0.001, le=10, description="tau of the soft target")
+    softness: float = Field(0.3, ge=0, le=1, description="share of the soft target")
+    momentum: float = Field(0.2, ge=0, lt=1, description="what a group's centre keeps in a step")
+
+
+class LossSettings(Section):
+    """All losses; the weights of all but the source's own start after a warm-up and ramp up."""
+
+    identity: IdentityLossSettings = IdentityLossSettings()
+    triplet: TripletLossSettings = TripletLossSettings()
+    domain_similarity: DomainSimilaritySettings = DomainSimilaritySettings()
+    domain_classification: DomainClassificationSettings = DomainClassificationSettings()
+    target: TargetLossSettings = TargetLossSettings()
+    warmup_epochs: int = Field(2, ge=0, description="epochs of the source's losses alone")
+    ramp_epochs: int = Field(2, ge=0, description="epochs in which the other weights rise to full")
+
+    @property
+    def uses_target(self) -> bool:
+        """Whether any loss looks at target images."""
+        return (
+            self.target.kind != "none"
+            or self.domain_similarity.kind != "none"
+            or self.domain_classification.weight > 0
+        )
+
+
+class OptimiserSettings(Section):
+    """Adam and its schedule."""
+
+    learning_rate: float = Field(3.5e-4, gt=0, le=1, description="peak learning rate")
+    weight_decay: float = Field(5e-4, ge=0, le=1, description="L2 penalty")
+    num_epochs: int = Field(50, ge=1, description="epochs of the run")
+    steps_per_epoch: int = Field(400, ge=1, description="batches in an epoch")
+    warmup_epochs: float = Field(10, ge=0, description="epochs of linear warm-up")
+    schedule: Literal["step", "cosine"] = Field(
+        "step", description="after warm-up: x 0.1 at 50 % and 80 %, or a cosine to zero"
+    )
+
+
+class EvaluationSettings(Section):
+    """How embeddings are made for a test."""
+
+    reestimate_norm: bool = Field(
+        True, description="re-estimate batch-norm statistics on unlabelled target train images"
+    )
+    hold_out: bool = Field(
+        False, description="keep the target's validation identities out of training"
+    )
+    flip: bool = Field(False, description="average the embeddings of an image and its mirror")
+    batch_size: int = Field(128, ge=1, description="images in a forward pass")
+
+
+class ComputeSettings(Section):
+    """On what a run computes."""
+
+    num_workers: int = Field(1, ge=1, le=4096, description="data-parallel workers")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where one is")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward pass")
+    channels_last: bool = Field(True, description="memory format of images and weights")
+    max_failures: int = Field(3, ge=0, description="times a run goes on after losing a worker")
+
+
+class RunConfig(Section):
+    """One training run."""
+
+    transfer: str = Field("plaza->campus", description="source->target")
+    seed: int = Field(1, ge=0, lt=2**32, description="seed of everything random")
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    @model_validator(mode="after")
+    def _honourable(self) -> "RunConfig":
+        try:
+            Transfer.parse(self.transfer)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        workers = self.compute.num_workers
+        for name, value in (
+            ("data.identities_per_batch", self.data.identities_per_batch),
+            ("data.target_batch_size", self.data.target_batch_size),
+        ):
+            if value % workers:
+                raise ValueError(
+                    f"{name} = {value} cannot be shared by compute.num_workers = {workers}; "
+                    "use a multiple of it"
+                )
+        if self.model.attention.kind == "none" and self.loss.domain_classification.weight > 0:
+            raise ValueError(
+                "loss.domain_classification.weight > 0 needs a specific branch, and "
+                "model.attention.kind = 'none' has none; set one of the two"
+            )
+        return self
+
+    def pair(self) -> Transfer:
+        """The transfer as source and target."""
+        return Transfer.parse(self.transfer)

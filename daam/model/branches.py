@@ -1,0 +1,39 @@
+"""The two branches behind the attention. Shapes: B = images, C = channels, I = identities."""
+
+from torch import Tensor, nn
+
+
+class SharedBranch(nn.Module):
+    """What transfers: embedding, bottleneck norm and a linear identity classifier.
+
+    The norm between the embedding and the classifier (BNNeck, Luo et al. 2019, arXiv:1903.07071)
+    lets metric losses and the cross-entropy each have the space that suits them.
+    """
+
+    def __init__(self, num_channels: int, *, num_identities: int) -> None:
+        super().__init__()
+        self.bottleneck = nn.BatchNorm1d(num_channels)
+        self.bottleneck.bias.requires_grad_(False)  # noqa: FBT003  (torch's own signature)
+        self.classifier = nn.Linear(num_channels, num_identities, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def forward(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pooled embedding g and the bottleneck's b, both (B, C)."""
+        pooled_BC = shared_BCHW.mean(dim=(2, 3))
+        return pooled_BC, self.bottleneck(pooled_BC)
+
+
+class SpecificBranch(nn.Module):
+    """What does not transfer: tells the two domains apart. Never used for retrieval."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        num_hidden = max(16, num_channels // 4)
+        self.layers = nn.Sequential(
+            nn.Linear(num_channels, num_hidden), nn.ReLU(inplace=True), nn.Linear(num_hidden, 2)
+        )
+
+    def forward(self, specific_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pooled specific features (B, C) and the domain logits (B, 2)."""
+        pooled_BC = specific_BCHW.mean(dim=(2, 3))
+        return pooled_BC, self.layers(pooled_BC)

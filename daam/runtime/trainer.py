@@ -1,0 +1,113 @@
+"""Data-parallel workers under Ray Train: gloo on CPUs, NCCL on GPUs, over any number of nodes."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, ScalingConfig
+from ray.train import RunConfig as RayRunConfig
+from ray.train.torch import TorchTrainer
+
+from daam.config.load import run_config
+from daam.config.schema import RunConfig
+from daam.errors import TrainingError
+from daam.runtime.worker import resumed_run, train_in
+from daam.storage import open_store
+
+WORKER_ENVIRONMENT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60"}
+
+
+def train_on_workers(config: RunConfig, folder_uri: str, *, scratch: str) -> None:
+    """Train a run on `compute.num_workers` Ray workers and wait for its end.
+
+    A worker that dies takes its group with it; the group starts again, from the run's last
+    checkpoint, up to `compute.max_failures` times.
+
+    Args:
+        config: of the run.
+        folder_uri: the run's folder, on storage that every node reaches.
+        scratch: local folder for Ray Train's own state.
+
+    Raises:
+        TrainingError: the run failed more often than it may, or the cluster is too small.
+    """
+    run_workers(
+        train_worker,
+        {"config": config.model_dump(), "folder": folder_uri},
+        num_workers=config.compute.num_workers,
+        use_gpu=wants_gpu(config),
+        max_failures=config.compute.max_failures,
+        scratch=scratch,
+    )
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """Run on every Ray worker; rank 0 stores the reports and the checkpoints."""
+    config = run_config(settings["config"], where="the run's settings")
+    folder = open_store(settings["folder"])
+    forward(train_in(folder, resumed_run(config, folder)))
+
+
+def forward(reports: Iterable[dict[str, float]]) -> None:
+    """Hand every epoch's metrics to Ray Train."""
+    for metrics in reports:
+        ray.train.report(metrics)
+
+
+def run_workers(
+    worker: Callable[[dict[str, Any]], None],
+    settings: dict[str, Any],
+    *,
+    num_workers: int,
+    use_gpu: bool,
+    max_failures: int,
+    scratch: str,
+    callbacks: list[Any] | None = None,
+) -> None:
+    """Run a function on a group of Ray Train workers.
+
+    Raises:
+        TrainingError: as for `train_on_workers`.
+    """
+    check_size(num_workers, use_gpu=use_gpu)
+    trainer = TorchTrainer(
+        worker,
+        train_loop_config=settings,
+        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+        run_config=RayRunConfig(
+            storage_path=scratch,
+            failure_config=FailureConfig(max_failures=max_failures),
+            callbacks=callbacks,
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        cause = "; ".join(
+            f"rank {rank}: {type(failure).__name__}: {failure}"
+            for rank, failure in getattr(error, "worker_failures", {}).items()
+        )
+        raise TrainingError(
+            f"training failed on its workers after {max_failures} restarts "
+            f"({cause or error}); mend the cause and run the same command again: it goes on from "
+            "the last checkpoint"
+        ) from error
+
+
+def wants_gpu(config: RunConfig) -> bool:
+    """Whether the run's workers get a GPU each."""
+    if config.compute.device == "auto":
+        return ray.cluster_resources().get("GPU", 0) >= 1
+    return config.compute.device == "cuda"
+
+
+def check_size(num_workers: int, *, use_gpu: bool) -> None:
+    """Refuse a worker group that the cluster could never start."""
+    kind = "GPU" if use_gpu else "CPU"
+    have = int(ray.cluster_resources().get(kind, 0))
+    if have < num_workers:
+        raise TrainingError(
+            f"{num_workers} workers need {num_workers} {kind}s and the cluster has {have}; "
+            "use fewer workers, or a larger cluster"
+        )

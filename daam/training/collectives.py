@@ -1,0 +1,63 @@
+"""The few things ranks do together; without a process group they are a single rank's identity.
+
+All ranks call a collective or none does. Shapes: N = rows over all ranks, D = width.
+"""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """Return this process's rank, 0 without a process group."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def num_ranks() -> int:
+    """Return the number of ranks, 1 without a process group."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def mean_over_ranks(tensor: Tensor) -> Tensor:
+    """Return the mean of a tensor over all ranks, the same on each; no gradient flows back."""
+    result = tensor.detach().clone()
+    if num_ranks() > 1:
+        distributed.all_reduce(result)
+        result /= num_ranks()
+    return result
+
+
+def gather_equal(tensor: Tensor) -> Tensor:
+    """Concatenate tensors of one shape over all ranks in rank order; no gradient flows back."""
+    if num_ranks() == 1:
+        return tensor.detach()
+    parts = [torch.empty_like(tensor) for _ in range(num_ranks())]
+    distributed.all_gather(parts, tensor.detach().contiguous())
+    return torch.cat(parts)
+
+
+def gather_rows(rows: Tensor, values_ND: Tensor, *, num_rows: int) -> Tensor:
+    """Bring the rows each rank has together into one table that every rank gets.
+
+    Args:
+        rows: (n,) int64, which rows of the table this rank has; over all ranks each exactly once.
+        values_ND: (n, D), their values.
+        num_rows: N.
+    """
+    table_ND = values_ND.new_zeros((num_rows, values_ND.shape[1]))
+    table_ND[rows] = values_ND
+    if num_ranks() > 1:
+        distributed.all_reduce(table_ND)  # every other rank adds exactly zero
+    return table_ND
+
+
+def from_rank_zero(value: T) -> T:
+    """Return rank 0's value on every rank; it must be picklable."""
+    if num_ranks() == 1:
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]

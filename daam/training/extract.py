@@ -1,0 +1,79 @@
+"""Embeddings of whole splits, each row once over all ranks, in eval mode and without augmentation.
+
+Shapes: N = rows, B = images in a batch, C = embedding width.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from daam.data.decode import PixelReader
+from daam.data.stream import ordered_batches
+from daam.data.transforms import normalise
+from daam.model.network import DaamNetwork
+from daam.model.norm import reestimate_statistics
+from daam.training import collectives
+from daam.training.device import Compute
+
+NUM_NORM_IMAGES = 2048
+
+
+def adapted_to(
+    network: DaamNetwork, reader: PixelReader, *, batch_size: int, compute: Compute
+) -> DaamNetwork:
+    """Return a copy whose batch-norm statistics are those of the given images.
+
+    Rows spread evenly over the split are used, at most 2,048 of them, the same on every rank.
+    """
+    adapted = copy.deepcopy(network)
+    num_used = min(reader.num_rows, NUM_NORM_IMAGES)
+    rows = torch.linspace(0, reader.num_rows - 1, num_used).long()
+
+    def batches() -> Iterator[Tensor]:
+        num_batches = max(1, num_used // batch_size)
+        for part in torch.tensor_split(rows, num_batches):
+            yield normalise(compute.move(reader.read(part.numpy())))
+
+    with compute.autocast():
+        reestimate_statistics(adapted, batches())
+    return adapted
+
+
+def embed_rows(
+    network: DaamNetwork, reader: PixelReader, *, batch_size: int, flip: bool, compute: Compute
+) -> Tensor:
+    """Return the embeddings of every row, (N, C) float32 of length 1 on the CPU, on every rank.
+
+    Args:
+        network: its training mode is kept.
+        reader: the rows.
+        batch_size: images in a forward pass.
+        flip: average the embeddings of an image and of its mirror.
+        compute: where and how to run.
+    """
+    was_training = network.training
+    network.eval()
+    rows, parts = [], []
+    with torch.inference_mode(), compute.autocast():
+        for batch_rows, images_BHWC in ordered_batches(
+            reader,
+            batch_size=batch_size,
+            rank=collectives.rank(),
+            num_ranks=collectives.num_ranks(),
+            num_threads=1,
+        ):
+            images_BCHW = normalise(compute.move(images_BHWC))
+            embeddings_BC = network.embed(images_BCHW)
+            if flip:
+                embeddings_BC = embeddings_BC + network.embed(images_BCHW.flip(3))
+                embeddings_BC = F.normalize(embeddings_BC, dim=1)
+            rows.append(torch.from_numpy(batch_rows))
+            parts.append(embeddings_BC)
+    network.train(was_training)
+    own_rows = torch.cat(rows).to(compute.device)
+    own = torch.cat(parts)
+    table = collectives.gather_rows(own_rows, own, num_rows=reader.num_rows)
+    return table.cpu()

@@ -1,0 +1,191 @@
+"""The story of a run: epochs of steps, a report after each."""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from daam.data.batches import DomainBatch, iterate_batches
+from daam.data.sampling import BatchSampler, IdentityBatches, ShuffledBatches
+from daam.errors import NonFiniteLossError
+from daam.training import collectives
+from daam.training.assemble import Run, learning_rate_at, weights_at
+from daam.training.inspection import inspect
+from daam.training.relabel import EpochLabels, relabel
+from daam.training.step import train_step
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """What an epoch did: losses averaged over its steps and ranks, and label-free diagnostics."""
+
+    epoch: int
+    num_epochs: int
+    seconds: float
+    losses: dict[str, float]
+    diagnostics: dict[str, float]
+
+    def as_metrics(self) -> dict[str, float]:
+        """Return one flat table: `epoch`, `seconds`, `loss/NAME`, `diagnostic/NAME`."""
+        return {
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            **{f"loss/{name}": value for name, value in self.losses.items()},
+            **{f"diagnostic/{name}": value for name, value in self.diagnostics.items()},
+        }
+
+
+def fit(run: Run) -> Iterator[EpochReport]:
+    """Train from where the run is to its last epoch; yield a report after each epoch.
+
+    At a yield the run is at the end of an epoch: `daam.training.state.captured` may be taken, and
+    the network may be used but not changed. Where a process group exists all ranks must iterate.
+
+    Raises:
+        NonFiniteLossError: a loss term became NaN or infinite; the message names it.
+    """
+    network = parallel(run)
+    for epoch in range(run.num_epochs_done, run.config.optimiser.num_epochs):
+        begin = time.perf_counter()
+        weights = weights_at(run.config, epoch=epoch)
+        labels = relabel(run) if weights.target > 0 else None
+        losses = train_epoch(run, network, epoch=epoch, labels=labels)
+        run.num_epochs_done = epoch + 1
+        diagnostics = inspect(run)
+        if labels is not None:
+            diagnostics["num_groups"] = labels.num_groups
+            diagnostics["outlier_share"] = labels.outlier_share
+        yield EpochReport(
+            epoch=epoch + 1,
+            num_epochs=run.config.optimiser.num_epochs,
+            seconds=time.perf_counter() - begin,
+            losses=losses,
+            diagnostics=diagnostics,
+        )
+
+
+def parallel(run: Run) -> nn.Module:
+    """Wrap the network for data parallelism where there is a process group."""
+    if collectives.num_ranks() == 1:
+        return run.network
+    devices = [run.compute.device] if run.compute.device.type == "cuda" else None
+    return DistributedDataParallel(run.network, device_ids=devices)
+
+
+def train_epoch(
+    run: Run, network: nn.Module, *, epoch: int, labels: EpochLabels | None
+) -> dict[str, float]:
+    """Run the steps of an epoch; return each loss averaged over steps and ranks."""
+    network.train()
+    weights = weights_at(run.config, epoch=epoch)
+    num_steps = run.config.optimiser.steps_per_epoch
+    steps = range(num_steps)
+    with contextlib.ExitStack() as stack:
+        sources = stack.enter_context(
+            contextlib.closing(source_batches(run, epoch=epoch, steps=steps))
+        )
+        targets: Iterator[DomainBatch | None] = itertools.repeat(None)
+        if weights.need_target:
+            targets = stack.enter_context(
+                contextlib.closing(target_batches(run, epoch=epoch, steps=steps, labels=labels))
+            )
+        history = [
+            train_step(
+                run,
+                network,
+                source=source,
+                target=target,
+                groups=labels.of_rows(target.rows, run) if labels and target else None,
+                weights=weights,
+                learning_rate=learning_rate_at(run.config, step=epoch * num_steps + step),
+            )
+            for step, source, target in zip(steps, sources, targets, strict=False)
+        ]
+    return averaged(history, epoch=epoch)
+
+
+def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBatch, None, None]:
+    """Identity-balanced batches of the source, this rank's share."""
+    data = run.config.data
+    sampler = IdentityBatches(
+        run.source.identities,
+        run.source.cameras,
+        identities_per_batch=data.identities_per_batch,
+        images_per_identity=data.images_per_identity,
+        seed=2 * run.config.seed,
+        epoch=epoch,
+    )
+    return iterate_batches(
+        run.source.reader,
+        sampler=sampler,
+        steps=steps,
+        rank=collectives.rank(),
+        num_ranks=collectives.num_ranks(),
+        identities=run.source.identities,
+        augmentation=run.augmentation,
+        seed=2 * run.config.seed,
+        epoch=epoch,
+        num_threads=data.num_threads,
+    )
+
+
+def target_batches(
+    run: Run, *, epoch: int, steps: range, labels: EpochLabels | None
+) -> Generator[DomainBatch, None, None]:
+    """Batches of the target, this rank's share: group-balanced, or uniform without enough groups.
+
+    They carry no identities: none were read.
+    """
+    data = run.config.data
+    seed = 2 * run.config.seed + 1
+    num_groups = data.target_batch_size // data.images_per_identity
+    if labels is not None and labels.num_groups >= num_groups:
+        sampler: BatchSampler = IdentityBatches(
+            labels.groups_N,
+            run.target.cameras,
+            identities_per_batch=num_groups,
+            images_per_identity=data.images_per_identity,
+            seed=seed,
+            epoch=epoch,
+        )
+    else:
+        sampler = ShuffledBatches(
+            run.target.reader.num_rows, batch_size=data.target_batch_size, seed=seed, epoch=epoch
+        )
+    return iterate_batches(
+        run.target.reader,
+        sampler=sampler,
+        steps=steps,
+        rank=collectives.rank(),
+        num_ranks=collectives.num_ranks(),
+        identities=None,
+        augmentation=run.augmentation,
+        seed=seed,
+        epoch=epoch,
+        num_threads=data.num_threads,
+    )
+
+
+def averaged(history: list[dict[str, Tensor]], *, epoch: int) -> dict[str, float]:
+    """Average each term over steps and ranks, with one copy from the device.
+
+    Raises:
+        NonFiniteLossError: on every rank, as the values are averaged over ranks first.
+    """
+    names = list(history[0])
+    values = torch.stack([torch.stack([step[name] for name in names]) for step in history])
+    values = collectives.mean_over_ranks(values).cpu()
+    broken = (~values.isfinite()).nonzero()
+    if len(broken):
+        step, term = broken[0].tolist()
+        terms = [names[at] for first, at in broken.tolist() if first == step and names[at] != "total"]
+        raise NonFiniteLossError(
+            f"the loss {' and '.join(terms) or names[term]} became {values[step, term].item()} in "
+            f"epoch {epoch + 1}, step {step + 1}; lower optimiser.learning_rate or that loss's "
+            "weight, and go on from the last checkpoint"
+        )
+    return dict(zip(names, values.mean(dim=0).tolist(), strict=True))

@@ -1,0 +1,148 @@
+"""How well a network finds people in a domain whose labels may be looked at.
+
+This is not part of `fit`: whoever calls it decides when labels are looked at, and which.
+Shapes: N = rows, C = embedding width.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from torch import Tensor
+
+from daam.config.schema import RunConfig
+from daam.data.decode import PixelReader
+from daam.data.images import open_images, read_identities, read_names
+from daam.domains import WHOLE_TRAIN_SPLITS, Split
+from daam.evaluation.retrieval import RetrievalScores, retrieval_scores_from_embeddings
+from daam.model.network import DaamNetwork
+from daam.storage import open_store
+from daam.training.assemble import compute_of, pixel_reader, shard_cache
+from daam.training.extract import adapted_to, embed_rows
+
+
+QUERIES_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSplit:
+    """The images of a split with their labels."""
+
+    reader: PixelReader
+    identities: np.ndarray
+    cameras: np.ndarray
+    names: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalTest:
+    """A query and a gallery with labels, and unlabelled images of the same domain."""
+
+    domain: str
+    query: LabelledSplit
+    gallery: LabelledSplit
+    unlabelled: PixelReader
+
+    @classmethod
+    def on_validation(cls, config: RunConfig) -> Self:
+        """Open the identities cut from the train split of the run's target.
+
+        `evaluation.hold_out` keeps them out of training.
+        """
+        return cls.opened(
+            config,
+            domain=config.pair().target,
+            splits=(Split.VALIDATION_QUERY, Split.VALIDATION_GALLERY),
+            unlabelled=(Split.TRAIN,),
+        )
+
+    @classmethod
+    def on_test(cls, config: RunConfig, *, domain: str) -> Self:
+        """Open a domain's query and gallery."""
+        return cls.opened(
+            config,
+            domain=domain,
+            splits=(Split.QUERY, Split.GALLERY),
+            unlabelled=WHOLE_TRAIN_SPLITS,
+        )
+
+    @classmethod
+    def opened(
+        cls,
+        config: RunConfig,
+        *,
+        domain: str,
+        splits: tuple[Split, Split],
+        unlabelled: tuple[Split, ...],
+    ) -> Self:
+        """Open two splits with labels, and others without."""
+        query, gallery = (open_labelled(config, domain=domain, split=split) for split in splits)
+        images = open_images(
+            open_store(config.data.root),
+            domain=domain,
+            splits=unlabelled,
+            cache=shard_cache(config),
+        )
+        return cls(
+            domain=domain, query=query, gallery=gallery, unlabelled=pixel_reader(config, images)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """The scores of a network on a test, and the embeddings they were computed from."""
+
+    __test__ = False  # not a test case of pytest
+
+    scores: RetrievalScores
+    embedder: DaamNetwork
+    query_NC: Tensor
+    gallery_NC: Tensor
+
+
+def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestResult:
+    """Embed query and gallery and score the retrieval. Collective: all ranks call it.
+
+    With `evaluation.reestimate_norm` the network embeds with batch-norm statistics of the test's
+    unlabelled images.
+    """
+    evaluation, compute = config.evaluation, compute_of(config)
+    embedder = network
+    if evaluation.reestimate_norm:
+        embedder = adapted_to(
+            network, test.unlabelled, batch_size=evaluation.batch_size, compute=compute
+        )
+    query_NC, gallery_NC = (
+        embed_rows(
+            embedder,
+            side.reader,
+            batch_size=evaluation.batch_size,
+            flip=evaluation.flip,
+            compute=compute,
+        )
+        for side in (test.query, test.gallery)
+    )
+    scores = retrieval_scores_from_embeddings(
+        query_NC,
+        gallery_NC,
+        query_identities=test.query.identities,
+        query_cameras=test.query.cameras,
+        gallery_identities=test.gallery.identities,
+        gallery_cameras=test.gallery.cameras,
+        chunk=QUERIES_AT_ONCE,
+    )
+    return TestResult(
+        scores=scores, embedder=embedder, query_NC=query_NC, gallery_NC=gallery_NC
+    )
+
+
+def open_labelled(config: RunConfig, *, domain: str, split: Split) -> LabelledSplit:
+    """Open one split with its labels."""
+    store, cache = open_store(config.data.root), shard_cache(config)
+    images = open_images(store, domain=domain, splits=(split,), cache=cache)
+    return LabelledSplit(
+        reader=pixel_reader(config, images),
+        identities=read_identities(store, domain=domain, splits=(split,), cache=cache),
+        cameras=images.cameras,
+        names=read_names(store, domain=domain, splits=(split,), cache=cache),
+    )

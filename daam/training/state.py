@@ -1,0 +1,80 @@
+"""Everything a run needs to go on as if nothing had happened."""
+
+from typing import Any
+
+from torch import Tensor
+
+from daam.errors import CheckpointError
+from daam.training.assemble import Run
+from daam.training.objective import Memory
+
+FORMAT = 1
+
+
+def captured(run: Run) -> dict[str, Any]:
+    """Return the run's state at the end of an epoch: plain tensors, numbers and text.
+
+    Random draws are functions of (seed, epoch, step, row), groups and their centres are made anew
+    at the start of an epoch, the schedule is a function of the step: none of them has a state.
+    """
+    return {
+        "format": FORMAT,
+        "config": run.config.model_dump(),
+        "num_epochs_done": run.num_epochs_done,
+        "num_identities": run.network.shared.classifier.out_features,
+        "network": run.network.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "nominal_centre": run.memory.nominal_centre,
+        "nominal_spread": run.memory.nominal_spread,
+    }
+
+
+def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
+    """Put a state from `captured` back.
+
+    Raises:
+        CheckpointError: it is of another format or of a run with other settings.
+    """
+    if state.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{where} is of checkpoint format {state.get('format')}, this daam reads {FORMAT}; "
+            "start the run anew under another name"
+        )
+    then, now = state["config"], run.config.model_dump()
+    changed = sorted(
+        path
+        for path in {*flat(then), *flat(now)}
+        if flat(then).get(path) != flat(now).get(path) and not path.startswith(REPLACEABLE)
+    )
+    if changed:
+        raise CheckpointError(
+            f"{where} is of a run with other settings: {', '.join(changed)}; "
+            "go on with the same settings, or start a new run under another name"
+        )
+    run.network.load_state_dict(state["network"])
+    run.optimiser.load_state_dict(state["optimiser"])
+    run.memory = Memory(
+        nominal_centre=on_device(state["nominal_centre"], run),
+        nominal_spread=on_device(state["nominal_spread"], run),
+    )
+    run.num_epochs_done = state["num_epochs_done"]
+
+
+# Where a run computes and from where it reads may differ when it goes on; what it learns may not.
+REPLACEABLE = ("compute.", "data.root", "data.cache", "data.num_threads")
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as dotted paths."""
+    result: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            result |= flat(value, f"{prefix}{name}.")
+        else:
+            result[f"{prefix}{name}"] = value
+    return result
+
+
+def on_device(tensor: Tensor | None, run: Run) -> Tensor | None:
+    """Return a tensor of the state on the run's device."""
+    return None if tensor is None else run.compute.move(tensor)

@@ -1,0 +1,165 @@
+"""The figures of a study's report: Optuna's, in one sober look, and the final comparison."""
+
+import math
+from collections.abc import Sequence
+
+import optuna
+import plotly.graph_objects as go
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization import (
+    plot_intermediate_values,
+    plot_optimization_history,
+    plot_parallel_coordinate,
+    plot_param_importances,
+    plot_timeline,
+)
+
+from tune.comparison import Entrant
+
+INK, MUTED, RULE = "#1f2933", "#6b7785", "#e3e7ec"
+ACCENT, ACCENT_LIGHT = "#1f5f99", "#a9c8e4"
+STATE_COLOURS = {
+    "COMPLETE": ACCENT,
+    "PRUNED": "#c08a2b",
+    "FAIL": "#b3362c",
+    "RUNNING": "#5b8c5a",
+    "WAITING": "#9aa5b1",
+}
+# Low to high score, readable in grey print as well.
+SCALE = [[0.0, "#d5dde6"], [0.5, "#6f9fca"], [1.0, "#123f6b"]]
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+SCORE_NAME = "Score"
+
+
+def comparison_figure(rows: Sequence[Entrant]) -> go.Figure:
+    """mAP and rank-1 of each entrant, side by side."""
+    names = [row.name for row in rows]
+    figure = go.Figure()
+    for title, colour, values in (
+        ("mAP", ACCENT, [row.mean_average_precision for row in rows]),
+        ("rank-1", ACCENT_LIGHT, [row.rank_1 for row in rows]),
+    ):
+        figure.add_bar(
+            name=title,
+            x=names,
+            y=values,
+            marker_color=colour,
+            texttemplate="%{y:.1%}",
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{x}: %{y:.1%}",
+        )
+    figure.update_layout(barmode="group", bargap=0.35, bargroupgap=0.08)
+    figure.update_yaxes(range=[0, 1], tickformat=".0%", dtick=0.2)
+    return _styled(figure, height=340)
+
+
+def history_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
+    """The score of each complete trial and the best so far; pruned trials with their last score."""
+    figure = plot_optimization_history(_study(trials), target_name=SCORE_NAME)
+    figure.update_traces(
+        selector={"mode": "markers"},
+        name="complete",
+        marker={"color": ACCENT, "size": 9},
+    )
+    figure.update_traces(
+        selector={"mode": "lines"}, name="best so far", line={"color": ACCENT, "width": 1.5}
+    )
+    behind = [trial for trial in trials if trial.state == TrialState.PRUNED and last_score(trial)]
+    if behind:
+        figure.add_scatter(
+            x=[trial.number for trial in behind],
+            y=[last_score(trial) for trial in behind],
+            name="pruned, at its last epoch",
+            mode="markers",
+            marker={"color": STATE_COLOURS["PRUNED"], "symbol": "x", "size": 8},
+        )
+    figure.update_xaxes(title="Trial", tickformat="d")
+    figure.update_yaxes(title="Score (validation mAP)", tickformat=".0%")
+    return _styled(figure, height=360)
+
+
+def learning_figure(trials: Sequence[FrozenTrial], *, best_trial: int) -> go.Figure:
+    """The score of each trial after each epoch; the best stands out, pruned ones end early."""
+    figure = plot_intermediate_values(_study(trials))
+    shown = [trial for trial in trials if trial.intermediate_values]
+    first = {TrialState.COMPLETE: True, TrialState.PRUNED: True}
+    for trace, trial in zip(figure.data, shown, strict=True):
+        best = trial.number == best_trial
+        pruned = trial.state == TrialState.PRUNED
+        legend = first.pop(trial.state, False) if not best else True
+        trace.update(
+            name=f"best: trial {trial.number}" if best else trial.state.name.lower(),
+            showlegend=legend,
+            legendgroup="best" if best else trial.state.name,
+            line={
+                "color": ACCENT if best else _colour(trial.state, light=True),
+                "width": 3 if best else 1.5,
+                "dash": "dot" if pruned else "solid",
+            },
+            marker={"size": 6, "symbol": "x" if pruned else "circle"},
+            hovertemplate=f"trial {trial.number}, epoch %{{x}}: %{{y:.1%}}<extra></extra>",
+            mode="lines+markers",
+            zorder=1 if best else 0,
+        )
+    figure.update_xaxes(title="Epoch", tickformat="d")
+    figure.update_yaxes(title="Score (validation mAP)", tickformat=".0%")
+    return _styled(figure, height=380)
+
+
+def importance_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
+    """How much of the scores' variance each parameter explains; None if that has no answer.
+
+    It needs two complete trials with different scores.
+    """
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if len({trial.value for trial in complete}) < 2:
+        return None
+    figure = plot_param_importances(
+        _study(trials), evaluator=FanovaImportanceEvaluator(seed=0), target_name=SCORE_NAME
+    )
+    figure.update_traces(marker_color=ACCENT)
+    figure.update_xaxes(title="Share of the scores' variance", tickformat=".0%")
+    figure.update_yaxes(title=None)
+    return _styled(figure, height=120 + 34 * len(complete[0].params))
+
+
+def parallel_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
+    """A line for each complete trial through its parameters; None if none has parameters."""
+    if not any(trial.params for trial in trials if trial.state == TrialState.COMPLETE):
+        return None
+    figure = plot_parallel_coordinate(_study(trials), target_name=SCORE_NAME)
+    return _styled(figure, height=420)
+
+
+def timeline_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
+    """When each trial ran and how it ended."""
+    figure = plot_timeline(_study(trials))
+    for trace in figure.data:
+        trace.update(marker_color=STATE_COLOURS[trace.name], name=trace.name.lower())
+    figure.update_xaxes(title="Time of day")
+    figure.update_yaxes(title="Trial")
+    return _styled(figure, height=140 + 18 * min(len(trials), 40))
+
+
+def last_score(trial: FrozenTrial) -> float | None:
+    """The score after the last epoch that a trial has finished."""
+    if not trial.intermediate_values:
+        return trial.value
+    return trial.intermediate_values[max(trial.intermediate_values)]
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """The last parts of dotted paths, as many as keep them apart and at least two."""
+    names = {}
+    for path in paths:
+        parts = path.split(".")
+        for length in range(2, len(parts) + 1):
+            name = ".".join(parts[-length:])
+            if sum(f".{other}".endswith(f".{name}") for other in paths) == 1:
+                break
+        else:
+            name = path
+        names[path] = name
+    return names

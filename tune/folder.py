@@ -1,0 +1,96 @@
+"""The folder of a study, local or on S3, and the Optuna study in it.
+
+    study.toml        the study as it was started
+    journal.log       Optuna's journal: every trial, its parameters, scores and state
+    trials/           a folder for each trial, with the checkpoints of its transfers
+    holdout/          the same for the contenders of the final comparison
+    study.json, trials.csv, best.toml, report.html     the results
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import tomlkit
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from daam.config.load import read_toml
+from daam.errors import StudyError
+from daam.storage import MissingKeyError, Store, open_store
+from tune.space import StudyConfig
+
+STUDY = "study.toml"
+JOURNAL = "journal.log"
+
+
+def create_folder(uri: str, config: StudyConfig) -> Store:
+    """Make the folder of a new study.
+
+    Raises:
+        StudyError: there is a study in it already.
+    """
+    folder = open_store(uri)
+    if folder.exists(STUDY):
+        raise StudyError(
+            f"there is a study in {uri} already; go on with it: --resume {uri}, "
+            "or give this one another name: --name NAME"
+        )
+    tree = {
+        "study": config.study.model_dump(),
+        "search": config.search,
+        **config.run.model_dump(),
+    }
+    folder.write(STUDY, tomlkit.dumps(tree).encode())
+    return folder
+
+
+def read_folder(uri: str) -> tuple[Store, dict[str, Any]]:
+    """Return a study's folder and its settings, for --resume.
+
+    Raises:
+        StudyError: there is no study in it.
+    """
+    folder = open_store(uri)
+    try:
+        content = folder.read(STUDY)
+    except MissingKeyError as error:
+        raise StudyError(f"there is no study in {uri}; name the folder that it printed") from error
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / STUDY
+        path.write_bytes(content)
+        return folder, read_toml(path)
+
+
+def open_study(
+    folder: Store, config: StudyConfig, *, scratch: Path
+) -> tuple[optuna.Study, Callable[[], None]]:
+    """Open the Optuna study of a folder, or begin one; also return what publishes its journal.
+
+    Optuna writes the journal in the scratch folder; publishing replaces the folder's copy whole, so
+    that it is never half written, on S3 as on a disk.
+    """
+    journal = scratch / JOURNAL
+    if folder.exists(JOURNAL):
+        folder.download(JOURNAL, journal)
+    settings = config.study
+    study = optuna.create_study(
+        study_name=settings.name,
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(
+            n_startup_trials=settings.num_startup_trials, seed=settings.seed
+        ),
+        pruner=optuna.pruners.MedianPruner(
+            n_startup_trials=settings.num_startup_trials,
+            n_warmup_steps=settings.num_startup_epochs,
+        ),
+    )
+
+    def publish() -> None:
+        folder.upload(journal, JOURNAL)
+
+    return study, publish

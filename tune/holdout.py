@@ -1,0 +1,128 @@
+"""The final comparison: on a transfer whose target no trial has seen, the tuned settings against two.
+
+All contenders train with the same budget. The query and gallery of the target are looked at once, when
+a contender's training is over.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray.tune
+
+from daam.config.load import merged, read_preset, run_config, with_settings
+from daam.config.schema import RunConfig
+from daam.errors import StudyError
+from daam.runtime.metrics import labelled_process
+from daam.runtime.trainer import forward, run_workers, wants_gpu
+from daam.runtime.worker import SCORES, train_and_test
+from daam.storage import MissingKeyError, Store, open_store
+from tune.launching import failures, resources_of, tuner_for
+from tune.space import StudyConfig
+from tune.watch import StudyWatch, WatchCallback
+
+SOURCE_ONLY, DEFAULT, TUNED = "source-only", "default", "tuned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One side of the final comparison and how it did; scores as in `scores.json`."""
+
+    name: str
+    config: RunConfig
+    scores: dict[str, Any]
+
+
+def contender_configs(config: StudyConfig, best: RunConfig) -> dict[str, RunConfig]:
+    """The settings of each contender on the holdout transfer, all of the target's images used."""
+    common = {
+        "transfer": config.study.holdout,
+        "evaluation.hold_out": False,
+        "compute.num_workers": config.study.workers_per_trial,
+    }
+    source_only = run_config(merged(config.run.model_dump(), read_preset("source_only")))
+    return {
+        SOURCE_ONLY: with_settings(source_only, common),
+        DEFAULT: with_settings(config.run, common),
+        TUNED: with_settings(best, common),
+    }
+
+
+def run_holdout(
+    config: StudyConfig, best: RunConfig, folder: Store, *, scratch: Path, watch: StudyWatch
+) -> list[Contender]:
+    """Train and test every contender; those that were tested already are only read.
+
+    Raises:
+        StudyError: a contender failed, or the comparison was stopped.
+    """
+    configs = contender_configs(config, best)
+    homes = {name: folder.child(f"holdout/{name}") for name in configs}
+    waiting = [name for name in configs if not homes[name].exists(SCORES)]
+    watch.phase(
+        f"holdout {config.study.holdout}",
+        num_runs=len(configs),
+        num_done=len(configs) - len(waiting),
+    )
+    if waiting:
+        plan = {
+            name: {
+                "config": configs[name].model_dump(),
+                "folder": homes[name].uri,
+                "scratch": str(scratch),
+            }
+            for name in waiting
+        }
+        tuner = tuner_for(
+            partial(run_contender, plan=plan),
+            resources=resources_of(configs[DEFAULT]),
+            param_space={"name": ray.tune.grid_search(waiting)},
+            scratch=scratch / "holdout",
+            callbacks=[
+                WatchCallback(
+                    watch,
+                    name_of=lambda trial: trial.config["name"],
+                    state_of=lambda trial: "COMPLETE",
+                )
+            ],
+            max_concurrent=config.study.concurrent_trials,
+            max_failures=config.run.compute.max_failures,
+        )
+        found = failures(tuner.fit())
+        if found:
+            raise StudyError(f"the final comparison failed: {found}")
+    try:
+        return [
+            Contender(name=name, config=configs[name], scores=json.loads(homes[name].read(SCORES)))
+            for name in configs
+        ]
+    except MissingKeyError as error:
+        raise StudyError("the final comparison was stopped before its end") from error
+
+
+def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) -> None:
+    """Run a contender under Ray Tune: in this process, or on a group of Ray Train workers."""
+    settings = {**plan[sample["name"]], "name": sample["name"]}
+    config = run_config(settings["config"], where="the contender's settings")
+    if config.compute.num_workers == 1:
+        with labelled_process(sample["name"]):
+            for metrics in train_and_test(open_store(settings["folder"]), config):
+                ray.tune.report(metrics)
+        return
+    run_workers(
+        contender_worker,
+        settings,
+        num_workers=config.compute.num_workers,
+        use_gpu=wants_gpu(config),
+        max_failures=config.compute.max_failures,
+        scratch=settings["scratch"],
+    )
+
+
+def contender_worker(settings: dict[str, Any]) -> None:
+    """Run on every Ray Train worker of a contender."""
+    config = run_config(settings["config"], where="the contender's settings")
+    with labelled_process(settings["name"]):
+        forward(train_and_test(open_store(settings["folder"]), config))

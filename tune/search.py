@@ -1,0 +1,127 @@
+"""Optuna proposes, Ray Tune runs: what each must be told about a trial, and nothing else.
+
+The Optuna study is the one place that knows which trials there are and what became of them. Ray's
+own Optuna searcher calls every trial with a result COMPLETE; here a trial that is stopped early
+enters the study as PRUNED, one that fails as FAIL, and one that is interrupted stays RUNNING, to be
+taken up again by the next process with its number, its parameters and its checkpoints.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import TrialState
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+logger = logging.getLogger(__name__)
+
+SCORE = "score"
+EPOCH = "epoch"
+LAST_EPOCH = "num_epochs"
+
+
+class OptunaSearcher(Searcher):
+    """Gives Ray Tune one trial after another from an Optuna study.
+
+    Args:
+        study: with a storage that outlives this process.
+        space: Optuna's distributions by dotted path.
+        num_trials: of the whole study; those that are over count.
+        saved: called after every change of the study.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: dict[str, BaseDistribution],
+        *,
+        num_trials: int,
+        saved: Callable[[], None],
+    ) -> None:
+        super().__init__(metric=SCORE, mode="max")
+        self.study = study
+        self.space = space
+        self.saved = saved
+        trials = study.get_trials(deepcopy=False)
+        self.num_left = num_trials - sum(trial.state.is_finished() for trial in trials)
+        self.interrupted = [
+            optuna.Trial(study, trial._trial_id)  # Optuna has no public way to take a trial up again
+            for trial in trials
+            if trial.state == TrialState.RUNNING
+        ]
+        self.running: dict[str, optuna.Trial] = {}
+        self.stopped_early: set[str] = set()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the number and the parameters of the next trial."""
+        if self.num_left <= 0:
+            return Searcher.FINISHED
+        self.num_left -= 1
+        trial = self.interrupted.pop(0) if self.interrupted else self.study.ask(self.space)
+        self.running[trial_id] = trial
+        self.saved()
+        return {"number": trial.number, "parameters": dict(trial.params)}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Do nothing: the scheduler, which is told first, records every result."""
+
+    def falls_behind(self, trial_id: str, *, epoch: int, score: float) -> bool:
+        """Record a trial's score after an epoch; return whether Optuna's pruner would stop it."""
+        trial = self.running[trial_id]
+        if epoch not in self.study._storage.get_trial(trial._trial_id).intermediate_values:
+            trial.report(score, epoch)
+        return trial.should_prune()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study what became of a trial."""
+        trial = self.running.pop(trial_id, None)
+        if trial is None:
+            return
+        if trial_id in self.stopped_early:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        elif error:
+            self.study.tell(trial, state=TrialState.FAIL)
+        elif result is not None and result.get(EPOCH) == result.get(LAST_EPOCH):
+            self.study.tell(trial, result[SCORE])
+        else:
+            logger.info("trial %d was interrupted; it stays open for --resume", trial.number)
+        self.saved()
+
+    def state_of(self, number: int) -> str:
+        """What the study says of a trial: COMPLETE, PRUNED, FAIL or RUNNING."""
+        return self.study.get_trials(deepcopy=False)[number].state.name
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the state is the study's, and that has its own storage."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: a study goes on with a new searcher over the same storage."""
+
+
+class OptunaPruning(FIFOScheduler):
+    """Stops the trials that Optuna's pruner finds behind.
+
+    A trial is never stopped after its last epoch: it is complete.
+    """
+
+    def __init__(self, searcher: OptunaSearcher) -> None:
+        super().__init__()
+        self.searcher = searcher
+
+    def on_trial_result(
+        self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]
+    ) -> str:
+        """Record a result and decide whether its trial goes on."""
+        behind = self.searcher.falls_behind(
+            trial.trial_id, epoch=result[EPOCH], score=result[SCORE]
+        )
+        if behind and result[EPOCH] < result[LAST_EPOCH]:
+            self.searcher.stopped_early.add(trial.trial_id)
+            return TrialScheduler.STOP
+        return TrialScheduler.CONTINUE

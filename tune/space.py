@@ -1,0 +1,170 @@
+"""What a study is: its transfers, its budget, and the ranges it searches.
+
+A study file is a run's settings plus two tables: `[study]` and `[search]`. In `[search]` a key is the
+dotted path of a setting of the run and its value a range, `{low = 0.5, high = 50.0, log = true}`,
+or a list of choices.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from pydantic import BaseModel, Field
+
+from daam.config.load import Tree, merged, nested, run_config, setting, validated, with_settings
+from daam.config.schema import RunConfig, Section
+from daam.domains import Transfer
+from daam.errors import ConfigError
+
+CHOICE_TYPES = (str, int, float, bool)
+
+
+class StudySettings(Section):
+    """Which transfers are searched, which is kept for the end, and how much may be spent."""
+
+    name: str = Field(
+        "study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder of the study"
+    )
+    search_transfers: list[str] = Field(
+        min_length=1, description="directions whose mean validation mAP is the score of a trial"
+    )
+    holdout: str = Field(description="direction of the final comparison; its target is not searched")
+    num_trials: int = Field(20, ge=1, description="trials of the search")
+    concurrent_trials: int = Field(0, ge=0, description="trials at a time; 0: as many as fit")
+    workers_per_trial: int = Field(1, ge=1, description="data-parallel workers of each trial")
+    seed: int = Field(1, ge=0, lt=2**32, description="seed of the search")
+    aggregate: Literal["mean", "worst"] = Field(
+        "mean", description="how the transfers' scores become one"
+    )
+    num_startup_trials: int = Field(
+        5, ge=0, description="trials that finish before any is stopped early"
+    )
+    num_startup_epochs: int = Field(1, ge=0, description="epochs before a trial may be stopped")
+    default_first: bool = Field(True, description="the first trial has the default settings")
+
+
+class StudyConfig(BaseModel):
+    """A whole study: its own settings, the settings every run starts from, and the space."""
+
+    study: StudySettings
+    run: RunConfig
+    search: dict[str, list[Any] | dict[str, Any]]
+
+    def transfers(self) -> list[Transfer]:
+        """The directions of the search."""
+        return [Transfer.parse(text) for text in self.study.search_transfers]
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The search space, as Optuna has it."""
+        return {path: distribution(path, spec) for path, spec in self.search.items()}
+
+
+def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyConfig:
+    """Make and check a study from a study file and from `--set` assignments.
+
+    Everything is checked before anything runs: every setting, both ends of every range, every
+    choice, and that the holdout's target is in no search transfer.
+
+    Raises:
+        ConfigError: what is wrong, in one line.
+    """
+    study_tree = dict(tree)
+    search = study_tree.pop("search", {})
+    own = study_tree.pop("study", {})
+    changes = dict(settings)
+    search = search | {
+        path.removeprefix("search."): changes.pop(path)
+        for path in list(changes)
+        if path.startswith("search.")
+    }
+    layered = merged({**study_tree, "study": own}, nested(changes))
+    study = validated(StudySettings, layered.pop("study"), where="[study]")
+    config = StudyConfig(study=study, run=run_config(layered), search=fixed_removed(search, changes))
+    check_transfers(config)
+    check_space(config)
+    return config
+
+
+def fixed_removed(search: Tree, changes: Mapping[str, Any]) -> Tree:
+    """A setting that the command line fixes is not searched."""
+    return {path: spec for path, spec in search.items() if path not in changes}
+
+
+def check_transfers(config: StudyConfig) -> None:
+    """Refuse a study whose search could look at the target of its own holdout."""
+    holdout = Transfer.parse(config.study.holdout)
+    texts = config.study.search_transfers
+    if len(set(texts)) < len(texts):
+        raise ConfigError(f"study.search_transfers names a transfer twice: {', '.join(texts)}")
+    for transfer in config.transfers():
+        if holdout.target in (transfer.source, transfer.target):
+            raise ConfigError(
+                f"study.holdout {holdout} and the search transfer {transfer} share the domain "
+                f"{holdout.target}; the holdout's target must appear in no search transfer, or "
+                "the search has seen its labels"
+            )
+
+
+def check_space(config: StudyConfig) -> None:
+    """Try both ends of every range and every choice as settings of a run."""
+    if not config.search:
+        raise ConfigError(
+            "the [search] table is empty: there is nothing to tune; add a line such as "
+            '"loss.domain_similarity.weight" = {low = 0.5, high = 50.0, log = true}'
+        )
+    for path, spec in config.search.items():
+        if path.startswith(("transfer", "seed", "data.root", "compute.", "evaluation.hold_out")):
+            raise ConfigError(
+                f"[search] {path}: that is part of the task, not a hyper-parameter; a search "
+                "would choose what is easiest, not what is best"
+            )
+        setting(config.run, path)
+        for value in edges(path, spec):
+            try:
+                with_settings(config.run, {path: value})
+            except ConfigError as error:
+                raise ConfigError(f"[search] {path}, at {value!r}: {error}") from error
+
+
+def edges(path: str, spec: Any) -> Iterator[Any]:
+    """Yield the values of a range that must be allowed if all of it is."""
+    chosen = distribution(path, spec)
+    if isinstance(chosen, CategoricalDistribution):
+        yield from chosen.choices
+    elif isinstance(chosen, FloatDistribution | IntDistribution):
+        yield chosen.low
+        yield chosen.high
+
+
+def distribution(path: str, spec: Any) -> BaseDistribution:
+    """Turn a range or a list of choices into Optuna's distribution.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(spec, list):
+        if not spec or not all(isinstance(value, CHOICE_TYPES) for value in spec):
+            raise ConfigError(
+                f"[search] {path} = {spec!r}: a list of choices holds texts, numbers or booleans, "
+                "at least one"
+            )
+        return CategoricalDistribution(spec)
+    known = {"low", "high", "log", "step"}
+    if not isinstance(spec, dict) or not {"low", "high"} <= spec.keys() or spec.keys() - known:
+        raise ConfigError(
+            f"[search] {path} = {spec!r} is neither a list of choices nor a range such as "
+            "{low = 0.5, high = 50.0, log = true}"
+        )
+    low, high = spec["low"], spec["high"]
+    log, step = spec.get("log", False), spec.get("step")
+    try:
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=log, step=step or 1)
+        return FloatDistribution(float(low), float(high), log=log, step=step)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"[search] {path} = {spec!r}: {error}") from error

@@ -1,0 +1,134 @@
+"""The search and the final comparison: from a study's settings to its results.
+
+Everything that is known is in the study's folder: a process that dies at any moment loses at most the
+epochs that its trials were in.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from daam.config.load import setting, with_settings
+from daam.config.schema import RunConfig
+from daam.errors import StudyError
+from daam.storage import Store
+from tune.folder import open_study
+from tune.holdout import Contender, run_holdout
+from tune.launching import failures, resources_of, tuner_for
+from tune.search import OptunaPruning, OptunaSearcher
+from tune.space import StudyConfig
+from tune.trial import TrialPlan, run_trial, trial_name
+from tune.watch import StudyWatch, WatchCallback
+
+
+class StudyInterruptedError(StudyError):
+    """The study was stopped before its end; it can go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResult:
+    """What a study found."""
+
+    config: StudyConfig
+    trials: list[optuna.trial.FrozenTrial]
+    best: RunConfig
+    best_trial: int
+    contenders: list[Contender]
+
+
+def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> StudyResult:
+    """Search, then train and test the contenders on the holdout transfer.
+
+    Ray must be connected. What the folder holds of an earlier process is not done again.
+
+    Raises:
+        StudyInterruptedError: it was stopped by Ctrl-C.
+        StudyError: no trial finished, or a contender failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="daam-study-") as directory:
+        scratch = Path(directory)
+        study, publish = open_study(folder, config, scratch=scratch)
+        if config.study.default_first and not study.get_trials(deepcopy=False):
+            study.enqueue_trial({path: setting(config.run, path) for path in config.search})
+        search(config, folder, study, publish=publish, scratch=scratch, watch=watch)
+        best_trial = study.best_trial
+        best = with_settings(config.run, best_trial.params)
+        contenders = run_holdout(config, best, folder, scratch=scratch, watch=watch)
+        return StudyResult(
+            config=config,
+            trials=study.get_trials(),
+            best=with_settings(best, {"transfer": config.study.holdout}),
+            best_trial=best_trial.number,
+            contenders=contenders,
+        )
+
+
+def search(
+    config: StudyConfig,
+    folder: Store,
+    study: optuna.Study,
+    *,
+    publish: Callable[[], None],
+    scratch: Path,
+    watch: StudyWatch,
+) -> None:
+    """Run the trials that are left; forget the checkpoints of all when none is."""
+    searcher = OptunaSearcher(
+        study, config.distributions(), num_trials=config.study.num_trials, saved=publish
+    )
+    watch.phase(
+        "search",
+        num_runs=config.study.num_trials,
+        num_done=config.study.num_trials - searcher.num_left,
+    )
+    if searcher.num_left > 0:
+        plan = TrialPlan(
+            study_uri=folder.uri,
+            run=config.run.model_dump(),
+            transfers=tuple(config.study.search_transfers),
+            aggregate=config.study.aggregate,
+            num_workers=config.study.workers_per_trial,
+            scratch=str(scratch / "train"),
+        )
+        run = with_settings(config.run, {"compute.num_workers": config.study.workers_per_trial})
+        tuner = tuner_for(
+            partial(run_trial, plan=plan),
+            resources=resources_of(run),
+            scratch=scratch / "search",
+            callbacks=[
+                WatchCallback(
+                    watch,
+                    name_of=lambda trial: trial_name(trial.config["number"]),
+                    state_of=lambda trial: searcher.state_of(trial.config["number"]),
+                )
+            ],
+            max_concurrent=config.study.concurrent_trials,
+            max_failures=config.run.compute.max_failures,
+            search_alg=searcher,
+            scheduler=OptunaPruning(searcher),
+            num_samples=-1,
+        )
+        found = failures(tuner.fit())
+        check_finished(config, folder, study, found)
+    for key in folder.list("trials/"):
+        if "/checkpoints/" in key:
+            folder.delete(key)
+
+
+def check_finished(config: StudyConfig, folder: Store, study: optuna.Study, found: str) -> None:
+    """Raise if the search was stopped, or if nothing came of it."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    num_over = sum(state.is_finished() for state in states)
+    if num_over < config.study.num_trials:
+        raise StudyInterruptedError(
+            f"the study was stopped after {num_over} of {config.study.num_trials} trials; go on "
+            f"with: python launch.py tune --resume {folder.uri}"
+        )
+    if TrialState.COMPLETE not in states:
+        raise StudyError(f"no trial of {folder.uri} finished: {found or 'all were stopped early'}")
+

@@ -1,0 +1,112 @@
+"""What one trial does, wherever Ray Tune puts it: all its transfers, epoch by epoch, one score."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ray.tune
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from daam.config.load import run_config, with_settings
+from daam.config.schema import RunConfig
+from daam.runtime.metrics import labelled_process, trial_gauges
+from daam.runtime.trainer import forward, run_workers, wants_gpu
+from daam.runtime.worker import train_together
+from daam.storage import open_store
+from tune.score import aggregated
+from tune.search import EPOCH, LAST_EPOCH, SCORE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPlan:
+    """What all trials of a search have in common; plain values, sent to every trial once."""
+
+    study_uri: str
+    run: dict[str, Any]
+    transfers: tuple[str, ...]
+    aggregate: str
+    num_workers: int
+    scratch: str
+
+
+def trial_name(number: int) -> str:
+    """The name of a trial in the dashboard, the progress display and the study's folder."""
+    return f"trial-{number:04d}"
+
+
+def trial_uri(plan: TrialPlan, number: int) -> str:
+    """The folder of a trial."""
+    return f"{plan.study_uri}/trials/{trial_name(number)}"
+
+
+def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
+    """Run a trial under Ray Tune: in this process, or on a group of Ray Train workers.
+
+    Args:
+        sample: `number` and `parameters` of an Optuna trial.
+        plan: of the search.
+    """
+    settings = {**asdict(plan), **sample}
+    if plan.num_workers == 1:
+        with labelled_process(trial_name(sample["number"])):
+            for metrics in trial_epochs(settings):
+                ray.tune.report(metrics)
+        return
+    config = trial_config(settings, plan.transfers[0])
+    run_workers(
+        trial_worker,
+        settings,
+        num_workers=plan.num_workers,
+        use_gpu=wants_gpu(config),
+        max_failures=config.compute.max_failures,
+        scratch=plan.scratch,
+        callbacks=[TuneReportCallback()],
+    )
+
+
+def trial_worker(settings: dict[str, Any]) -> None:
+    """Run on every Ray Train worker of a trial; rank 0's reports become the trial's."""
+    with labelled_process(trial_name(settings["number"])):
+        forward(trial_epochs(settings))
+
+
+def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Train all transfers of a trial together; yield one score after each epoch."""
+    transfers = settings["transfers"]
+    folder = open_store(f"{settings['study_uri']}/trials/{trial_name(settings['number'])}")
+    configs = [trial_config(settings, transfer) for transfer in transfers]
+    runs = [
+        (folder.child(transfer.replace("->", "-")), config)
+        for transfer, config in zip(transfers, configs, strict=True)
+    ]
+    gauges = trial_gauges(trial_name(settings["number"]))
+    for rows in train_together(runs):
+        scores = {transfer: row["mAP"] for transfer, row in zip(transfers, rows, strict=True)}
+        metrics = {
+            EPOCH: int(rows[0]["epoch"]),
+            LAST_EPOCH: configs[0].optimiser.num_epochs,
+            SCORE: aggregated(scores, how=settings["aggregate"]),
+            **{f"mAP/{transfer}": value for transfer, value in scores.items()},
+            **{
+                f"rank-1/{transfer}": row["rank-1"]
+                for transfer, row in zip(transfers, rows, strict=True)
+            },
+        }
+        gauges(epoch=metrics[EPOCH], score=metrics[SCORE])
+        yield metrics
+
+
+def trial_config(settings: dict[str, Any], transfer: str) -> RunConfig:
+    """The settings of one transfer of a trial: the study's, with the trial's parameters.
+
+    The target's validation identities are kept out of training: they give the score.
+    """
+    return with_settings(
+        run_config(settings["run"], where="the study's settings"),
+        {
+            **settings["parameters"],
+            "transfer": transfer,
+            "evaluation.hold_out": True,
+            "compute.num_workers": settings["num_workers"],
+        },
+    )

@@ -1,0 +1,62 @@
+"""What a study tells whoever watches it, while it runs."""
+
+from typing import Any, Protocol
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial as RayTrial
+
+from tune.search import EPOCH, LAST_EPOCH, SCORE
+
+
+class StudyWatch(Protocol):
+    """Shows how far a study is. Calls come from one thread."""
+
+    def phase(self, title: str, *, num_runs: int, num_done: int) -> None:
+        """A new part begins: the search, or the final comparison."""
+
+    def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
+        """A trial or contender has finished an epoch."""
+
+    def ended(self, name: str, *, state: str, score: float | None) -> None:
+        """A trial or contender is over."""
+
+
+class WatchCallback(Callback):
+    """Hands Ray Tune's events to a watch.
+
+    Args:
+        watch: is told.
+        names: the name of each Ray trial, by its id.
+        states: what became of each Ray trial that is over, by its id.
+    """
+
+    def __init__(self, watch: StudyWatch, *, name_of: Any, state_of: Any) -> None:
+        self.watch = watch
+        self.name_of = name_of
+        self.state_of = state_of
+
+    def on_trial_result(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict, **info: Any
+    ) -> None:
+        """An epoch is over."""
+        self.watch.progress(
+            self.name_of(trial),
+            epoch=result[EPOCH],
+            num_epochs=result[LAST_EPOCH],
+            score=result.get(SCORE),
+        )
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        """A trial has reached its end or was stopped."""
+        result = trial.last_result or {}
+        self.watch.ended(
+            self.name_of(trial), state=self.state_of(trial), score=result.get(SCORE)
+        )
+
+    def on_trial_error(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        """A trial has failed for good."""
+        self.watch.ended(self.name_of(trial), state="FAILED", score=None)
