@@ -1,5 +1,7 @@
 """Retrieval scores against a plain loop over a stable sort, and the protocol's corner cases."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def scores_by_hand(distances, labels, ranks=(1, 5, 10)):
         if not any(hits):
             left_out += 1
             continue
-        num_good, found, area, previous = sum(hits), 0, 0.0, 1.0
+        num_good, found, last, area, previous = sum(hits), 0, 0, 0.0, 1.0
         precisions = []
         for position, hit in enumerate(hits, start=1):
             found += hit
@@ -54,7 +56,9 @@ def scores_by_hand(distances, labels, ranks=(1, 5, 10)):
     }
 
 
-def random_labels(generator, *, num_queries, num_gallery, num_identities, num_cameras=3):
+def random_labels(
+    generator, *, num_queries, num_gallery, num_identities, num_cameras=3
+) -> dict[str, Any]:
     """Distractors, junk, same-camera images and people who are in only one of the two."""
     return {
         "query_identities": generator.integers(1, num_identities + 3, num_queries),
@@ -70,7 +74,7 @@ def assert_same(scores, by_hand):
 
 
 # One query of person 1 by camera 1; the gallery in the order of its distance.
-WORKED_EXAMPLE = {
+WORKED_EXAMPLE: dict[str, Any] = {
     "query_identities": np.array([1]),
     "query_cameras": np.array([1]),
     "gallery_identities": np.array([1, 1, 2, 1, 2, 1]),  # junk, good, bad, good, bad, good
@@ -115,7 +119,7 @@ def test_sorting_and_counting_give_the_same_ranks(levels, monkeypatch):
 
 
 def test_distractors_are_wrong_and_junk_takes_no_rank():
-    labels = {
+    labels: dict[str, Any] = {
         "query_identities": np.array([5]),
         "query_cameras": np.array([1]),
         "gallery_identities": np.array([-1, 5, 0, 5]),  # nobody, same camera, distractor, good
@@ -127,7 +131,7 @@ def test_distractors_are_wrong_and_junk_takes_no_rank():
 
 
 def test_other_people_from_the_same_camera_stay():
-    labels = {
+    labels: dict[str, Any] = {
         "query_identities": np.array([5]),
         "query_cameras": np.array([1]),
         "gallery_identities": np.array([6, 5]),
@@ -139,7 +143,7 @@ def test_other_people_from_the_same_camera_stay():
 
 @pytest.mark.parametrize("identity", [0, -1])
 def test_a_query_of_nobody_in_particular_is_left_out(identity):
-    labels = {
+    labels: dict[str, Any] = {
         "query_identities": np.array([identity, 5]),
         "query_cameras": np.array([1, 1]),
         "gallery_identities": np.array([identity, 5]),

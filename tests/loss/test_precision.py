@@ -48,5 +48,4 @@ def test_bf16_inputs_lose_only_their_own_rounding(loss):
     (gradient,) = torch.autograd.grad(found, rounded)
     assert found.dtype == torch.float32
     assert torch.equal(found, loss(VECTORS[0].bfloat16().float()))
-    assert rounded.grad is not None
     assert torch.isfinite(gradient).all()
