@@ -181,7 +181,7 @@ def _draw_outfit(look: DomainLook, *, rng: np.random.Generator) -> Outfit:
         sleeve=sleeve,
         hem=hem,
         opening=opening,
-        inner_colour=_pick(look.top_palette + ((0.93, 0.93, 0.91),), look, rng=rng),
+        inner_colour=_pick((*look.top_palette, (0.93, 0.93, 0.91)), look, rng=rng),
         bottom=bottom,
         bottom_colour=_pick(look.bottom_palette, look, rng=rng),
         bottom_accent=_pick(look.accent_palette, look, rng=rng),
