@@ -72,5 +72,7 @@ def _bin(red: float, green: float, blue: float) -> int:
         return int(value * NUM_GREYS)
     chroma = (saturation - GREY_SATURATION) / (1 - GREY_SATURATION)
     brightness = (value - BLACK_VALUE) / (1 - BLACK_VALUE)
-    bin_of_hue = int(hue * NUM_HUES) * NUM_SATURATIONS + int(chroma * NUM_SATURATIONS)
+    # Half a bin further, so that red, where hues start and end, is the middle of a bin.
+    hue_bin = int(hue * NUM_HUES + 0.5) % NUM_HUES
+    bin_of_hue = hue_bin * NUM_SATURATIONS + int(chroma * NUM_SATURATIONS)
     return NUM_GREYS + bin_of_hue * NUM_VALUES + int(brightness * NUM_VALUES)

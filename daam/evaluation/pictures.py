@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from daam.errors import EvaluationError
-from daam.evaluation.sheet import CROSS, GREY, TICK, Box, Frame, Sheet
+from daam.evaluation.sheet import CROSS, GREY, HEADER, MARGIN, TICK, Box, Frame, Sheet, check_images
 
 # Bluish green and vermillion stay apart under every common colour blindness (Okabe and Ito).
 QUERY_FRAME = Frame(colour=GREY, dashed=False, mark=())
@@ -23,8 +23,6 @@ RIGHT_FRAME = Frame(colour=(0, 158, 115), dashed=False, mark=TICK)
 WRONG_FRAME = Frame(colour=(213, 94, 0), dashed=True, mark=CROSS)
 
 _IMAGE_HEIGHT = 192
-_MARGIN = 28
-_HEADER = 84
 _FOOTER = 52
 _GAP = 16
 _CAPTION_LINE = 18
@@ -99,19 +97,20 @@ def draw_ranked_lists(
     _check_ranked_lists(queries, results, right, query_captions, result_captions)
     cell = _cell(queries[0])
     num_results = right.shape[1]
-    row_height = cell.height + 2 * _CAPTION_LINE + _GAP
-    first_result = _MARGIN + cell.width + 3 * _GAP
+    row_height = cell.height + 3 * _CAPTION_LINE + _GAP
+    first_result = MARGIN + cell.width + 3 * _GAP
     sheet = Sheet(
-        width=first_result + num_results * (cell.width + _GAP) - _GAP + _MARGIN,
-        height=_HEADER + _CAPTION_LINE + len(queries) * row_height + _FOOTER,
+        width=first_result + num_results * (cell.width + _GAP) - _GAP + MARGIN,
+        height=HEADER + _CAPTION_LINE + len(queries) * row_height + _FOOTER,
+        title=title,
+        subtitle=subtitle,
     )
-    _write_header(sheet, title=title, subtitle=subtitle)
 
-    lefts = [_MARGIN] + [first_result + k * (cell.width + _GAP) for k in range(num_results)]
+    lefts = [MARGIN] + [first_result + k * (cell.width + _GAP) for k in range(num_results)]
     for left, name in zip(lefts, ["query", *map(str, range(1, num_results + 1))], strict=True):
-        sheet.write(name, x=left + cell.width / 2, y=_HEADER, bold=True, align="center")
+        sheet.write(name, x=left + cell.width / 2, y=HEADER, bold=True, align="center")
     for row, query in enumerate(queries):
-        top = _HEADER + _CAPTION_LINE + 4 + row * row_height
+        top = HEADER + _CAPTION_LINE + 8 + row * row_height
         shown = [query, *results[row]]
         captions = [query_captions[row], *result_captions[row]]
         frames = [QUERY_FRAME, *(RIGHT_FRAME if hit else WRONG_FRAME for hit in right[row])]
@@ -122,10 +121,10 @@ def draw_ranked_lists(
             sheet.frame(box, frame)
             sheet.write(caption, x=left + cell.width / 2, y=box.bottom + 8, align="center")
 
-    key = Box(left=_MARGIN, top=sheet.height - _FOOTER + 8, width=26, height=26)
+    key = Box(left=MARGIN, top=sheet.height - _FOOTER + 8, width=26, height=26)
     for left, frame, meaning in (
-        (_MARGIN, RIGHT_FRAME, "the query's person, seen by another camera"),
-        (_MARGIN + 400, WRONG_FRAME, "someone else"),
+        (MARGIN, RIGHT_FRAME, "the query's person, seen by another camera"),
+        (MARGIN + 400, WRONG_FRAME, "someone else"),
     ):
         box = key.at(left=left, top=key.top)
         sheet.frame(box, frame)
@@ -169,15 +168,16 @@ def draw_attention_maps(
     group_width = 3 * cell.width + _GAP
     row_height = cell.height + 3 * _CAPTION_LINE + _GAP
     sheet = Sheet(
-        width=2 * _MARGIN + a_line * (group_width + 2 * _GAP) + _BAR_SPACE,
-        height=_HEADER + num_lines * row_height + _MARGIN // 2,
+        width=2 * MARGIN + a_line * (group_width + 2 * _GAP) + _BAR_SPACE,
+        height=HEADER + num_lines * row_height + MARGIN // 2,
+        title=title,
+        subtitle=subtitle,
     )
-    _write_header(sheet, title=title, subtitle=subtitle)
 
     for place, (image, share, caption) in enumerate(zip(images, shared, captions, strict=True)):
         line, column = divmod(place, a_line)
-        left = _MARGIN + column * (group_width + 2 * _GAP)
-        top = _HEADER + _CAPTION_LINE + 4 + line * row_height
+        left = MARGIN + column * (group_width + 2 * _GAP)
+        top = HEADER + _CAPTION_LINE + 4 + line * row_height
         sheet.write(caption, x=left, y=top - _CAPTION_LINE - 4, bold=True)
         panels = (
             ("image", image),
@@ -190,8 +190,8 @@ def draw_attention_maps(
             sheet.write(name, x=box.left + cell.width / 2, y=box.bottom + 6, align="center")
 
     bar = Box(
-        left=sheet.width - _MARGIN - (_BAR_SPACE + _BAR_WIDTH) // 2,
-        top=_HEADER + _CAPTION_LINE + 4,
+        left=MARGIN + a_line * (group_width + 2 * _GAP) + (_BAR_SPACE - _BAR_WIDTH) // 2,
+        top=HEADER + _CAPTION_LINE + 4,
         width=_BAR_WIDTH,
         height=cell.height,
     )
@@ -203,11 +203,6 @@ def _cell(image: NDArray[np.uint8]) -> Box:
     height, width = image.shape[:2]
     shown_width = max(1, round(_IMAGE_HEIGHT * width / height))
     return Box(left=0, top=0, width=shown_width, height=_IMAGE_HEIGHT)
-
-
-def _write_header(sheet: Sheet, *, title: str, subtitle: str) -> None:
-    sheet.write(title, x=_MARGIN, y=18, size=20, bold=True)
-    sheet.write(subtitle, x=_MARGIN, y=48, size=14, colour=GREY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +230,7 @@ def _overlay(image: NDArray[np.uint8], level: NDArray[np.float32]) -> NDArray[np
     return _blend(level_HW, grey_HW)
 
 
-def _blend(level_HW: NDArray[np.float32], grey_HW: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _blend(level_HW: NDArray[np.floating], grey_HW: NDArray[np.floating]) -> NDArray[np.uint8]:
     colour_HW3 = colormaps[_COLOUR_MAP](level_HW)[..., :3]
     mixed = _OVERLAY_SHARE * colour_HW3 + (1 - _OVERLAY_SHARE) * grey_HW[..., None]
     return np.rint(mixed * 255).astype(np.uint8)
@@ -243,9 +238,10 @@ def _blend(level_HW: NDArray[np.float32], grey_HW: NDArray[np.float32]) -> NDArr
 
 def _draw_colour_bar(sheet: Sheet, bar: Box, *, scale: _Scale) -> None:
     """Show the colours as they are over middle grey, and what each is worth in both parts."""
-    level = np.linspace(1, 0, bar.height, dtype=np.float32)
-    level_HW = np.repeat(level[:, None], bar.width, axis=1)
-    sheet.place(_blend(level_HW, np.full_like(level_HW, 0.5)), box=bar)
+    level_H1 = np.linspace(1, 0, bar.height, dtype=np.float32)[:, None]
+    level_HW = np.repeat(level_H1, bar.width, axis=1)
+    grey_HW = np.full(level_HW.shape, 0.5, np.float32)
+    sheet.place(_blend(level_HW, grey_HW), box=bar)
     for level in (0.0, 0.5, 1.0):
         value = scale.low + level * (scale.high - scale.low)
         specific = 1 - scale.high + level * (scale.high - scale.low)
@@ -283,7 +279,7 @@ def _check_ranked_lists(
                 f"query {row} has {len(images)} results and {len(captions)} captions for "
                 f"{right.shape[1]} places; pass one caption a result, at most one result a place"
             )
-    _check_images([*queries, *(image for images in results for image in images)])
+    check_images([*queries, *(image for images in results for image in images)])
 
 
 def _check_attention_maps(
@@ -301,17 +297,4 @@ def _check_attention_maps(
             f"attention from {shared.min():.3g} to {shared.max():.3g} is not within 0 to 1; pass "
             "the mean over the channels of what the network's attention_maps gives"
         )
-    _check_images(images)
-
-
-def _check_images(images: Sequence[NDArray[np.uint8]]) -> None:
-    size = images[0].shape
-    for image in images:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise EvaluationError(
-                f"an image to draw is {image.dtype} of shape {image.shape}; pass uint8 (H, W, 3)"
-            )
-        if image.shape != size:
-            raise EvaluationError(
-                f"images to draw have shapes {size} and {image.shape}; decode all to one size"
-            )
+    check_images(images)

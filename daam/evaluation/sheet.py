@@ -3,6 +3,7 @@
 Shapes: H = height, W = width of an image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -23,8 +24,12 @@ PAPER, INK, GREY = (255, 255, 255), (38, 38, 42), (104, 104, 112)
 TICK = (((-0.5, -0.15, 0.5), (0.05, 0.4, -0.35)),)
 CROSS = (((-0.38, 0.38), (-0.38, 0.38)), ((-0.38, 0.38), (0.38, -0.38)))
 
+MARGIN, HEADER = 28, 84
+
 _DPI = 72  # a point is a pixel, so sizes of text and lines are pixels too
 _MAX_SIDE = 2**16 - 1  # what Agg can draw
+_LEAST_WIDTH = 960
+_LINE_SPACING = 1.3
 _FRAME_WIDTH = 4
 _BADGE_RADIUS = 10
 
@@ -64,13 +69,20 @@ class Frame:
 
 
 class Sheet:
-    """An empty sheet; what is put on it becomes a file with `save`.
+    """A sheet with a header; what is put on it becomes a file with `save`.
+
+    Args:
+        width: pixels wanted; a sheet is at least wide enough for a line of about 110 characters.
+        height: pixels, header included.
+        title: a line at the top.
+        subtitle: a smaller line below it.
 
     Raises:
         EvaluationError: it is too large to draw.
     """
 
-    def __init__(self, *, width: int, height: int) -> None:
+    def __init__(self, *, width: int, height: int, title: str, subtitle: str) -> None:
+        width = max(width, _LEAST_WIDTH)
         if max(width, height) > _MAX_SIDE:
             raise EvaluationError(
                 f"a picture of {width} x {height} pixels is too large to draw; show fewer images"
@@ -83,6 +95,8 @@ class Sheet:
         self._axes = self._figure.add_axes((0, 0, 1, 1))
         self._axes.set_axis_off()
         self._axes.set(xlim=(0, width), ylim=(height, 0))
+        self.write(title, x=MARGIN, y=18, size=20, bold=True)
+        self.write(subtitle, x=MARGIN, y=46, size=14, colour=GREY)
 
     def write(
         self,
@@ -95,20 +109,21 @@ class Sheet:
         bold: bool = False,
         align: Literal["left", "center", "right"] = "left",
     ) -> None:
-        """Put text whose upper edge is at `y`; it is shown as it is, never read as a formula."""
-        self._axes.text(
-            x,
-            y,
-            text,
-            color=_unit(colour),
-            family="DejaVu Sans",  # comes with matplotlib
-            size=size,
-            weight="bold" if bold else "normal",
-            linespacing=1.15,
-            horizontalalignment=align,
-            verticalalignment="top",
-            parse_math=False,
-        )
+        """Put lines of text below `y`; they are shown as they are, never read as a formula."""
+        # Baselines, not upper edges: texts side by side then stand on one line.
+        for number, line in enumerate(text.splitlines()):
+            self._axes.text(
+                x,
+                y + size + number * _LINE_SPACING * size,
+                line,
+                color=_unit(colour),
+                family="DejaVu Sans",  # comes with matplotlib
+                size=size,
+                weight="bold" if bold else "normal",
+                horizontalalignment=align,
+                verticalalignment="baseline",
+                parse_math=False,
+            )
 
     def place(self, image: NDArray[np.uint8], *, box: Box) -> None:
         """Put an image (H, W, 3), resized to fill the box."""
@@ -170,6 +185,24 @@ class Sheet:
                 solid_capstyle="round",
                 solid_joinstyle="round",
                 zorder=4,
+            )
+
+
+def check_images(images: Sequence[NDArray[np.uint8]]) -> None:
+    """Make sure that images can be drawn in boxes of one size.
+
+    Raises:
+        EvaluationError: one is not uint8 (H, W, 3), or not as large as the first.
+    """
+    size = images[0].shape
+    for image in images:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise EvaluationError(
+                f"an image to draw is {image.dtype} of shape {image.shape}; pass uint8 (H, W, 3)"
+            )
+        if image.shape != size:
+            raise EvaluationError(
+                f"images to draw have shapes {size} and {image.shape}; decode all to one size"
             )
 
 

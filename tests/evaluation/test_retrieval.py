@@ -174,7 +174,7 @@ def test_the_distances_given_are_not_changed():
 
 
 def test_no_query_with_a_good_image_is_an_error():
-    labels = WORKED_EXAMPLE | {"gallery_cameras": np.ones(6, np.int64)}
+    labels: dict[str, Any] = WORKED_EXAMPLE | {"gallery_cameras": np.ones(6, np.int64)}
     with pytest.raises(EvaluationError, match="none of 1 queries has a good image"):
         retrieval_scores(np.zeros((1, 6), np.float32), **labels)
 
@@ -188,12 +188,11 @@ def test_a_distance_that_is_not_a_number_is_an_error(bad):
 
 
 def test_labels_that_do_not_fit_the_distances_are_an_error():
+    two_cameras: dict[str, Any] = WORKED_EXAMPLE | {"query_cameras": np.array([1, 2])}
     with pytest.raises(EvaluationError, match=r"shape \(1, 5\).*1 queries and 6 gallery images"):
         retrieval_scores(np.zeros((1, 5), np.float32), **WORKED_EXAMPLE)
     with pytest.raises(EvaluationError, match="one identity and one camera an image"):
-        retrieval_scores(
-            np.zeros((1, 6), np.float32), **WORKED_EXAMPLE | {"query_cameras": np.ones(2)}
-        )
+        retrieval_scores(np.zeros((1, 6), np.float32), **two_cameras)
     with pytest.raises(EvaluationError, match="5 gallery embeddings but labels for 6"):
         retrieval_scores_from_embeddings(
             torch.zeros(1, 4), torch.zeros(5, 4), **WORKED_EXAMPLE, chunk=8

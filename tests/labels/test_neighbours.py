@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from daam.labels import neighbours
 from daam.labels.neighbours import jaccard_distances, nearest_neighbours
 
 
@@ -74,9 +75,69 @@ def test_matches_the_dense_definition(k1, k2, noise):
 def test_fewer_images_than_neighbours_look_at_all_of_them(num_rows):
     embeddings = people(num_people=10, images_each=2, width=8, noise=1.0, seed=0)[:num_rows]
     found = jaccard_distances(embeddings, k1=30, k2=6)
-    by_hand = jaccard_by_hand(embeddings, k1=min(30, num_rows), k2=6)
-    # The half neighbourhood still looks at round(30 / 2) + 1.
-    if num_rows <= 16:
-        by_hand = np.where(np.eye(num_rows), 0, dense(found)) if num_rows == 1 else by_hand
-    assert found.shape == (num_rows, num_rows)
-    assert np.isfinite(by_hand).all()
+    np.testing.assert_allclose(dense(found), jaccard_by_hand(embeddings, k1=30, k2=6), atol=1e-6)
+
+
+def test_copies_of_an_image_are_at_distance_zero_and_stored():
+    embeddings = people(num_people=8, images_each=3, width=16, noise=1.0, seed=0)
+    copied = torch.cat([embeddings, embeddings[:1], embeddings[:1]])
+    found = jaccard_distances(copied, k1=3, k2=1)
+    np.testing.assert_allclose(dense(found), jaccard_by_hand(copied, k1=3, k2=1), atol=1e-6)
+    assert dense(found)[0, -1] == pytest.approx(0, abs=1e-6)
+    assert dense(found)[-1, -2] == pytest.approx(0, abs=1e-6)
+
+
+def test_more_copies_than_neighbours_rank_by_row():
+    embeddings = normalize(torch.ones(40, 8), dim=1)
+    assert nearest_neighbours(embeddings, k=3)[[0, 1, 9]].tolist() == [
+        [0, 1, 2],
+        [1, 0, 2],
+        [9, 0, 1],
+    ]
+    found = jaccard_distances(embeddings, k1=10, k2=3)
+    np.testing.assert_allclose(dense(found), jaccard_by_hand(embeddings, k1=10, k2=3), atol=1e-6)
+
+
+def test_neighbours_come_nearest_first_whatever_the_chunk(monkeypatch):
+    embeddings = people(num_people=6, images_each=5, width=16, noise=1.0, seed=4)
+    expected = ranking_by_hand(embeddings)[:, :7]
+    np.testing.assert_array_equal(nearest_neighbours(embeddings, k=7), expected)
+    monkeypatch.setattr(neighbours, "SEARCH_CHUNK_ENTRIES", 5 * len(embeddings))
+    np.testing.assert_array_equal(nearest_neighbours(embeddings, k=7), expected)
+
+
+def test_the_result_does_not_depend_on_how_the_work_is_cut(monkeypatch):
+    embeddings = people(num_people=12, images_each=8, width=24, noise=1.0, seed=0)
+    whole = jaccard_distances(embeddings, k1=15, k2=4)
+    monkeypatch.setattr(neighbours, "OVERLAP_CHUNK_TERMS", 1)
+    monkeypatch.setattr(neighbours, "WEIGHT_CHUNK_PAIRS", 7)
+    in_pieces = jaccard_distances(embeddings, k1=15, k2=4)
+    np.testing.assert_allclose(dense(in_pieces), dense(whole), atol=1e-6)
+
+
+def test_the_same_embeddings_give_the_same_bits():
+    embeddings = people(num_people=12, images_each=8, width=24, noise=1.0, seed=0)
+    first, second = (jaccard_distances(embeddings, k1=15, k2=4) for _ in range(2))
+    np.testing.assert_array_equal(dense(first), dense(second))
+
+
+def test_the_graph_is_symmetric_with_a_diagonal_of_stored_zeros_and_nothing_from_one_up():
+    embeddings = people(num_people=12, images_each=8, width=24, noise=1.0, seed=1)
+    found = jaccard_distances(embeddings, k1=15, k2=4)
+    full = dense(found)
+    np.testing.assert_array_equal(full, full.T)
+    assert (np.diag(full) == 0).all()
+    assert found.data.min() >= 0
+    assert found.data.max() < 1
+
+
+def test_a_limit_leaves_out_what_is_further_and_changes_nothing_else():
+    embeddings = people(num_people=12, images_each=8, width=24, noise=1.0, seed=2)
+    full = dense(jaccard_distances(embeddings, k1=15, k2=4))
+    limited = jaccard_distances(embeddings, k1=15, k2=4, max_distance=0.6)
+    np.testing.assert_array_equal(dense(limited), np.where(full <= np.float32(0.6), full, 1))
+    assert limited.nnz == (full <= np.float32(0.6)).sum()
+
+
+def test_no_image_gives_an_empty_graph():
+    assert jaccard_distances(torch.zeros(0, 8), k1=30, k2=6).shape == (0, 0)
