@@ -1,16 +1,14 @@
 """Servers that are down, refuse, break off or stall end in words within seconds."""
 
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from daam.errors import StorageError
 from daam.runtime.local_s3 import LocalS3
 from daam.storage import open_store, s3
+from tests.relay import Relay
 
 
 def test_an_unreachable_endpoint_is_named_within_seconds(
@@ -77,8 +75,8 @@ def test_a_body_that_breaks_off_is_read_on_from_there(
 ) -> None:
     data = bytes(range(256)) * 20_000
     open_store(s3_uri).write("key", data)
-    with breaking_off(s3_server.endpoint, after_bytes=(1_500_000, 2_000_000)) as endpoint:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with Relay(s3_server.endpoint, cut_after_bytes=(1_500_000, 2_000_000)) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.endpoint)
         assert open_store(s3_uri).read("key") == data
 
 
@@ -90,50 +88,3 @@ def test_a_server_that_stalls_is_given_up(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(StorageError, match="stopped answering"):
             open_store("s3://bucket").read("key")
-
-
-@contextmanager
-def breaking_off(endpoint: str, *, after_bytes: tuple[int, ...]) -> Iterator[str]:
-    """A relay to the server that cuts its first connections after so many bytes of answer."""
-    host, port = endpoint.removeprefix("http://").split(":")
-    limits = iter(after_bytes)
-    threads: list[threading.Thread] = []
-
-    def serve(client: socket.socket, limit: float) -> None:
-        with client, socket.create_connection((host, int(port))) as server:
-            upwards = threading.Thread(target=copy, args=(client, server, float("inf")))
-            upwards.start()
-            copy(server, client, limit)
-            for end in (client, server):
-                end.shutdown(socket.SHUT_RDWR)
-            upwards.join()
-
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threads.append(
-                threading.Thread(target=serve, args=(client, next(limits, float("inf"))))
-            )
-            threads[-1].start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        accepting = threading.Thread(target=accept)
-        accepting.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-    accepting.join()
-
-
-def copy(source: socket.socket, target: socket.socket, limit: float) -> None:
-    while limit > 0:
-        try:
-            data = source.recv(min(65536, int(min(limit, 65536))))
-            if not data:
-                return
-            target.sendall(data)
-        except OSError:
-            return
-        limit -= len(data)
