@@ -1,6 +1,5 @@
 """The figures of a study's report: Optuna's, in one sober look, and the final comparison."""
 
-import math
 from collections.abc import Sequence
 
 import optuna
@@ -26,10 +25,11 @@ STATE_COLOURS = {
     "RUNNING": "#5b8c5a",
     "WAITING": "#9aa5b1",
 }
+STATE_COLOURS_LIGHT = {"COMPLETE": "#9fb4c8", "PRUNED": "#dcb878", "RUNNING": "#a8c4a7"}
 # Low to high score, readable in grey print as well.
 SCALE = [[0.0, "#d5dde6"], [0.5, "#6f9fca"], [1.0, "#123f6b"]]
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
-SCORE_NAME = "Score"
+SCORE, SCORE_AXIS = "Score", "Score (validation mAP)"
 
 
 def comparison_figure(rows: Sequence[Entrant]) -> go.Figure:
@@ -57,7 +57,7 @@ def comparison_figure(rows: Sequence[Entrant]) -> go.Figure:
 
 def history_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
     """The score of each complete trial and the best so far; pruned trials with their last score."""
-    figure = plot_optimization_history(_study(trials), target_name=SCORE_NAME)
+    figure = plot_optimization_history(_study(trials), target_name=SCORE)
     figure.update_traces(
         selector={"mode": "markers"},
         name="complete",
@@ -66,45 +66,51 @@ def history_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
     figure.update_traces(
         selector={"mode": "lines"}, name="best so far", line={"color": ACCENT, "width": 1.5}
     )
-    behind = [trial for trial in trials if trial.state == TrialState.PRUNED and last_score(trial)]
+    behind = {
+        trial.number: trial.intermediate_values[max(trial.intermediate_values)]
+        for trial in trials
+        if trial.state == TrialState.PRUNED and trial.intermediate_values
+    }
     if behind:
         figure.add_scatter(
-            x=[trial.number for trial in behind],
-            y=[last_score(trial) for trial in behind],
+            x=list(behind),
+            y=list(behind.values()),
             name="pruned, at its last epoch",
             mode="markers",
             marker={"color": STATE_COLOURS["PRUNED"], "symbol": "x", "size": 8},
         )
     figure.update_xaxes(title="Trial", tickformat="d")
-    figure.update_yaxes(title="Score (validation mAP)", tickformat=".0%")
+    figure.update_yaxes(title=SCORE_AXIS, tickformat=".0%")
     return _styled(figure, height=360)
 
 
 def learning_figure(trials: Sequence[FrozenTrial], *, best_trial: int) -> go.Figure:
     """The score of each trial after each epoch; the best stands out, pruned ones end early."""
     figure = plot_intermediate_values(_study(trials))
-    shown = [trial for trial in trials if trial.intermediate_values]
-    first = {TrialState.COMPLETE: True, TrialState.PRUNED: True}
-    for trace, trial in zip(figure.data, shown, strict=True):
-        best = trial.number == best_trial
-        pruned = trial.state == TrialState.PRUNED
-        legend = first.pop(trial.state, False) if not best else True
+    states = {f"Trial{trial.number}": trial.state.name for trial in trials}
+    explained = set()
+    for trace in figure.data:
+        state = states[trace.name]
+        best = trace.name == f"Trial{best_trial}"
+        meaning = f"best: trial {best_trial}" if best else state.lower()
         trace.update(
-            name=f"best: trial {trial.number}" if best else trial.state.name.lower(),
-            showlegend=legend,
-            legendgroup="best" if best else trial.state.name,
-            line={
-                "color": ACCENT if best else _colour(trial.state, light=True),
-                "width": 3 if best else 1.5,
-                "dash": "dot" if pruned else "solid",
-            },
-            marker={"size": 6, "symbol": "x" if pruned else "circle"},
-            hovertemplate=f"trial {trial.number}, epoch %{{x}}: %{{y:.1%}}<extra></extra>",
             mode="lines+markers",
+            line={
+                "color": ACCENT if best else STATE_COLOURS_LIGHT[state],
+                "width": 3 if best else 1.5,
+                "dash": "dot" if state == "PRUNED" else "solid",
+            },
+            marker={"size": 6, "symbol": "x" if state == "PRUNED" else "circle"},
             zorder=1 if best else 0,
+            hovertemplate=f"{trace.name}, epoch %{{x}}: %{{y:.1%}}<extra></extra>",
+            name=meaning,
+            legendgroup=meaning,
+            showlegend=meaning not in explained,
         )
+        explained.add(meaning)
+    figure.update_layout(showlegend=True)
     figure.update_xaxes(title="Epoch", tickformat="d")
-    figure.update_yaxes(title="Score (validation mAP)", tickformat=".0%")
+    figure.update_yaxes(title=SCORE_AXIS, tickformat=".0%")
     return _styled(figure, height=380)
 
 
@@ -117,9 +123,14 @@ def importance_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
     if len({trial.value for trial in complete}) < 2:
         return None
     figure = plot_param_importances(
-        _study(trials), evaluator=FanovaImportanceEvaluator(seed=0), target_name=SCORE_NAME
+        _study(trials), evaluator=FanovaImportanceEvaluator(seed=0), target_name=SCORE
     )
-    figure.update_traces(marker_color=ACCENT)
+    names = short_names(list(complete[0].params))
+    figure.update_traces(
+        marker_color=ACCENT,
+        y=[names[path] for path in figure.data[0].y],
+        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
+    )
     figure.update_xaxes(title="Share of the scores' variance", tickformat=".0%")
     figure.update_yaxes(title=None)
     return _styled(figure, height=120 + 34 * len(complete[0].params))
@@ -127,9 +138,13 @@ def importance_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
 
 def parallel_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
     """A line for each complete trial through its parameters; None if none has parameters."""
-    if not any(trial.params for trial in trials if trial.state == TrialState.COMPLETE):
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not any(trial.params for trial in complete):
         return None
-    figure = plot_parallel_coordinate(_study(trials), target_name=SCORE_NAME)
+    figure = plot_parallel_coordinate(_study(trials), target_name=SCORE)
+    names = short_names(sorted({path for trial in complete for path in trial.params}))
+    labels = [name.replace(".", ".<br>") for name in names.values()]
+    figure.update_xaxes(ticktext=[SCORE, *labels])
     return _styled(figure, height=420)
 
 
@@ -141,13 +156,6 @@ def timeline_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
     figure.update_xaxes(title="Time of day")
     figure.update_yaxes(title="Trial")
     return _styled(figure, height=140 + 18 * min(len(trials), 40))
-
-
-def last_score(trial: FrozenTrial) -> float | None:
-    """The score after the last epoch that a trial has finished."""
-    if not trial.intermediate_values:
-        return trial.value
-    return trial.intermediate_values[max(trial.intermediate_values)]
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
@@ -163,3 +171,29 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
             name = path
         names[path] = name
     return names
+
+
+def _study(trials: Sequence[FrozenTrial]) -> optuna.Study:
+    """A study in memory, which is what Optuna draws."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    return study
+
+
+def _styled(figure: go.Figure, *, height: int) -> go.Figure:
+    """Give a figure the look of the page."""
+    figure.update_layout(
+        template="none",
+        title=None,
+        height=height,
+        margin={"l": 60, "r": 24, "t": 36, "b": 56},
+        font={"family": FONT, "size": 13, "color": INK},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        hoverlabel={"font": {"family": FONT}},
+    )
+    axis = {"automargin": True, "gridcolor": RULE, "zeroline": False, "linecolor": MUTED}
+    figure.update_xaxes(showgrid=False, **axis)
+    figure.update_yaxes(**axis)
+    return figure
