@@ -1,4 +1,4 @@
-"""A real S3 server, and a small data set in Market-1501's naming, for all rooms."""
+"""A real S3 server, stores, and a small data set in Market-1501's naming, for all rooms."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 import simplejpeg
 
 from daam.runtime.local_s3 import LocalS3
+from daam.storage import Store, open_store
 
 BUCKET = "daam-tests"
 
@@ -31,6 +32,14 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
 def s3_uri(s3_server: LocalS3) -> str:
     """An empty place in a bucket of the real S3 server."""
     return f"s3://{BUCKET}/{uuid4().hex}/prefix"
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store of each kind, so that one test holds for both."""
+    if request.param == "local":
+        return open_store(str(tmp_path / "store"))
+    return open_store(request.getfixturevalue("s3_uri"))
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class ShardCache:
             return self._download_once(store, entry)
         except MissingKeyError as error:
             raise ShardError(
-                f"shard {entry.key} is missing in {store.uri}; {_remedy(store, entry)}"
+                f"shard {entry.key} is missing in {store.uri}; import the domain again"
             ) from error
 
     def fetch_all(self, store: Store, entries: Sequence[ShardEntry]) -> list[Path]:
@@ -102,13 +102,6 @@ def damaged(store: Store, entry: ShardEntry) -> ShardError:
     """The error for a shard whose bytes are not those its manifest says."""
     return ShardError(
         f"shard {entry.key} in {store.uri} is damaged: its bytes do not match the checksum in the "
-        f"manifest; {_remedy(store, entry)}"
-    )
-
-
-def _remedy(store: Store, entry: ShardEntry) -> str:
-    domain = entry.key.partition("/")[0]
-    return (
-        f"check the domain with: python launch.py data verify --domain {domain} --from {store.uri} "
-        "and repair it by importing it again"
+        f"manifest; delete it and import the domain again (python launch.py data verify tells "
+        "whether there are more)"
     )

@@ -19,7 +19,7 @@ from daam.data.shards import WrittenShard, write_image_shards, write_labels
 from daam.data.validation import hold_out_validation
 from daam.domains import Split
 from daam.errors import DataError, StorageError
-from daam.storage import Store
+from daam.storage import MissingKeyError, Store
 
 SHARD_SIZE_BYTES = 64 << 20
 VALIDATION_SHARE = 0.25
@@ -161,12 +161,18 @@ def _import_split(
 
 
 def _publish(shard: WrittenShard, *, to: Store) -> ShardEntry:
-    key = shard.entry.key
-    # The key carries the digest, so a file of that name and size is this shard already.
-    if not (to.exists(key) and to.size(key) == shard.entry.size_bytes):
-        to.upload(shard.path, key)
+    if not _is_there(shard.entry, store=to):
+        to.upload(shard.path, shard.entry.key)
     shard.path.unlink()
     return shard.entry
+
+
+def _is_there(entry: ShardEntry, *, store: Store) -> bool:
+    # The key carries the digest, so a file of that name and size is this shard.
+    try:
+        return store.size(entry.key) == entry.size_bytes
+    except MissingKeyError:
+        return False
 
 
 def _read_images(

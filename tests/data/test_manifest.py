@@ -62,7 +62,7 @@ def test_domains_are_those_with_a_manifest(tmp_path: Path) -> None:
 
 
 def test_a_domain_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match="no domain plaza .*data import --domain plaza"):
+    with pytest.raises(ShardError, match=r"no domain plaza .*data import --domain plaza"):
         read_manifest(open_store(str(tmp_path)), "plaza")
     with pytest.raises(ConfigError, match="not a domain name"):
         read_manifest(open_store(str(tmp_path)), "../plaza")
