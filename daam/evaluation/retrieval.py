@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -136,7 +137,8 @@ def retrieval_scores_from_embeddings(
 
 def cosine_distances(query: Tensor, gallery: Tensor) -> Tensor:
     """(Q, G) float32 on the CPU: 1 - cosine of L2-normalised embeddings."""
-    return (1 - query.detach().float() @ gallery.detach().float().T).cpu()
+    query, gallery = query.detach().float(), gallery.detach().float()
+    return torch.addmm(query.new_ones(1), query, gallery.T, alpha=-1).cpu()
 
 
 def ranked_gallery(

@@ -17,8 +17,8 @@ from torch import Tensor
 
 # Entries of a chunk of similarities: 64 MiB of float32.
 SEARCH_CHUNK_ENTRIES = 1 << 24
-# Pairs of embeddings multiplied at once when weights are taken.
-WEIGHT_CHUNK_PAIRS = 1 << 13
+# Entries of the embeddings gathered at once for weights: 512 KiB, which stays in a core's cache.
+WEIGHT_CHUNK_ENTRIES = 1 << 17
 # Shared neighbours summed at once: a few arrays of 1 to 2 MiB, which a core's cache holds.
 OVERLAP_CHUNK_TERMS = 1 << 18
 
@@ -131,13 +131,14 @@ def _adjacency(neighbours_Nk: NDArray[np.int64], *, mean: bool = False) -> spars
 def _softmax_weights(pattern: sparse.csr_array, embeddings: Tensor) -> sparse.csr_array:
     """softmax over each row's stored columns of minus the squared Euclidean distance."""
     rows = np.repeat(np.arange(_num_rows(pattern)), entries_per_row(pattern))
-    columns = pattern.indices.astype(np.int64)
-    cosine = np.empty(len(columns), np.float32)
-    for start in range(0, len(columns), WEIGHT_CHUNK_PAIRS):
-        pairs = slice(start, start + WEIGHT_CHUNK_PAIRS)
-        left = embeddings[torch.from_numpy(rows[pairs]).to(embeddings.device)]
-        right = embeddings[torch.from_numpy(columns[pairs]).to(embeddings.device)]
-        cosine[pairs] = (left * right).sum(dim=1).cpu().numpy()
+    left = torch.from_numpy(rows).to(embeddings.device)
+    right = torch.from_numpy(pattern.indices.astype(np.int64)).to(embeddings.device)
+    chunk = max(1, WEIGHT_CHUNK_ENTRIES // embeddings.shape[1])
+    products = [
+        (embeddings[some_left] * embeddings[some_right]).sum(dim=1)
+        for some_left, some_right in zip(left.split(chunk), right.split(chunk), strict=True)
+    ]
+    cosine = torch.cat(products).cpu().numpy()
     # |a - b|^2 = 2 - 2 cos for unit vectors, 0 to 4: the exponential needs no shift.
     unnormalised = np.exp(2 * cosine - 2)
     total = np.add.reduceat(unnormalised, _offsets(pattern)[:-1])

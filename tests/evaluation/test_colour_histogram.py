@@ -17,7 +17,7 @@ def random_images(num_images, *, height=20, width=6, seed=0):
 
 
 def bin_by_hand(red, green, blue):
-    """6 greys, then 12 hues (red in the middle of the first) of 3 saturations of 4 values, from the middle of a 5-bit level."""
+    """6 greys, then 12 hues (red amid the first) of 3 saturations of 4 values, of 5-bit levels."""
     hue, saturation, value = colorsys.rgb_to_hsv(
         *((level // 8 + 0.5) / 32 for level in (red, green, blue))
     )

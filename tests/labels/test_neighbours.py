@@ -110,7 +110,7 @@ def test_the_result_does_not_depend_on_how_the_work_is_cut(monkeypatch):
     embeddings = people(num_people=12, images_each=8, width=24, noise=1.0, seed=0)
     whole = jaccard_distances(embeddings, k1=15, k2=4)
     monkeypatch.setattr(neighbours, "OVERLAP_CHUNK_TERMS", 1)
-    monkeypatch.setattr(neighbours, "WEIGHT_CHUNK_PAIRS", 7)
+    monkeypatch.setattr(neighbours, "WEIGHT_CHUNK_ENTRIES", 7 * 24)
     in_pieces = jaccard_distances(embeddings, k1=15, k2=4)
     np.testing.assert_allclose(dense(in_pieces), dense(whole), atol=1e-6)
 
