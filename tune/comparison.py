@@ -48,7 +48,7 @@ def verdict(rows: Sequence[Entrant], *, holdout: str) -> str:
         f"On {holdout}, whose target no trial has seen, the tuned settings reach "
         f"{percent(tuned.mean_average_precision)} mAP and {percent(tuned.rank_1)} rank-1: "
         f"{_against(tuned, source_only, 'source-only training')}, "
-        f"{_against(tuned, default, 'the default settings')}.",
+        f"and {_against(tuned, default, 'the default settings')}.",
         _conclusion(tuned, default=default, source_only=source_only),
     ]
     if COLOUR_HISTOGRAM in by_name:

@@ -1,6 +1,7 @@
 """The figures of a study's report: Optuna's, in one sober look, and the final comparison."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import optuna
 import plotly.graph_objects as go
@@ -13,6 +14,7 @@ from optuna.visualization import (
     plot_param_importances,
     plot_timeline,
 )
+from plotly.colors import sample_colorscale
 
 from tune.comparison import Entrant
 
@@ -20,14 +22,23 @@ INK, MUTED, RULE = "#1f2933", "#6b7785", "#e3e7ec"
 ACCENT, ACCENT_LIGHT = "#1f5f99", "#a9c8e4"
 STATE_COLOURS = {
     "COMPLETE": ACCENT,
-    "PRUNED": "#c08a2b",
+    "PRUNED": "#c9922e",
     "FAIL": "#b3362c",
     "RUNNING": "#5b8c5a",
     "WAITING": "#9aa5b1",
 }
+STATE_WORDS = {
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
 STATE_COLOURS_LIGHT = {"COMPLETE": "#9fb4c8", "PRUNED": "#dcb878", "RUNNING": "#a8c4a7"}
 # Low to high score, readable in grey print as well.
-SCALE = [[0.0, "#d5dde6"], [0.5, "#6f9fca"], [1.0, "#123f6b"]]
+SCALE = ["rgb(203,213,224)", "rgb(111,159,202)", "rgb(18,63,107)"]
+# Share of an axis that a label needs beside the one at the axis' end.
+MIN_GAP = 0.06
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 SCORE, SCORE_AXIS = "Score", "Score (validation mAP)"
 
@@ -64,7 +75,9 @@ def history_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
         marker={"color": ACCENT, "size": 9},
     )
     figure.update_traces(
-        selector={"mode": "lines"}, name="best so far", line={"color": ACCENT, "width": 1.5}
+        selector={"mode": "lines"},
+        name="best so far",
+        line={"color": ACCENT, "width": 1.5, "shape": "hv"},
     )
     behind = {
         trial.number: trial.intermediate_values[max(trial.intermediate_values)]
@@ -92,7 +105,7 @@ def learning_figure(trials: Sequence[FrozenTrial], *, best_trial: int) -> go.Fig
     for trace in figure.data:
         state = states[trace.name]
         best = trace.name == f"Trial{best_trial}"
-        meaning = f"best: trial {best_trial}" if best else state.lower()
+        meaning = f"best: trial {best_trial}" if best else STATE_WORDS[state]
         trace.update(
             mode="lines+markers",
             line={
@@ -129,6 +142,7 @@ def importance_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
     figure.update_traces(
         marker_color=ACCENT,
         y=[names[path] for path in figure.data[0].y],
+        texttemplate="%{x:.0%}",
         hovertemplate="%{y}: %{x:.0%}<extra></extra>",
     )
     figure.update_xaxes(title="Share of the scores' variance", tickformat=".0%")
@@ -145,6 +159,23 @@ def parallel_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
     names = short_names(sorted({path for trial in complete for path in trial.params}))
     labels = [name.replace(".", ".<br>") for name in names.values()]
     figure.update_xaxes(ticktext=[SCORE, *labels])
+    # The last trace is a colour bar; the score has an axis already.
+    figure.data = figure.data[:-1]
+    for trace in figure.data:
+        height = trace.y[0]
+        trace.update(
+            line={"color": sample_colorscale(SCALE, height)[0], "width": 2},
+            opacity=1,
+            zorder=round(100 * height),
+        )
+    for label in figure.layout.annotations:
+        text = f"{100 * float(label.text):.1f}%" if label.x == 0 else label.text
+        crowded = 0 < label.y < MIN_GAP or 1 - MIN_GAP < label.y < 1
+        label.update(
+            text="" if crowded else text,
+            font={"size": 11, "color": MUTED},
+            bgcolor="rgba(255,255,255,0.75)",
+        )
     return _styled(figure, height=420)
 
 
@@ -152,7 +183,7 @@ def timeline_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
     """When each trial ran and how it ended."""
     figure = plot_timeline(_study(trials))
     for trace in figure.data:
-        trace.update(marker_color=STATE_COLOURS[trace.name], name=trace.name.lower())
+        trace.update(marker_color=STATE_COLOURS[trace.name], name=STATE_WORDS[trace.name])
     figure.update_xaxes(title="Time of day")
     figure.update_yaxes(title="Trial")
     return _styled(figure, height=140 + 18 * min(len(trials), 40))
@@ -182,18 +213,26 @@ def _study(trials: Sequence[FrozenTrial]) -> optuna.Study:
 
 def _styled(figure: go.Figure, *, height: int) -> go.Figure:
     """Give a figure the look of the page."""
+    has_legend = bool(figure.layout.showlegend) or len(figure.data) > 1
+    has_title = bool(figure.layout.xaxis.title.text)
     figure.update_layout(
         template="none",
         title=None,
         height=height,
-        margin={"l": 60, "r": 24, "t": 36, "b": 56},
+        margin={"l": 60, "r": 24, "t": 40 if has_legend else 12, "b": 56 if has_title else 32},
         font={"family": FONT, "size": 13, "color": INK},
         paper_bgcolor="white",
         plot_bgcolor="white",
         legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
         hoverlabel={"font": {"family": FONT}},
     )
-    axis = {"automargin": True, "gridcolor": RULE, "zeroline": False, "linecolor": MUTED}
+    axis: dict[str, Any] = {
+        "automargin": True,
+        "gridcolor": RULE,
+        "zeroline": False,
+        "linecolor": MUTED,
+    }
+    axis["title"] = {"font": {"size": 13, "color": MUTED}}
     figure.update_xaxes(showgrid=False, **axis)
     figure.update_yaxes(**axis)
     return figure

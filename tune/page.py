@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 from daam.config.load import setting
 from tune.comparison import Entrant, entrants, percent, verdict
 from tune.figures import (
+    STATE_WORDS,
     comparison_figure,
     history_figure,
     importance_figure,
@@ -77,7 +78,7 @@ def _summary(
 ) -> str:
     study = result.config.study
     states = Counter(trial.state.name for trial in result.trials)
-    counts = ", ".join(f"{count} {state.lower()}" for state, count in states.most_common())
+    counts = ", ".join(f"{count} {STATE_WORDS[state]}" for state, count in states.most_common())
     phases = ", ".join(f"{name} {_duration(value)}" for name, value in seconds.items())
     facts = {
         "Searched": f"{len(result.config.search)} settings on "
@@ -201,7 +202,7 @@ def _trials(result: StudyResult) -> str:
         rows.append(
             [
                 str(trial.number),
-                f'<span class="state {trial.state.name}">{trial.state.name.lower()}</span>',
+                f'<span class="state {trial.state.name}">{STATE_WORDS[trial.state.name]}</span>',
                 str(max(trial.intermediate_values, default=0)),
                 _score(trial),
                 *(percent(scores[text]) if text in scores else NONE for text in transfers),
