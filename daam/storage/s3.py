@@ -95,14 +95,18 @@ class S3Store(Store):
     def chunks(self, key: str) -> Iterator[bytes]:
         position = 0
         total = None
+        version = None
         failures = 0
         while total is None or position < total:
             with self._explained("read", key) as client:
                 wanted = {"Range": f"bytes={position}-"} if position else {}
                 response = client.get_object(**self._address(key), **wanted)
                 if total is None:
-                    total = response["ContentLength"]
-                elif response["ContentLength"] != total - position:
+                    total, version = response["ContentLength"], response.get("ETag")
+                elif (response["ContentLength"], response.get("ETag")) != (
+                    total - position,
+                    version,
+                ):
                     raise StorageError(
                         f"{self.uri}/{key} was replaced while it was read; try again"
                     )
