@@ -134,11 +134,11 @@ def _softmax_weights(pattern: sparse.csr_array, embeddings: Tensor) -> sparse.cs
     left = torch.from_numpy(rows).to(embeddings.device)
     right = torch.from_numpy(pattern.indices.astype(np.int64)).to(embeddings.device)
     chunk = max(1, WEIGHT_CHUNK_ENTRIES // embeddings.shape[1])
-    products = [
-        (embeddings[some_left] * embeddings[some_right]).sum(dim=1)
-        for some_left, some_right in zip(left.split(chunk), right.split(chunk), strict=True)
-    ]
-    cosine = torch.cat(products).cpu().numpy()
+    products = embeddings.new_empty(len(rows))
+    for start in range(0, len(rows), chunk):
+        pairs = slice(start, start + chunk)
+        products[pairs] = (embeddings[left[pairs]] * embeddings[right[pairs]]).sum(dim=1)
+    cosine = products.cpu().numpy()
     # |a - b|^2 = 2 - 2 cos for unit vectors, 0 to 4: the exponential needs no shift.
     unnormalised = np.exp(2 * cosine - 2)
     total = np.add.reduceat(unnormalised, _offsets(pattern)[:-1])
