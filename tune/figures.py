@@ -1,7 +1,8 @@
 """The figures of a study's report: Optuna's, in one sober look, and the final comparison."""
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import optuna
 import plotly.graph_objects as go
@@ -102,7 +103,7 @@ def learning_figure(trials: Sequence[FrozenTrial], *, best_trial: int) -> go.Fig
     figure = plot_intermediate_values(_study(trials))
     states = {f"Trial{trial.number}": trial.state.name for trial in trials}
     explained = set()
-    for trace in figure.data:
+    for trace in _traces(figure):
         state = states[trace.name]
         best = trace.name == f"Trial{best_trial}"
         meaning = f"best: trial {best_trial}" if best else STATE_WORDS[state]
@@ -141,7 +142,7 @@ def importance_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
     names = short_names(list(complete[0].params))
     figure.update_traces(
         marker_color=ACCENT,
-        y=[names[path] for path in figure.data[0].y],
+        y=[names[path] for path in _traces(figure)[0].y],
         texttemplate="%{x:.0%}",
         hovertemplate="%{y}: %{x:.0%}<extra></extra>",
     )
@@ -157,18 +158,18 @@ def parallel_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
         return None
     figure = plot_parallel_coordinate(_study(trials), target_name=SCORE)
     names = short_names(sorted({path for trial in complete for path in trial.params}))
-    labels = [name.replace(".", ".<br>") for name in names.values()]
-    figure.update_xaxes(ticktext=[SCORE, *labels])
+    labels = [re.sub(r"([._])", r"\1<br>", name) for name in names.values()]
+    figure.update_xaxes(ticktext=[SCORE, *labels], tickangle=0, tickfont={"size": 12})
     # The last trace is a colour bar; the score has an axis already.
-    figure.data = figure.data[:-1]
-    for trace in figure.data:
+    figure.data = _traces(figure)[:-1]
+    for trace in _traces(figure):
         height = trace.y[0]
         trace.update(
             line={"color": sample_colorscale(SCALE, height)[0], "width": 2},
             opacity=1,
             zorder=round(100 * height),
         )
-    for label in figure.layout.annotations:
+    for label in _layout(figure).annotations:
         text = f"{100 * float(label.text):.1f}%" if label.x == 0 else label.text
         crowded = 0 < label.y < MIN_GAP or 1 - MIN_GAP < label.y < 1
         label.update(
@@ -182,7 +183,7 @@ def parallel_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
 def timeline_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
     """When each trial ran and how it ended."""
     figure = plot_timeline(_study(trials))
-    for trace in figure.data:
+    for trace in _traces(figure):
         trace.update(marker_color=STATE_COLOURS[trace.name], name=STATE_WORDS[trace.name])
     figure.update_xaxes(title="Time of day")
     figure.update_yaxes(title="Trial")
@@ -211,10 +212,19 @@ def _study(trials: Sequence[FrozenTrial]) -> optuna.Study:
     return study
 
 
+def _traces(figure: go.Figure) -> tuple[Any, ...]:
+    """The traces; Plotly makes its attributes as it runs, so no type is known."""
+    return cast("Any", figure).data
+
+
+def _layout(figure: go.Figure) -> Any:
+    return cast("Any", figure).layout
+
+
 def _styled(figure: go.Figure, *, height: int) -> go.Figure:
     """Give a figure the look of the page."""
-    has_legend = bool(figure.layout.showlegend) or len(figure.data) > 1
-    has_title = bool(figure.layout.xaxis.title.text)
+    has_legend = bool(_layout(figure).showlegend) or len(_traces(figure)) > 1
+    has_title = bool(_layout(figure).xaxis.title.text)
     figure.update_layout(
         template="none",
         title=None,

@@ -1,5 +1,6 @@
 """A study's results as one HTML page that holds all it needs: nothing is fetched."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -210,7 +211,7 @@ def _trials(result: StudyResult) -> str:
             ]
         )
     table = _table(
-        [*header, *(name.replace(".", ".\u200b") for name in names.values())],
+        [*header, *(re.sub(r"([._])", "\\1\u200b", name) for name in names.values())],
         rows,
         strong=[trial.number == result.best_trial for trial in ranked],
         num_texts=2,
