@@ -119,6 +119,9 @@ class TargetLossSettings(Section):
     num_expansion: int = Field(6, ge=1, le=50, description="k2 of the Jaccard distance")
     eps: float = Field(0.6, gt=0, lt=1, description="radius of DBSCAN, a Jaccard distance")
     min_samples: int = Field(4, ge=2, le=100, description="neighbours that make a core point")
+    centre_cameras: bool = Field(
+        True, description="subtract each camera's mean embedding before grouping"
+    )
     temperature: float = Field(0.05, gt=0.001, le=10, description="tau of the prediction")
     target_temperature: float = Field(0.1, gt=0.001, le=10, description="tau of the soft target")
     softness: float = Field(0.3, ge=0, le=1, description="share of the soft target")

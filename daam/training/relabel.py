@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from daam.labels.grouping import PseudoLabels, pseudo_labels
@@ -54,7 +55,9 @@ def relabel(run: Run) -> EpochLabels:
     labels: PseudoLabels | None = None
     if collectives.rank() == 0:
         labels = pseudo_labels(
-            embeddings_NC,
+            without_cameras(embeddings_NC, run.target.cameras)
+            if loss.centre_cameras
+            else embeddings_NC,
             k1=loss.num_neighbours,
             k2=loss.num_expansion,
             eps=loss.eps,
@@ -73,3 +76,16 @@ def relabel(run: Run) -> EpochLabels:
         num_groups=labels.num_groups,
         outlier_share=labels.outlier_share,
     )
+
+
+def without_cameras(embeddings_NC: Tensor, cameras_N: np.ndarray) -> Tensor:
+    """Subtract from each embedding the mean of its camera, and scale it back to length 1.
+
+    Early on what a camera does to all its images is larger than what tells people apart, and groups
+    would be cameras. Which camera took an image is known in the target too; this uses no label.
+    """
+    centred_NC = embeddings_NC.clone()
+    for camera in np.unique(cameras_N):
+        rows = torch.from_numpy(cameras_N == camera)
+        centred_NC[rows] -= embeddings_NC[rows].mean(dim=0)
+    return F.normalize(centred_NC, dim=1)

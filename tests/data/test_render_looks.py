@@ -11,7 +11,8 @@ from daam.data.render.people import draw_person
 from daam.data.render.pose import Arm, strike_pose
 from daam.data.render.raster import FAR, Projection, rasterise
 from daam.data.render.settings import DOMAINS
-from daam.data.render.shot import Framing, take_shot
+from daam.data.render.shot import take_shot
+from daam.data.render.spot import Framing
 from daam.data.render.streams import choose, stream
 
 

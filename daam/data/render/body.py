@@ -240,9 +240,9 @@ def _arms(limbs: Limbs, person: Person, pose: Pose) -> None:
         grown = (lower_r[0] + extra, lower_r[1] + extra)
         limbs.add(elbow, wrist, part=part, wide=grown, along=(0.5, 1.0))
         if not full and covered > 0.0:
-            end = _between(shoulder, elbow, min(1.0, covered * 2))
+            end = _between(shoulder, elbow, min(1.0, covered * 1.8))
             wide = (upper_r[0] + cloth, upper_r[1] + cloth + 0.008)
-            limbs.add(shoulder, end, part=Part.SLEEVE, wide=wide, flat=True, along=(0.0, 0.5))
+            limbs.add(shoulder, end, part=Part.SLEEVE, wide=wide, along=(0.0, 0.5))
             if covered > 0.5:
                 end = _between(elbow, wrist, covered * 2 - 1)
                 wide = (upper_r[1] + cloth, lower_r[0] + cloth)

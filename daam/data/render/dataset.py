@@ -13,7 +13,8 @@ import simplejpeg
 
 from daam.data.render.people import draw_person
 from daam.data.render.settings import DomainLook, camera_look, domain_look
-from daam.data.render.shot import Framing, take_shot
+from daam.data.render.shot import take_shot
+from daam.data.render.spot import Framing
 from daam.data.render.streams import stream
 from daam.domains import check_domain
 from daam.errors import ConfigError, DataError
@@ -204,26 +205,24 @@ def _render_batch(batch: list[_Job], *, plan: RenderPlan, to: Path) -> int:
 
 def _render(job: _Job, *, plan: RenderPlan, look: DomainLook) -> np.ndarray:
     rng = stream("shot", plan.seed, plan.domain, job.identity, job.camera, job.index)
-    framing = Framing()
-    match job.identity:
-        case 0:
-            person = draw_person(look, cast="strangers", identity=job.index)
-        case -1:
-            person = draw_person(look, cast="strangers", identity=job.index)
-            person = person if rng.random() < 0.75 else None
-            framing = Framing(
-                centre=float(rng.uniform(-0.25, 0.25)),
-                top=float(rng.uniform(-0.55, 0.1)),
-                bottom=float(rng.uniform(-0.3, 0.25)),
-            )
-        case identity:
-            person = draw_person(look, cast="people", identity=identity)
+    framing, absent = Framing(), False
+    cast, number = "people", job.identity
+    if job.identity in (DISTRACTOR, JUNK):
+        cast, number = "strangers", job.index
+    if job.identity == JUNK:
+        absent = rng.random() < 0.25
+        framing = Framing(
+            centre=float(rng.uniform(-0.25, 0.25)),
+            top=float(rng.uniform(-0.55, 0.1)),
+            bottom=float(rng.uniform(-0.3, 0.25)),
+        )
     return take_shot(
         look,
-        person=person,
+        person=draw_person(look, cast=cast, identity=number),
         camera=job.camera,
         framing=framing,
         height=plan.height,
         width=plan.width,
         rng=rng,
+        absent=absent,
     )

@@ -151,6 +151,8 @@ def draw_person(look: DomainLook, *, cast: str, identity: int) -> Person:
 def _draw_outfit(look: DomainLook, *, rng: np.random.Generator) -> Outfit:
     top = choose(rng, look.tops)
     bottom = choose(rng, look.bottoms)
+    if top is Top.DRESS:
+        bottom = Bottom.LEGGINGS if rng.random() < 0.3 else Bottom.SHORTS
     if top is Top.TANK:
         sleeve = 0.0
     elif top in LONG_SLEEVES:

@@ -15,23 +15,16 @@ _STEPS = 2048
 _BRIGHTEST = 3.0
 
 
-def native_shape(
-    shape: tuple[int, int],
-    *,
-    camera: CameraLook,
-    away_m: float,
-    blur: float,
-    rng: np.random.Generator,
-) -> tuple[int, int]:
-    """Pixels (height, width) that a camera has for a crop of somebody this far away.
+def native_height(
+    height: int, *, camera: CameraLook, away_m: float, blur: float, rng: np.random.Generator
+) -> int:
+    """Lines of pixels that a camera has for somebody this far away, at most `height`.
 
-    At most `shape`: what is seen with fewer pixels is a soft, enlarged image.
+    What is seen with fewer pixels than the image will have is soft once it is enlarged.
     """
-    height, width = shape
     nearness = 0.5 * (camera.near_m + camera.far_m) / away_m
     tall = camera.native_height * nearness * math.exp(-0.15 * blur * abs(rng.normal()))
-    tall = round(min(height, max(0.25 * height, tall)))
-    return tall, max(8, round(tall * width / height))
+    return round(min(height, max(0.25 * height, tall)))
 
 
 def expose(
@@ -118,7 +111,7 @@ def _tones(gamma: float, contrast: float) -> np.ndarray:
     return (np.clip(0.5 + contrast * (shown - 0.5), 0, 1) * 255).astype(np.float32)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _vignette(height: int, width: int, strength: float) -> np.ndarray:
     """(H, W, 1) brightness that falls off towards the corners."""
     y = np.linspace(-1, 1, height)[:, None] ** 2

@@ -37,9 +37,9 @@ class DomainLook:
     seed: int
 
     # Difficulty -------------------------------------------------------------------------------
-    look_alike_size: int = 4
+    look_alike_size: int = 3
     """People in a group that may share clothes; 1: nobody shares."""
-    look_alike_share: float = 0.6
+    look_alike_share: float = 0.5
     """Chance that a person wears the clothes of the group instead of their own; 0..1."""
     colour_jitter: float = 0.03
     """Spread of a garment's colour around its palette entry; 0: the palette exactly."""
@@ -49,9 +49,9 @@ class DomainLook:
     """How far the domain's tint, contrast and haze leave neutral; 0: no grading."""
     viewpoint_spread: float = 0.35
     """Spread of the walking direction around a camera's own two directions, in radians."""
-    occlusion_share: float = 0.18
+    occlusion_share: float = 0.14
     """Share of images with something or somebody in front of the person; 0..1."""
-    crop_jitter: float = 0.05
+    crop_jitter: float = 0.035
     """Spread of the bounding box's edges, in shares of its height; 0: a perfect detector."""
     crowd_share: float = 0.12
     """Share of images with somebody else further back; 0..1."""
@@ -182,17 +182,17 @@ def camera_look(look: DomainLook, *, camera: int) -> CameraLook:
     # sides are all somebody's usual view.
     walking_direction = (camera * 0.618 % 1.0) * math.pi + strength * rng.normal(0, 0.25)
 
-    balance = np.exp(strength * rng.normal(0, 0.13, 3))
+    balance = np.exp(strength * rng.normal(0, 0.055, 3))
     balance /= balance.mean()
-    mixing = np.eye(3) + strength * rng.normal(0, 0.05, (3, 3))
+    mixing = np.eye(3) + strength * rng.normal(0, 0.025, (3, 3))
     mixing /= mixing.sum(axis=1, keepdims=True)
     tint = np.asarray(look.tint) ** gap
-    saturation = look.saturation**gap * math.exp(strength * rng.normal(0, 0.14))
+    saturation = look.saturation**gap * math.exp(strength * rng.normal(0, 0.07))
     to_grey = np.array([0.30, 0.59, 0.11])[None, :].repeat(3, axis=0)
     saturating = saturation * np.eye(3) + (1 - saturation) * to_grey
     matrix = ((saturating @ mixing) * balance[:, None] * tint[:, None]).astype(np.float32)
 
-    sky = np.asarray(look.sky_colour) * np.exp(strength * rng.normal(0, 0.05, 3))
+    sky = np.asarray(look.sky_colour) * np.exp(strength * rng.normal(0, 0.03, 3))
     return CameraLook(
         camera=camera,
         height_m=height_m,
@@ -206,10 +206,10 @@ def camera_look(look: DomainLook, *, camera: int) -> CameraLook:
         sun=look.sun * math.exp(strength * rng.normal(0, 0.3)),
         sun_colour=look.sun_colour,
         sky_colour=tuple(sky.tolist()),
-        exposure=math.exp(strength * rng.normal(0, 0.32)),
+        exposure=math.exp(strength * rng.normal(0, 0.16)),
         colour_matrix=matrix,
-        gamma=math.exp(strength * rng.normal(0, 0.13)),
-        contrast=look.contrast**gap * math.exp(strength * rng.normal(0, 0.08)),
+        gamma=math.exp(strength * rng.normal(0, 0.06)),
+        contrast=look.contrast**gap * math.exp(strength * rng.normal(0, 0.04)),
         haze=min(0.7, gap * look.haze * math.exp(strength * rng.normal(0, 0.3))),
         haze_colour=tuple((0.25 + 0.75 * sky).tolist()),
         noise_level=look.noise * look.noise_level * math.exp(strength * rng.normal(0, 0.3)),
@@ -355,7 +355,7 @@ _CAMPUS = DomainLook(
     sun=0.35,
     sun_colour=(1.0, 0.9, 0.78),
     sky_colour=(0.80, 0.83, 0.86),
-    haze=0.10,
+    haze=0.07,
     wetness=0.15,
     tint=(0.95, 1.02, 1.0),
     contrast=0.88,
