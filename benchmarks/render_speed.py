@@ -17,7 +17,8 @@ import simplejpeg
 
 from daam.data.render.people import draw_person
 from daam.data.render.settings import DOMAINS, DomainLook, camera_look, domain_look
-from daam.data.render.shot import Framing, take_shot
+from daam.data.render.shot import take_shot
+from daam.data.render.spot import Framing
 from daam.data.render.streams import stream
 
 ROUNDS, IMAGES, CAMERAS = 5, 200, 6
