@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import simplejpeg
 
+from daam.data.render.named import DOMAINS, domain_look
 from daam.data.render.people import draw_person
-from daam.data.render.settings import DOMAINS, DomainLook, camera_look, domain_look
+from daam.data.render.settings import DomainLook, camera_look
 from daam.data.render.shot import take_shot
 from daam.data.render.spot import Framing
 from daam.data.render.streams import stream

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from daam.data.render import camera_look, domain_look
+from daam.data.render.named import DOMAINS
 from daam.data.render.people import draw_person
 from daam.data.render.pose import Arm, strike_pose
 from daam.data.render.raster import FAR, Projection, rasterise
-from daam.data.render.settings import DOMAINS
 from daam.data.render.shot import take_shot
 from daam.data.render.spot import Framing
 from daam.data.render.streams import choose, stream

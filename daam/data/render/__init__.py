@@ -1,9 +1,11 @@
 """People who do not exist, in places that do not exist: procedural re-identification domains."""
 
 from daam.data.render.dataset import RenderPlan, render_domain
-from daam.data.render.settings import CameraLook, DomainLook, camera_look, domain_look
+from daam.data.render.named import DOMAINS, domain_look
+from daam.data.render.settings import CameraLook, DomainLook, camera_look
 
 __all__ = [
+    "DOMAINS",
     "CameraLook",
     "DomainLook",
     "RenderPlan",

@@ -1,94 +1,11 @@
-"""Flesh and clothes: a posed person as a few dozen tapered limbs, turned towards the camera.
+"""Flesh and clothes: a posed person as a few dozen limbs."""
 
-View coordinates, metres, origin between the feet: x right, y up, z away from the camera.
-"""
-
-import math
-from dataclasses import dataclass, field
-from enum import IntEnum
-
-import numpy as np
-
-from daam.data.render.kinds import Bag, Bottom, Hair, Hat, Shoe, Top
+from daam.data.render.bags import add_bag
+from daam.data.render.head import add_head
+from daam.data.render.kinds import Bottom, Hat, Shoe, Top
+from daam.data.render.limbs import Limbs, Part, between
 from daam.data.render.people import Person
 from daam.data.render.pose import Point, Pose
-
-
-class Part(IntEnum):
-    """What a limb's surface is; decides its colours and texture."""
-
-    SKIN = 1
-    HEAD = 2
-    HAIR = 3
-    TORSO = 4
-    TAIL = 5
-    SLEEVE = 6
-    LEG = 7
-    SKIRT = 8
-    SHOE = 9
-    BAG = 10
-    STRAP = 11
-    HAT = 12
-    SCARF = 13
-    TROLLEY = 14
-    HOOD = 15
-
-
-@dataclass(slots=True, kw_only=True)
-class Limbs:
-    """Tapered limbs of one person, a row each (L rows)."""
-
-    turn: float
-    """Angle from facing the camera to where the person faces, radians."""
-    rows: list[tuple[float, ...]] = field(default_factory=list)
-
-    def add(
-        self,
-        start: Point,
-        end: Point,
-        *,
-        part: Part,
-        wide: tuple[float, float],
-        deep: tuple[float, float] | None = None,
-        flat: bool = False,
-        along: tuple[float, float] = (0.0, 1.0),
-    ) -> None:
-        """Add a limb between two points of body coordinates.
-
-        Args:
-            wide: half widths across the body at start and end.
-            deep: half widths from front to back; the same as `wide` if left out.
-            flat: cut off at the ends (a skirt) instead of rounded (an arm).
-            along: texture coordinate at start and end.
-        """
-        cosine, sine = math.cos(self.turn), math.sin(self.turn)
-        radius_a, radius_b = wide
-        squash = 1.0
-        if deep is not None:
-            radius_a = math.hypot(wide[0] * cosine, deep[0] * sine)
-            radius_b = math.hypot(wide[1] * cosine, deep[1] * sine)
-            squash = math.hypot(wide[0] * sine, deep[0] * cosine) / radius_a
-        self.rows.append(
-            (
-                start[0] * cosine + start[2] * sine,
-                start[1],
-                start[0] * sine - start[2] * cosine,
-                end[0] * cosine + end[2] * sine,
-                end[1],
-                end[0] * sine - end[2] * cosine,
-                radius_a,
-                radius_b,
-                squash,
-                float(part),
-                float(flat),
-                along[0],
-                along[1],
-            )
-        )
-
-    def table(self) -> np.ndarray:
-        """(L, 13) float64: start xyz, end xyz, radii, squash, part, flat, texture at both ends."""
-        return np.array(self.rows)
 
 
 def build_body(person: Person, *, pose: Pose, turn: float) -> Limbs:
@@ -97,8 +14,8 @@ def build_body(person: Person, *, pose: Pose, turn: float) -> Limbs:
     _legs(limbs, person, pose)
     _trunk(limbs, person, pose)
     _arms(limbs, person, pose)
-    _head(limbs, person, pose)
-    _bag(limbs, person, pose)
+    add_head(limbs, person=person, pose=pose)
+    add_bag(limbs, person=person, pose=pose, cloth_m=_CLOTH[person.outfit.top])
     return limbs
 
 
@@ -132,13 +49,13 @@ def _legs(limbs: Limbs, person: Person, pose: Pose) -> None:
         thigh_r = (0.083 * thick + extra, 0.057 * thick + extra)
         shin_r = (0.057 * thick + extra, 0.038 * thick + extra + (flare if covers_knee else 0.0))
         limbs.add(hip, knee, part=skin, wide=thigh_r, along=(0.0, 0.5))
-        calf = _between(knee, ankle, 0.35)
+        calf = between(knee, ankle, 0.35)
         calf = (calf[0], calf[1], calf[2] - 0.012 * scale)
         middle = 0.054 * thick + extra
         limbs.add(knee, calf, part=skin, wide=(shin_r[0], middle), along=(0.5, 0.67))
         limbs.add(calf, ankle, part=skin, wide=(middle, shin_r[1]), along=(0.67, 1.0))
         if outfit.bottom is Bottom.SHORTS:
-            end = _between(hip, knee, min(1.0, outfit.bottom_length * 2))
+            end = between(hip, knee, min(1.0, outfit.bottom_length * 2))
             wide = (0.088 * thick + 0.012, 0.066 * thick + cloth)
             limbs.add(hip, end, part=Part.LEG, wide=wide, flat=True, along=(0.0, 0.5))
         _foot(limbs, person, pose, knee, ankle, toe)
@@ -151,7 +68,7 @@ def _foot(limbs: Limbs, person: Person, pose: Pose, knee: Point, ankle: Point, t
     part = Part.SHOE
     limbs.add(heel, toe, part=part, wide=wide)
     if person.shoe is Shoe.BOOT:
-        top = _between(ankle, knee, 0.45)
+        top = between(ankle, knee, 0.45)
         size = 0.058 * scale * person.girth**0.5
         limbs.add(ankle, top, part=part, wide=(0.048 * scale, size), flat=True)
     elif person.shoe is Shoe.SNEAKER:
@@ -174,15 +91,15 @@ def _trunk(limbs: Limbs, person: Person, pose: Pose) -> None:
     limbs.add(
         pose.waist, pose.chest, part=part, wide=(waist[0], chest[0]), deep=(waist[1], chest[1])
     )
-    upper = _between(pose.chest, pose.neck, 0.72)
+    upper = between(pose.chest, pose.neck, 0.72)
     limbs.add(
         pose.chest, upper, part=part, wide=(chest[0], 0.105 * scale), deep=(chest[1], 0.075 * scale)
     )
     ball, collar = 0.050 * scale * girth**0.5 + cloth, 0.048 * scale + 0.6 * cloth
-    nape = _between(pose.chest, pose.neck, 0.93)
+    nape = between(pose.chest, pose.neck, 0.93)
     for shoulder in pose.shoulders:
         limbs.add(shoulder, nape, part=part, wide=(ball, collar))
-    neck_top = _between(pose.neck, pose.head, 0.5)
+    neck_top = between(pose.neck, pose.head, 0.5)
     limbs.add(upper, neck_top, part=Part.SKIN, wide=(0.062 * scale * girth**0.5, 0.052 * scale))
 
     spread = max(abs(pose.knees[0][2] - pose.knees[1][2]), 0.0)
@@ -240,180 +157,11 @@ def _arms(limbs: Limbs, person: Person, pose: Pose) -> None:
         grown = (lower_r[0] + extra, lower_r[1] + extra)
         limbs.add(elbow, wrist, part=part, wide=grown, along=(0.5, 1.0))
         if not full and covered > 0.0:
-            end = _between(shoulder, elbow, min(1.0, covered * 1.8))
+            end = between(shoulder, elbow, min(1.0, covered * 1.8))
             wide = (upper_r[0] + cloth, upper_r[1] + cloth + 0.008)
             limbs.add(shoulder, end, part=Part.SLEEVE, wide=wide, along=(0.0, 0.5))
             if covered > 0.5:
-                end = _between(elbow, wrist, covered * 2 - 1)
+                end = between(elbow, wrist, covered * 2 - 1)
                 wide = (upper_r[1] + cloth, lower_r[0] + cloth)
                 limbs.add(elbow, end, part=Part.SLEEVE, wide=wide, along=(0.5, covered))
         limbs.add(wrist, hand, part=Part.SKIN, wide=(0.03 * scale, 0.036 * scale))
-
-
-def _head(limbs: Limbs, person: Person, pose: Pose) -> None:
-    scale = pose.scale
-    x, y, z = pose.head
-
-    def at(side: float, up: float, front: float) -> Point:
-        return (x + side * scale, y + up * scale, z + front * scale)
-
-    limbs.add(
-        at(0, -0.055, 0.01),
-        at(0, 0.045, 0),
-        part=Part.HEAD,
-        wide=(0.062 * scale, 0.078 * scale),
-        deep=(0.075 * scale, 0.092 * scale),
-    )
-    hair = Part.HAIR
-    if person.hair is not Hair.BALD and person.hat is not Hat.HOOD:
-        limbs.add(
-            at(0, 0.05, -0.012),
-            at(0, 0.02, -0.03),
-            part=hair,
-            wide=(0.081 * scale, 0.082 * scale),
-            deep=(0.089 * scale, 0.078 * scale),
-        )
-    match person.hair:
-        case Hair.LONG:
-            limbs.add(
-                at(0, 0.04, -0.03),
-                at(0, -0.27, -0.075),
-                part=hair,
-                wide=(0.088 * scale, 0.1 * scale),
-                deep=(0.075 * scale, 0.04 * scale),
-            )
-        case Hair.BOB:
-            limbs.add(
-                at(0, 0.03, -0.025),
-                at(0, -0.1, -0.03),
-                part=hair,
-                wide=(0.096 * scale, 0.102 * scale),
-                deep=(0.078 * scale, 0.07 * scale),
-            )
-        case Hair.PONYTAIL:
-            limbs.add(
-                at(0, 0.03, -0.1),
-                at(0, -0.2, -0.12),
-                part=hair,
-                wide=(0.034 * scale, 0.026 * scale),
-            )
-        case Hair.BUN:
-            limbs.add(
-                at(0, 0.1, -0.07), at(0, 0.1, -0.08), part=hair, wide=(0.05 * scale, 0.05 * scale)
-            )
-        case Hair.CURLY:
-            limbs.add(
-                at(0, 0.06, -0.035),
-                at(0, -0.01, -0.05),
-                part=hair,
-                wide=(0.115 * scale, 0.105 * scale),
-                deep=(0.095 * scale, 0.085 * scale),
-            )
-        case _:
-            pass
-    match person.hat:
-        case Hat.CAP:
-            limbs.add(
-                at(0, 0.07, 0.0),
-                at(0, 0.08, -0.01),
-                part=Part.HAT,
-                wide=(0.088 * scale, 0.075 * scale),
-            )
-            limbs.add(
-                at(0, 0.055, 0.06),
-                at(0, 0.045, 0.145),
-                part=Part.HAT,
-                wide=(0.05 * scale, 0.032 * scale),
-            )
-        case Hat.BEANIE:
-            limbs.add(
-                at(0, 0.05, -0.01),
-                at(0, 0.1, -0.02),
-                part=Part.HAT,
-                wide=(0.095 * scale, 0.07 * scale),
-            )
-        case Hat.BRIM:
-            limbs.add(
-                at(0, 0.06, 0), at(0, 0.11, 0), part=Part.HAT, wide=(0.085 * scale, 0.07 * scale)
-            )
-            for side in (-1, 1):
-                limbs.add(
-                    at(0, 0.06, 0),
-                    at(side * 0.13, 0.05, 0),
-                    part=Part.HAT,
-                    wide=(0.028 * scale, 0.018 * scale),
-                )
-                limbs.add(
-                    at(0, 0.06, 0),
-                    at(0, 0.05, side * 0.13),
-                    part=Part.HAT,
-                    wide=(0.028 * scale, 0.018 * scale),
-                )
-        case Hat.HOOD:
-            limbs.add(
-                at(0, 0.05, -0.025),
-                at(0, -0.1, -0.03),
-                part=Part.HOOD,
-                wide=(0.108 * scale, 0.112 * scale),
-                deep=(0.098 * scale, 0.09 * scale),
-            )
-        case _:
-            pass
-
-
-def _bag(limbs: Limbs, person: Person, pose: Pose) -> None:
-    scale, size, side = pose.scale, person.bag_size * pose.scale, person.bag_side
-    back = 0.118 * scale * person.girth**0.8 + _CLOTH[person.outfit.top]
-    hand = pose.hands[0 if side < 0 else 1]
-    match person.bag:
-        case Bag.BACKPACK:
-            x, y, z = pose.chest
-            depth = 0.085 * size
-            middle = z - back - 0.6 * depth
-            limbs.add(
-                (x, y - 0.13 * size, middle),
-                (x, y + 0.1 * size, middle),
-                part=Part.BAG,
-                wide=(0.155 * size, 0.13 * size),
-                deep=(depth, 0.8 * depth),
-            )
-        case Bag.SHOULDER:
-            x, y, z = pose.hip
-            out = 0.17 * scale * person.girth**0.7 + 0.05
-            limbs.add(
-                (x + side * out, y + 0.0, z - 0.03),
-                (x + side * out, y + 0.1 * size, z - 0.03),
-                part=Part.BAG,
-                wide=(0.06 * size, 0.05 * size),
-                deep=(0.15 * size, 0.13 * size),
-            )
-        case Bag.HANDBAG:
-            x, y, z = hand
-            limbs.add(
-                (x, y - 0.24 * size, z),
-                (x, y - 0.1 * size, z),
-                part=Part.BAG,
-                wide=(0.05 * size, 0.04 * size),
-                deep=(0.15 * size, 0.11 * size),
-            )
-            limbs.add((x, y - 0.1 * size, z), (x, y, z), part=Part.STRAP, wide=(0.014, 0.01))
-        case Bag.TROLLEY:
-            x, z = hand[0] + side * 0.06, hand[2] - 0.42
-            limbs.add(
-                (x, 0.1, z),
-                (x, 0.5 * size, z),
-                part=Part.TROLLEY,
-                wide=(0.17 * size, 0.17 * size),
-                deep=(0.1 * size, 0.1 * size),
-            )
-            limbs.add((x, 0.5 * size, z), hand, part=Part.STRAP, wide=(0.012, 0.012))
-        case _:
-            pass
-
-
-def _between(start: Point, end: Point, share: float) -> Point:
-    return (
-        start[0] + (end[0] - start[0]) * share,
-        start[1] + (end[1] - start[1]) * share,
-        start[2] + (end[2] - start[2]) * share,
-    )

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from daam.data.render.body import Part
 from daam.data.render.kinds import RGB, Bag, Bottom, Hair, Hat, Pattern, Top
+from daam.data.render.limbs import Part
 from daam.data.render.people import Person
 from daam.data.render.raster import Surface
 from daam.data.render.streams import stream

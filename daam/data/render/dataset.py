@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
+from daam.data.render.named import domain_look
 from daam.data.render.people import draw_person
-from daam.data.render.settings import DomainLook, camera_look, domain_look
+from daam.data.render.settings import DomainLook, camera_look
 from daam.data.render.shot import take_shot
 from daam.data.render.spot import Framing
 from daam.data.render.streams import stream

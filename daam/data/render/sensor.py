@@ -46,7 +46,7 @@ def expose(
     if mist > 0:
         veil = np.asarray(camera.haze_colour, np.float32) * np.float32(white_light(camera))
         scene = scene * (1 - mist) + mist * veil
-    if rng.random() < 0.3 * blur:
+    if rng.random() < 0.2 * blur:
         scene = _smeared(scene, length=1 + int(rng.integers(1, max(2, height // 40))))
     gain = camera.exposure / white_light(camera) * math.exp(rng.normal(0, 0.06))
     if camera.vignette:

@@ -14,7 +14,7 @@ from daam.data.render.raster import Projection
 from daam.data.render.sensor import native_height
 from daam.data.render.settings import CameraLook, DomainLook
 
-NARROWEST, WIDEST = 0.33, 0.62
+NARROWEST, WIDEST = 0.40, 0.58
 """Width of a box over its height: what a detector that frames whole people gives."""
 
 
