@@ -106,7 +106,7 @@ def _trunk(limbs: Limbs, person: Person, pose: Pose) -> None:
     if outfit.bottom in (Bottom.SKIRT, Bottom.LONG_SKIRT):
         length = outfit.bottom_length * pose.hip[1]
         end = (low[0], low[1] - length, low[2] + 0.1 * spread)
-        reach = 0.14 * spread + 0.05
+        reach = 0.28 * spread + 0.05
         limbs.add(
             pose.waist,
             end,
@@ -123,7 +123,7 @@ def _trunk(limbs: Limbs, person: Person, pose: Pose) -> None:
             end,
             part=Part.TAIL,
             wide=(waist[0], hip_w + cloth + widen),
-            deep=(waist[1], hip_d + cloth + widen + 0.12 * spread),
+            deep=(waist[1], hip_d + cloth + widen + 0.28 * spread),
             flat=True,
         )
     if outfit.top is Top.HOODIE and person.hat is not Hat.HOOD:

@@ -108,6 +108,8 @@ def draw_person(look: DomainLook, *, cast: str, identity: int) -> Person:
             bottom_colour=_near(outfit.bottom_colour, 0.5 * look.colour_jitter, rng=rng),
         )
 
+    # A skirt or a long coat leaves no room for long steps.
+    narrow = outfit.hem < -0.1 or outfit.bottom in (Bottom.SKIRT, Bottom.LONG_SKIRT)
     feminine = rng.random() < 0.5
     height = rng.normal(1.66, 0.07) if feminine else rng.normal(1.78, 0.075)
     accents = look.accent_palette
@@ -123,7 +125,7 @@ def draw_person(look: DomainLook, *, cast: str, identity: int) -> Person:
         shoulders=float(np.clip(rng.normal(0.95 if feminine else 1.06, 0.05), 0.85, 1.2)),
         hips=float(np.clip(rng.normal(1.06 if feminine else 0.96, 0.05), 0.85, 1.2)),
         leg_share=float(np.clip(rng.normal(1.0, 0.025), 0.94, 1.06)),
-        stride=float(np.clip(rng.normal(0.42, 0.07), 0.22, 0.6)),
+        stride=float(np.clip(rng.normal(0.42, 0.07), 0.22, 0.6)) * (0.75 if narrow else 1.0),
         arm_swing=float(np.clip(rng.normal(0.9, 0.3), 0.2, 1.6)),
         stoop=float(np.clip(rng.normal(0.06, 0.05), -0.03, 0.24)),
         skin=_near(SKINS[int(rng.choice(6, p=(0.24, 0.28, 0.2, 0.12, 0.1, 0.06)))], 0.02, rng=rng),
