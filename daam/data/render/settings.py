@@ -38,7 +38,7 @@ class DomainLook:
     # Difficulty -------------------------------------------------------------------------------
     look_alike_size: int = 3
     """People in a group that may share clothes; 1: nobody shares."""
-    look_alike_share: float = 0.5
+    look_alike_share: float = 0.4
     """Chance that a person wears the clothes of the group instead of their own; 0..1."""
     colour_jitter: float = 0.03
     """Spread of a garment's colour around its palette entry; 0: the palette exactly."""
@@ -46,11 +46,11 @@ class DomainLook:
     """How much a domain's cameras differ in exposure, colour and light; 0: all the same."""
     gap_strength: float = 1.0
     """How far the domain's tint, contrast and haze leave neutral; 0: no grading."""
-    viewpoint_spread: float = 0.35
+    viewpoint_spread: float = 0.3
     """Spread of the walking direction around a camera's own two directions, in radians."""
-    occlusion_share: float = 0.14
+    occlusion_share: float = 0.12
     """Share of images with something or somebody in front of the person; 0..1."""
-    crop_jitter: float = 0.035
+    crop_jitter: float = 0.03
     """Spread of the bounding box's edges, in shares of its height; 0: a perfect detector."""
     crowd_share: float = 0.12
     """Share of images with somebody else further back; 0..1."""
