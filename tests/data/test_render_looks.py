@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from daam.data.render import camera_look, domain_look
+from daam.data.render.limbs import Limbs, Part
 from daam.data.render.named import DOMAINS
 from daam.data.render.people import draw_person
 from daam.data.render.pose import Arm, strike_pose
@@ -26,6 +27,16 @@ def shoot(look, *, person, camera=1, number=0, framing=None):
         width=32,
         rng=stream("test", number),
     )
+
+
+def limb_table(*rows):
+    """Round limbs from their start x, y, z, end x, y, z and the two radii."""
+    limbs = Limbs(turn=math.pi)
+    for row in rows:
+        # Of somebody who faces away, only x is mirrored in the view.
+        start, end = (-row[0], row[1], row[2]), (-row[3], row[4], row[5])
+        limbs.add(start, end, part=Part.SKIN, wide=row[6:8])
+    return limbs.table()
 
 
 def calm(look):
@@ -102,8 +113,8 @@ def test_a_round_limb_covers_the_pixels_within_its_radius():
     projection = Projection(
         camera=camera, right_m=0, away_m=10, left_px=-20, top_px=-30, zoom_x=1, zoom_y=1
     )
-    row = [(-0.1, 0.9, 0.0, 0.15, 1.2, 0.0, 0.1, 0.06, 1.0, 1.0, 0.0, 0.0, 1.0)]
-    surface = rasterise(np.array(row), projection=projection, shape=(60, 40))
+    row = [(-0.1, 0.9, 0.0, 0.15, 1.2, 0.0, 0.1, 0.06)]
+    surface = rasterise(limb_table(*row), projection=projection, shape=(60, 40))
     scale = camera.focal_px / 10
     (ax, ay), (bx, by) = (
         (-0.1 * scale + 20, 0.1 * scale + 30),
@@ -127,10 +138,10 @@ def test_the_nearer_limb_is_in_front_whichever_comes_first():
     projection = Projection(
         camera=camera, right_m=0, away_m=10, left_px=-20, top_px=-30, zoom_x=1, zoom_y=1
     )
-    near = (-0.1, 1.0, -0.5, 0.1, 1.0, -0.5, 0.1, 0.1, 1.0, 1.0, 0.0, 0.0, 1.0)
-    far = (-0.1, 1.0, 0.5, 0.1, 1.0, 0.5, 0.12, 0.12, 1.0, 1.0, 0.0, 0.0, 1.0)
+    near = (-0.1, 1.0, -0.5, 0.1, 1.0, -0.5, 0.1, 0.1)
+    far = (-0.1, 1.0, 0.5, 0.1, 1.0, 0.5, 0.12, 0.12)
     for rows, index in (((near, far), 0), ((far, near), 1)):
-        surface = rasterise(np.array(rows), projection=projection, shape=(60, 40))
+        surface = rasterise(limb_table(*rows), projection=projection, shape=(60, 40))
         middle = surface.pixels == 30 * 40 + 20
         assert surface.limb[middle].tolist() == [index]
 
@@ -140,8 +151,8 @@ def test_nothing_in_the_crop_is_an_empty_surface():
     projection = Projection(
         camera=camera, right_m=0, away_m=10, left_px=5000, top_px=0, zoom_x=1, zoom_y=1
     )
-    row = (0.0, 1.0, 0.0, 0.0, 1.5, 0.0, 0.1, 0.1, 1.0, 1.0, 0.0, 0.0, 1.0)
-    surface = rasterise(np.array([row]), projection=projection, shape=(60, 40))
+    row = (0.0, 1.0, 0.0, 0.0, 1.5, 0.0, 0.1, 0.1)
+    surface = rasterise(limb_table(row), projection=projection, shape=(60, 40))
     assert len(surface.pixels) == 0
 
 

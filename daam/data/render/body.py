@@ -11,9 +11,9 @@ from daam.data.render.pose import Point, Pose
 def build_body(person: Person, *, pose: Pose, turn: float) -> Limbs:
     """All limbs of a dressed person who faces `turn` radians away from the camera."""
     limbs = Limbs(turn=turn)
-    _legs(limbs, person, pose)
-    _trunk(limbs, person, pose)
-    _arms(limbs, person, pose)
+    _legs(limbs, person=person, pose=pose)
+    _trunk(limbs, person=person, pose=pose)
+    _arms(limbs, person=person, pose=pose)
     add_head(limbs, person=person, pose=pose)
     add_bag(limbs, person=person, pose=pose, cloth_m=_CLOTH[person.outfit.top])
     return limbs
@@ -33,7 +33,7 @@ _CLOTH = {
 """Thickness of a top over the body, metres."""
 
 
-def _legs(limbs: Limbs, person: Person, pose: Pose) -> None:
+def _legs(limbs: Limbs, *, person: Person, pose: Pose) -> None:
     scale, girth, outfit = pose.scale, person.girth, person.outfit
     thick = scale * girth**0.8
     cloth, flare = {
@@ -58,11 +58,12 @@ def _legs(limbs: Limbs, person: Person, pose: Pose) -> None:
             end = between(hip, knee, min(1.0, outfit.bottom_length * 2))
             wide = (0.088 * thick + 0.012, 0.066 * thick + cloth)
             limbs.add(hip, end, part=Part.LEG, wide=wide, flat=True, along=(0.0, 0.5))
-        _foot(limbs, person, pose, knee, ankle, toe)
+        _foot(limbs, person=person, scale=scale, knee=knee, ankle=ankle, toe=toe)
 
 
-def _foot(limbs: Limbs, person: Person, pose: Pose, knee: Point, ankle: Point, toe: Point) -> None:
-    scale = pose.scale
+def _foot(
+    limbs: Limbs, *, person: Person, scale: float, knee: Point, ankle: Point, toe: Point
+) -> None:
     heel = (ankle[0], ankle[1] - 0.03 * scale, ankle[2] - 0.03 * scale)
     wide = (0.045 * scale, 0.036 * scale)
     part = Part.SHOE
@@ -75,7 +76,7 @@ def _foot(limbs: Limbs, person: Person, pose: Pose, knee: Point, ankle: Point, t
         limbs.add(ankle, heel, part=part, wide=(0.046 * scale, 0.046 * scale))
 
 
-def _trunk(limbs: Limbs, person: Person, pose: Pose) -> None:
+def _trunk(limbs: Limbs, *, person: Person, pose: Pose) -> None:
     scale, girth, outfit = pose.scale, person.girth, person.outfit
     cloth = _CLOTH[outfit.top]
     hip_w = 0.168 * scale * person.hips * girth**0.7
@@ -142,7 +143,7 @@ def _trunk(limbs: Limbs, person: Person, pose: Pose) -> None:
         limbs.add(front, tip, part=Part.SCARF, wide=(0.04, 0.045))
 
 
-def _arms(limbs: Limbs, person: Person, pose: Pose) -> None:
+def _arms(limbs: Limbs, *, person: Person, pose: Pose) -> None:
     scale, outfit = pose.scale, person.outfit
     thick = scale * person.girth**0.7
     cloth = _CLOTH[outfit.top]

@@ -4,15 +4,41 @@ Shapes: N = covered pixels, M = the pixels of one part.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from daam.data.render.kinds import RGB, Bag, Bottom, Hair, Hat, Pattern, Top
-from daam.data.render.limbs import Part
+from daam.data.render.limbs import LimbTable, Part
 from daam.data.render.people import Person
 from daam.data.render.raster import Surface
 from daam.data.render.streams import stream
+
+_TRUNK_M = 0.52
+"""Hip joint to neck of somebody 1.75 m tall."""
+_FOLDS: dict[int, float] = {
+    Part.SKIN: 0.05,
+    Part.HEAD: 0.03,
+    Part.HAIR: 0.22,
+    Part.TORSO: 0.2,
+    Part.TAIL: 0.24,
+    Part.SLEEVE: 0.22,
+    Part.LEG: 0.2,
+    Part.SKIRT: 0.22,
+}
+"""How much folds change the brightness."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trunk:
+    """Where a raster shows the trunk, in pixels: hip joint, neck, half the chest's width."""
+
+    hip_x: float
+    hip_y: float
+    neck_x: float
+    neck_y: float
+    half_width: float
 
 
 def linear(colour: RGB) -> np.ndarray:
@@ -24,43 +50,40 @@ def paint(
     person: Person,
     *,
     surface: Surface,
-    table: np.ndarray,
+    limbs: LimbTable,
     turn: float,
     head_turn: float,
-    trunk: tuple[float, float, float, float, float],
+    trunk: Trunk,
 ) -> np.ndarray:
     """Linear albedo (N, 3) of a person's surface.
 
     Args:
         turn: where the body faces, radians away from the camera.
         head_turn: what the head adds to it, radians.
-        trunk: x and y of the hip joint, x and y of the neck, half width of the chest, in pixels.
+        trunk: where the raster shows the trunk.
     """
-    parts = table[:, 9].astype(np.uint8)
-    part = parts.take(surface.limb)
+    part = limbs.parts.take(surface.limb)
     albedo = _plain_colours(person).take(part, axis=0)
     width = surface.shape[1]
 
-    hip_x, hip_y, neck_x, neck_y, half = trunk
-    height_px = max(hip_y - neck_y, 1.0)
-    per_m = 0.52 * person.height_m / 1.75 / height_px
-
     cloth = np.flatnonzero((part == Part.TORSO) | (part == Part.TAIL))
     if len(cloth):
-        pixels = surface.pixels[cloth]
-        above = (hip_y - (pixels // width).astype(np.float32)) * np.float32(per_m)
-        lean = (neck_x - hip_x) / height_px / per_m
-        side = ((pixels % width).astype(np.float32) - hip_x - above * np.float32(lean)) / half
+        line, column = np.divmod(surface.pixels[cloth].astype(np.int32), np.int32(width))
+        height_px = max(trunk.hip_y - trunk.neck_y, 1.0)
+        up = (np.float32(trunk.hip_y) - line.astype(np.float32)) * np.float32(1 / height_px)
+        spine = np.float32(trunk.hip_x) + up * np.float32(trunk.neck_x - trunk.hip_x)
+        side = (column.astype(np.float32) - spine) * np.float32(1 / trunk.half_width)
         around = _wrapped(np.arcsin(np.clip(side, -0.99, 0.99)) - turn)
         tail = part[cloth] == Part.TAIL
+        above = up * np.float32(_TRUNK_M * person.height_m / 1.75)
         albedo[cloth] = _trunk_cloth(person, above=above, around=around, tail=tail)
     for kind in (Part.LEG, Part.SKIRT, Part.SLEEVE):
         chosen = np.flatnonzero(part == kind)
         if len(chosen):
             rows = surface.limb[chosen]
             share = surface.along[chosen]
-            span = (table[:, 12] - table[:, 11]).astype(np.float32)
-            along = table[:, 11].astype(np.float32)[rows] + share * span[rows]
+            start, end = limbs.along[:, 0], limbs.along[:, 1]
+            along = start[rows] + share * (end - start)[rows]
             around = _wrapped(np.arcsin(surface.normal[0, chosen]) - turn)
             shade = _sleeve if kind is Part.SLEEVE else _lower
             albedo[chosen] = shade(person, along=along, around=around)
@@ -84,15 +107,14 @@ def paint(
     return albedo
 
 
-def folds(surface: Surface, *, table: np.ndarray) -> np.ndarray:
+def folds(surface: Surface, *, limbs: LimbTable) -> np.ndarray:
     """(N,) brightness of folds and strands, around 1."""
-    depth = np.array([0.0] + [0.05, 0.03, 0.22, 0.2, 0.24, 0.22, 0.2, 0.22] + [0.1] * 7)
-    limbs = depth[table[:, 9].astype(np.int64)].astype(np.float32)
-    start = (np.arange(len(table)) * 17 % 64).astype(np.float32)
+    depth = np.array([_FOLDS.get(part, 0.1) for part in limbs.parts.tolist()], np.float32)
+    start = (np.arange(len(depth)) * 17 % 64).astype(np.float32)
     rows = (surface.along * np.float32(24) + start.take(surface.limb)).astype(np.int32)
     columns = (surface.normal[0] * np.float32(9) + np.float32(64)).astype(np.int32)
     grain = _grain().ravel().take(rows * 128 + columns)
-    grain *= limbs.take(surface.limb)
+    grain *= depth.take(surface.limb)
     grain += 1
     return grain
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from daam.data.render.body import build_body
-from daam.data.render.cloth import folds, paint
+from daam.data.render.cloth import Trunk, folds, paint
 from daam.data.render.people import Person
 from daam.data.render.pose import Pose
 from daam.data.render.raster import FAR, Projection, Surface, rasterise
@@ -44,8 +44,8 @@ def draw_figure(
         projection: to pixels of the raster, which is `OVERSAMPLING` times as large as `shape`.
     """
     raster = (shape[0] * OVERSAMPLING, shape[1] * OVERSAMPLING)
-    table = build_body(person, pose=pose, turn=turn).table()
-    surface = rasterise(table, projection=projection, shape=raster)
+    limbs = build_body(person, pose=pose, turn=turn).table()
+    surface = rasterise(limbs, projection=projection, shape=raster)
     joints = np.array([pose.hip, pose.neck])
     cosine, sine = math.cos(turn), math.sin(turn)
     turned = np.stack(
@@ -62,16 +62,22 @@ def draw_figure(
     albedo = paint(
         person,
         surface=surface,
-        table=table,
+        limbs=limbs,
         turn=turn,
         head_turn=head_turn,
-        trunk=(float(x[0]), float(y[0]), float(x[1]), float(y[1]), half_px),
+        trunk=Trunk(
+            hip_x=float(x[0]),
+            hip_y=float(y[0]),
+            neck_x=float(x[1]),
+            neck_y=float(y[1]),
+            half_width=half_px,
+        ),
     )
     per_m = projection.camera.focal_px * projection.zoom_y / float(distance[0])
     lit = albedo * light_on(
         surface.normal,
         camera=projection.camera,
-        reached=folds(surface, table=table) * _crevices(surface, per_m=per_m),
+        reached=folds(surface, limbs=limbs) * _crevices(surface, per_m=per_m),
     )
 
     canvas = np.zeros((raster[0] * raster[1], 4), np.float32)

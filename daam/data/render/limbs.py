@@ -32,6 +32,25 @@ class Part(IntEnum):
     HOOD = 15
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimbTable:
+    """All limbs of one person in view coordinates, L of them."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    """(L, 3) float64, metres."""
+    radii: np.ndarray
+    """(L, 2) float64, half width as seen from the camera at start and end, metres."""
+    squash: np.ndarray
+    """(L,) half depth over half width."""
+    parts: np.ndarray
+    """(L,) uint8, a `Part`."""
+    flat: np.ndarray
+    """(L,) bool, cut off at the ends instead of rounded."""
+    along: np.ndarray
+    """(L, 2) float32, texture coordinate at start and end."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Limbs:
     """Tapered limbs of one person, a row each (L rows)."""
@@ -84,9 +103,18 @@ class Limbs:
             )
         )
 
-    def table(self) -> np.ndarray:
-        """(L, 13) float64: start xyz, end xyz, radii, squash, part, flat, texture at both ends."""
-        return np.array(self.rows)
+    def table(self) -> LimbTable:
+        """The limbs as arrays."""
+        rows = np.array(self.rows)
+        return LimbTable(
+            starts=rows[:, 0:3],
+            ends=rows[:, 3:6],
+            radii=rows[:, 6:8],
+            squash=rows[:, 8],
+            parts=rows[:, 9].astype(np.uint8),
+            flat=rows[:, 10] > 0,
+            along=rows[:, 11:13].astype(np.float32),
+        )
 
 
 def between(start: Point, end: Point, share: float) -> Point:

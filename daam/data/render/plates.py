@@ -117,7 +117,7 @@ def _place_of(look: DomainLook, *, camera: int) -> Plate:
 def to_levels(light: np.ndarray) -> np.ndarray:
     """Linear light to the uint8 levels of a plate."""
     scaled = np.clip(light * np.float32(1 / FULL_SCALE), 0.0, 1.0)
-    return (np.sqrt(np.sqrt(scaled) ** np.float32(1.818)) * 255 + 0.5).astype(np.uint8)
+    return (scaled ** np.float32(1 / 2.2) * 255 + 0.5).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)

@@ -61,22 +61,35 @@ def draw_prop(
     rng: np.random.Generator,
 ) -> None:
     """Draw one thing that stands `right` of the camera's axis and `away` from it, in metres."""
-    brush = _Brush(image, view=view, frame=frame, right=right, away=away)
-    _DRAW[prop](brush, look, rng)
+    brush = _Brush(image, look=look, view=view, frame=frame, right=right, away=away, rng=rng)
+    _DRAW[prop](brush)
 
 
 class _Brush:
     """Draws upright things at one spot of the ground, in metres, in the light of the place."""
 
     def __init__(
-        self, image: Image.Image, *, view: CameraLook, frame: Frame, right: float, away: float
+        self,
+        image: Image.Image,
+        *,
+        look: DomainLook,
+        view: CameraLook,
+        frame: Frame,
+        right: float,
+        away: float,
+        rng: np.random.Generator,
     ) -> None:
+        self.look, self.rng = look, rng
         self._draw = ImageDraw.Draw(image, "RGBA")
         self._view, self._frame, self._right, self._away = view, frame, right, away
         self._px_per_m = view.focal_px / away * frame.zoom
         sky, sun = np.asarray(view.sky_colour), np.asarray(view.sun_colour)
         near = max(0.0, view.sun_direction[2])
         self._light = 0.62 * sky + near * view.sun * sun
+
+    def one_of(self, palette: tuple[RGB, ...]) -> RGB:
+        """A colour of the palette."""
+        return palette[int(self.rng.integers(len(palette)))]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Pixel of a point x metres right of the spot and y metres above the ground."""
@@ -139,23 +152,25 @@ class _Brush:
             self._draw.ellipse(box, fill=(0, 0, 0, 55))
 
 
-def _tree(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
+def _tree(brush: _Brush) -> None:
     brush.shadow(1.1)
-    height, crown = rng.uniform(2.0, 2.8), rng.uniform(1.1, 1.7)
+    height, crown = brush.rng.uniform(2.0, 2.8), brush.rng.uniform(1.1, 1.7)
     bark: RGB = (0.36, 0.28, 0.22)
     brush.shape([(-0.16, 0), (0.16, 0), (0.09, height), (-0.09, height)], fill=brush.colour(bark))
     brush.shape(
         [(0.05, 0), (0.16, 0), (0.09, height), (0.03, height)], fill=brush.colour(bark, shade=0.5)
     )
     for _ in range(46):
-        angle, away = rng.uniform(0, 2 * math.pi), crown * math.sqrt(rng.random())
+        angle, away = brush.rng.uniform(0, 2 * math.pi), crown * math.sqrt(brush.rng.random())
         x, y = away * math.cos(angle), height + 0.5 * crown + 0.75 * away * math.sin(angle)
-        leaf = look.foliage[int(rng.integers(len(look.foliage)))]
-        shade = 0.55 + 0.45 * (y - height) / crown + rng.uniform(-0.15, 0.2)
-        brush.disc(x, y, rng.uniform(0.14, 0.36), fill=brush.colour(leaf, shade=max(shade, 0.2)))
+        leaf = brush.one_of(brush.look.foliage)
+        shade = 0.55 + 0.45 * (y - height) / crown + brush.rng.uniform(-0.15, 0.2)
+        brush.disc(
+            x, y, brush.rng.uniform(0.14, 0.36), fill=brush.colour(leaf, shade=max(shade, 0.2))
+        )
 
 
-def _bare_tree(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
+def _bare_tree(brush: _Brush) -> None:
     brush.shadow(0.6)
     bark = brush.colour((0.30, 0.25, 0.21))
 
@@ -164,16 +179,15 @@ def _bare_tree(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> Non
         brush.line([(x, y), end], width=width, fill=bark)
         if length > 0.35:
             for turn in (-1, 1):
-                grow(*end, angle + turn * rng.uniform(0.2, 0.6), length * 0.72, width * 0.62)
+                grow(*end, angle + turn * brush.rng.uniform(0.2, 0.6), length * 0.72, width * 0.62)
 
     grow(0.0, 0.0, 0.0, 1.7, 0.2)
-    del look
 
 
-def _bike(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
+def _bike(brush: _Brush) -> None:
     brush.shadow(0.8)
     dark = brush.colour((0.1, 0.1, 0.11))
-    frame = brush.colour(look.accent_palette[int(rng.integers(len(look.accent_palette)))])
+    frame = brush.colour(brush.one_of(brush.look.accent_palette))
     for x in (-0.52, 0.52):
         brush.disc(x, 0.34, 0.34, rim=dark, width=0.05)
     for points in (
@@ -185,39 +199,37 @@ def _bike(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
     brush.line([(-0.34, 0.92), (-0.1, 0.92)], width=0.07, fill=dark)
 
 
-def _bench(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
+def _bench(brush: _Brush) -> None:
     brush.shadow(1.0)
-    wood: RGB = (0.5, 0.36, 0.24) if rng.random() < 0.6 else (0.45, 0.47, 0.48)
+    wood: RGB = (0.5, 0.36, 0.24) if brush.rng.random() < 0.6 else (0.45, 0.47, 0.48)
     brush.box(-0.9, 0.42, 0.9, 0.48, fill=brush.colour(wood))
     for y in (0.56, 0.68, 0.8):
         brush.box(-0.9, y, 0.9, y + 0.08, fill=brush.colour(wood, shade=0.85))
     for x in (-0.75, 0.75):
         brush.box(x - 0.03, 0, x + 0.03, 0.85, fill=brush.colour((0.16, 0.16, 0.17)))
-    del look
 
 
-def _pillar(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
+def _pillar(brush: _Brush) -> None:
     brush.shadow(0.6)
-    colour = look.wall_palette[int(rng.integers(len(look.wall_palette)))]
+    colour = brush.one_of(brush.look.wall_palette)
     for left, shade in ((-0.3, 0.75), (-0.16, 1.1), (0.0, 0.95), (0.15, 0.6)):
         brush.box(left, 0, left + 0.16, 4.5, fill=brush.colour(colour, shade=shade))
     brush.box(-0.32, 0, 0.32, 0.25, fill=brush.colour((0.2, 0.2, 0.2)))
-    if rng.random() < 0.5:
-        accent = look.accent_palette[int(rng.integers(len(look.accent_palette)))]
+    if brush.rng.random() < 0.5:
+        accent = brush.one_of(brush.look.accent_palette)
         brush.box(-0.3, 1.5, 0.31, 1.9, fill=brush.colour(accent))
 
 
-def _lamp(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
+def _lamp(brush: _Brush) -> None:
     brush.shadow(0.3)
     grey = brush.colour((0.22, 0.24, 0.24))
     brush.box(-0.06, 0, 0.06, 4.2, fill=grey)
     brush.box(-0.1, 0, 0.1, 0.6, fill=grey)
-    del look, rng
 
 
-def _parasol(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
+def _parasol(brush: _Brush) -> None:
     brush.shadow(1.2)
-    colour = look.accent_palette[int(rng.integers(len(look.accent_palette)))]
+    colour = brush.one_of(brush.look.accent_palette)
     brush.box(-0.03, 0, 0.03, 2.5, fill=brush.colour((0.8, 0.78, 0.74)))
     edges = np.linspace(-1.5, 1.5, 7)
     for index, (left, right) in enumerate(pairwise(edges)):
@@ -234,26 +246,25 @@ def _parasol(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
         brush.box(back, 0, back + 0.05, 0.9, fill=chair)
 
 
-def _sign(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
+def _sign(brush: _Brush) -> None:
     brush.shadow(0.4)
-    accent = look.accent_palette[int(rng.integers(len(look.accent_palette)))]
+    accent = brush.one_of(brush.look.accent_palette)
     brush.box(-0.5, 0, -0.44, 2.3, fill=brush.colour((0.3, 0.3, 0.31)))
     brush.box(0.44, 0, 0.5, 2.3, fill=brush.colour((0.3, 0.3, 0.31)))
     brush.box(-0.55, 0.8, 0.55, 2.3, fill=brush.colour((0.85, 0.86, 0.84)))
     brush.box(-0.5, 1.9, 0.5, 2.25, fill=brush.colour(accent))
     for row in range(5):
-        width = float(rng.uniform(0.3, 0.85))
+        width = float(brush.rng.uniform(0.3, 0.85))
         y = 0.95 + 0.18 * row
         brush.box(-0.42, y, -0.42 + width, y + 0.05, fill=brush.colour((0.35, 0.36, 0.38)))
 
 
-def _bin(brush: _Brush, look: DomainLook, rng: np.random.Generator) -> None:
+def _bin(brush: _Brush) -> None:
     brush.shadow(0.5)
-    green: RGB = (0.2, 0.35, 0.26) if rng.random() < 0.5 else (0.3, 0.31, 0.33)
+    green: RGB = (0.2, 0.35, 0.26) if brush.rng.random() < 0.5 else (0.3, 0.31, 0.33)
     for left, shade in ((-0.27, 0.8), (-0.1, 1.1), (0.1, 0.6)):
         brush.box(left, 0.05, left + 0.2, 0.95, fill=brush.colour(green, shade=shade))
     brush.box(-0.3, 0.9, 0.33, 1.0, fill=brush.colour((0.12, 0.12, 0.13)))
-    del look
 
 
 _DRAW = {

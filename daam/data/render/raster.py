@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daam.data.render.limbs import LimbTable
 from daam.data.render.settings import CameraLook
 
 FAR = np.float32(1e9)
@@ -52,7 +53,7 @@ class Surface:
     pixels: np.ndarray
     """(N,) int64, position in the flattened raster."""
     limb: np.ndarray
-    """(N,) uint8, row of the limb table."""
+    """(N,) uint8, row of the `LimbTable`."""
     along: np.ndarray
     """(N,) float32, 0 at the limb's start, 1 at its end."""
     normal: np.ndarray
@@ -61,15 +62,15 @@ class Surface:
     """(H, W) float32, in raster pixels behind the person's middle; FAR where nothing is."""
 
 
-def rasterise(table: np.ndarray, *, projection: Projection, shape: tuple[int, int]) -> Surface:
-    """The surface that a limb table (see `Limbs.table`) shows to the camera."""
+def rasterise(limbs: LimbTable, *, projection: Projection, shape: tuple[int, int]) -> Surface:
+    """The surface that limbs show to the camera."""
     height, width = shape
-    count = len(table)
-    points = np.concatenate([table[:, 0:3], table[:, 3:6]])
+    count = len(limbs.parts)
+    points = np.concatenate([limbs.starts, limbs.ends])
     x, y, distance = projection.crop(points)
     middle = projection.away_m / math.cos(projection.camera.pitch)
     zoom = math.sqrt(projection.zoom_x * projection.zoom_y)
-    radius = np.concatenate([table[:, 6], table[:, 7]]) * projection.camera.focal_px * zoom
+    radius = limbs.radii.T.ravel() * projection.camera.focal_px * zoom
     radius = np.maximum(radius / distance, 0.6)
     depth = (distance - middle) * projection.camera.focal_px * zoom / middle
 
@@ -79,10 +80,9 @@ def rasterise(table: np.ndarray, *, projection: Projection, shape: tuple[int, in
     lines = (np.arange(height, dtype=np.float32) + np.float32(0.5))[:, None]
     hem = math.sin(projection.camera.pitch)
 
-    starts = np.stack([x, y, radius, depth], axis=1)[:count]
-    ends = np.stack([x, y, radius, depth], axis=1)[count:]
-    screen = _Screen.of(starts, ends)
-    traits = table[:, [8, 10]].tolist()
+    both = np.stack([x, y, radius, depth], axis=1)
+    screen = _Screen.of(both[:count], both[count:])
+    squashes, flats = limbs.squash.tolist(), limbs.flat.tolist()
     for row, (ax, ay, ar, az, ux, uy, length, dr, dz) in enumerate(screen.rows.tolist()):
         bx, by, br = ax + ux * length, ay + uy * length, ar + dr
         left = max(0, int(min(ax - ar, bx - br)))
@@ -91,7 +91,7 @@ def rasterise(table: np.ndarray, *, projection: Projection, shape: tuple[int, in
         low = min(height, int(max(ay + ar, by + br)) + 2)
         if left >= right or top >= low:
             continue
-        squash, flat = traits[row]
+        squash, flat = squashes[row], flats[row]
         dx, dy = columns[left:right] - np.float32(ax), lines[top:low] - np.float32(ay)
         axial = dx * np.float32(ux) + dy * np.float32(uy)
         foot = np.minimum(axial, np.float32(length))
@@ -120,7 +120,7 @@ def rasterise(table: np.ndarray, *, projection: Projection, shape: tuple[int, in
 
     pixels = np.flatnonzero(owner)
     limb = owner.ravel()[pixels] - np.uint8(1)
-    along, normal = screen.surface(pixels, limb, width=width, flat=table[:, 10] > 0)
+    along, normal = screen.surface(pixels, limb, width=width, flat=limbs.flat)
     return Surface(shape=shape, pixels=pixels, limb=limb, along=along, normal=normal, depth=nearest)
 
 

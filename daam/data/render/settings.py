@@ -38,7 +38,7 @@ class DomainLook:
     # Difficulty -------------------------------------------------------------------------------
     look_alike_size: int = 3
     """People in a group that may share clothes; 1: nobody shares."""
-    look_alike_share: float = 0.4
+    look_alike_share: float = 0.35
     """Chance that a person wears the clothes of the group instead of their own; 0..1."""
     colour_jitter: float = 0.03
     """Spread of a garment's colour around its palette entry; 0: the palette exactly."""

@@ -48,7 +48,12 @@ def take_shot(
     if rng.random() < look.crowd_share:
         further = away + rng.uniform(1.0, 4.0)
         aside = rng.choice((-1, 1)) * rng.uniform(0.25, 0.9)
-        _add_person(scene, _extra(stance, aside, further, spot, look, rng), spot=spot, rng=rng)
+        _add_person(
+            scene,
+            _extra(stance, aside_m=aside, away_m=further, spot=spot, look=look, rng=rng),
+            spot=spot,
+            rng=rng,
+        )
     if not absent:
         _add_person(scene, stance, spot=spot, rng=rng)
     if rng.random() < look.occlusion_share:
@@ -122,7 +127,9 @@ def _occlude(
     side = rng.choice((-1, 1))
     aside = rng.uniform(0.1, 0.45)
     if rng.random() < SOMEBODY:
-        extra = _extra(stance, side * (aside + 0.12), nearer, spot, look, rng)
+        extra = _extra(
+            stance, aside_m=side * (aside + 0.12), away_m=nearer, spot=spot, look=look, rng=rng
+        )
         _add_person(scene, extra, spot=spot, rng=rng)
         return
     height, width = spot.shape
@@ -145,6 +152,7 @@ def _occlude(
 
 def _extra(
     stance: Stance,
+    *,
     aside_m: float,
     away_m: float,
     spot: Spot,
