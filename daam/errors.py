@@ -4,6 +4,8 @@
 class DaamError(Exception):
     """Anything a user can cause and mend; `launch.py` prints it as one line and exits with 2."""
 
+    exit_code = 2
+
 
 class ConfigError(DaamError):
     """A setting that does not exist, is out of range or contradicts another."""
@@ -43,3 +45,9 @@ class EvaluationError(DaamError):
 
 class StudyError(DaamError):
     """A study that cannot start or be resumed."""
+
+
+class StudyInterruptedError(StudyError):
+    """A study was stopped before its end; it can go on."""
+
+    exit_code = 130

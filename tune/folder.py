@@ -1,10 +1,10 @@
 """The folder of a study, local or on S3, and the Optuna study in it.
 
-    study.toml        the study as it was started
-    journal.log       Optuna's journal: every trial, its parameters, scores and state
-    trials/           a folder for each trial, with the checkpoints of its transfers
-    holdout/          the same for the contenders of the final comparison
-    study.json, trials.csv, best.toml, report.html     the results
+study.toml        the study as it was started
+journal.log       Optuna's journal: every trial, its parameters, scores and state
+trials/           a folder for each trial, with the checkpoints of its transfers
+holdout/          the same for the contenders of the final comparison
+study.json, trials.csv, best.toml, report.html     the results
 """
 
 import tempfile

@@ -17,9 +17,9 @@ from daam.config.schema import RunConfig
 from daam.errors import StudyError
 from daam.runtime.metrics import labelled_process
 from daam.runtime.trainer import forward, run_workers, wants_gpu
-from daam.runtime.worker import SCORES, train_and_test
+from daam.runtime.worker import SCORES, portable, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
-from tune.launching import failures, resources_of, tuner_for
+from tune.launching import failures, report_epochs, resources_of, tuner_for
 from tune.space import StudyConfig
 from tune.watch import StudyWatch, WatchCallback
 
@@ -69,7 +69,7 @@ def run_holdout(
     if waiting:
         plan = {
             name: {
-                "config": configs[name].model_dump(),
+                "config": portable(configs[name]).model_dump(),
                 "folder": homes[name].uri,
                 "scratch": str(scratch),
             }
@@ -108,8 +108,10 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
     config = run_config(settings["config"], where="the contender's settings")
     if config.compute.num_workers == 1:
         with labelled_process(sample["name"]):
-            for metrics in train_and_test(open_store(settings["folder"]), config):
-                ray.tune.report(metrics)
+            report_epochs(
+                train_and_test(open_store(settings["folder"]), config),
+                num_epochs=config.optimiser.num_epochs,
+            )
         return
     run_workers(
         contender_worker,

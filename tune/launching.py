@@ -1,6 +1,6 @@
 """How runs are put on the cluster: resources, concurrency, restarts, and what failed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,24 @@ from ray.tune import FailureConfig, ResultGrid, TuneConfig, Tuner
 from ray.tune import RunConfig as TuneRunConfig
 
 from daam.config.schema import RunConfig
+from daam.errors import DaamError
 from daam.runtime.trainer import wants_gpu
+
+SCORE = "score"
+EPOCH = "epoch"
+LAST_EPOCH = "num_epochs"
+MAP = "mAP/"  # followed by a transfer
+FAILURE = "failure"
+
+
+class NotSaved:
+    """Something of this process that Ray Tune would save: its saved state is never read again."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "NotSaved":
+        return self
 
 
 def tuner_for(
@@ -38,12 +55,13 @@ def tuner_for(
         param_space: of a grid.
         search: `search_alg`, `scheduler`, `num_samples` of Ray's `TuneConfig`.
     """
-    function.__name__ = "trial"  # what the dashboard's Actors page shows
     return Tuner(
         ray.tune.with_resources(function, resources),
         param_space=param_space,
         tune_config=TuneConfig(
-            reuse_actors=True, max_concurrent_trials=max_concurrent or most_at_once(resources), **search
+            reuse_actors=True,
+            max_concurrent_trials=max_concurrent or most_at_once(resources),
+            **search,
         ),
         run_config=TuneRunConfig(
             storage_path=str(scratch),
@@ -69,12 +87,26 @@ def most_at_once(resources: dict[str, float]) -> int:
     return max(1, int(min(have.get(kind, 0) // count for kind, count in resources.items())))
 
 
+def report_epochs(epochs: Iterable[dict[str, Any]], *, num_epochs: int) -> None:
+    """Hand every epoch's metrics to Ray Tune.
+
+    An error of ours ends the run with a last result that says why: to start it again, as Ray does
+    with a process that died, would only end the same way.
+    """
+    try:
+        for metrics in epochs:
+            ray.tune.report(metrics)
+    except DaamError as error:
+        ray.tune.report({EPOCH: 0, LAST_EPOCH: num_epochs, SCORE: 0.0, FAILURE: str(error)})
+
+
 def failures(results: ResultGrid) -> str:
-    """Say in one line which trials failed and of what; empty if none did."""
-    found = []
+    """Say in one line why runs failed, the same reason once; empty if none did."""
+    found: dict[str, None] = {}
     for index in range(len(results)):
-        error = results[index].error
-        if error is not None:
-            last_line = str(error).strip().splitlines()[-1]
-            found.append(f"{last_line}")
+        result = results[index]
+        if result.metrics and FAILURE in result.metrics:
+            found[result.metrics[FAILURE]] = None
+        elif result.error is not None:
+            found[str(result.error).strip().splitlines()[-1]] = None
     return "; ".join(found)

@@ -17,14 +17,12 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from tune.launching import EPOCH, FAILURE, LAST_EPOCH, MAP, SCORE, NotSaved
+
 logger = logging.getLogger(__name__)
 
-SCORE = "score"
-EPOCH = "epoch"
-LAST_EPOCH = "num_epochs"
 
-
-class OptunaSearcher(Searcher):
+class OptunaSearcher(NotSaved, Searcher):
     """Gives Ray Tune one trial after another from an Optuna study.
 
     Args:
@@ -49,7 +47,9 @@ class OptunaSearcher(Searcher):
         trials = study.get_trials(deepcopy=False)
         self.num_left = num_trials - sum(trial.state.is_finished() for trial in trials)
         self.interrupted = [
-            optuna.Trial(study, trial._trial_id)  # Optuna has no public way to take a trial up again
+            optuna.Trial(
+                study, trial._trial_id
+            )  # Optuna has no public way to take a trial up again
             for trial in trials
             if trial.state == TrialState.RUNNING
         ]
@@ -69,9 +69,12 @@ class OptunaSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: the scheduler, which is told first, records every result."""
 
-    def falls_behind(self, trial_id: str, *, epoch: int, score: float) -> bool:
+    def falls_behind(
+        self, trial_id: str, *, epoch: int, score: float, scores: dict[str, float]
+    ) -> bool:
         """Record a trial's score after an epoch; return whether Optuna's pruner would stop it."""
         trial = self.running[trial_id]
+        trial.set_user_attr("scores", scores)
         if epoch not in self.study._storage.get_trial(trial._trial_id).intermediate_values:
             trial.report(score, epoch)
         return trial.should_prune()
@@ -85,6 +88,9 @@ class OptunaSearcher(Searcher):
             return
         if trial_id in self.stopped_early:
             self.study.tell(trial, state=TrialState.PRUNED)
+        elif result is not None and FAILURE in result:
+            trial.set_user_attr(FAILURE, result[FAILURE])
+            self.study.tell(trial, state=TrialState.FAIL)
         elif error:
             self.study.tell(trial, state=TrialState.FAIL)
         elif result is not None and result.get(EPOCH) == result.get(LAST_EPOCH):
@@ -104,7 +110,7 @@ class OptunaSearcher(Searcher):
         """Do nothing: a study goes on with a new searcher over the same storage."""
 
 
-class OptunaPruning(FIFOScheduler):
+class OptunaPruning(NotSaved, FIFOScheduler):
     """Stops the trials that Optuna's pruner finds behind.
 
     A trial is never stopped after its last epoch: it is complete.
@@ -114,12 +120,17 @@ class OptunaPruning(FIFOScheduler):
         super().__init__()
         self.searcher = searcher
 
-    def on_trial_result(
-        self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]
-    ) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
         """Record a result and decide whether its trial goes on."""
+        if FAILURE in result:
+            return TrialScheduler.CONTINUE
         behind = self.searcher.falls_behind(
-            trial.trial_id, epoch=result[EPOCH], score=result[SCORE]
+            trial.trial_id,
+            epoch=result[EPOCH],
+            score=result[SCORE],
+            scores={
+                key.removeprefix(MAP): value for key, value in result.items() if key.startswith(MAP)
+            },
         )
         if behind and result[EPOCH] < result[LAST_EPOCH]:
             self.searcher.stopped_early.add(trial.trial_id)

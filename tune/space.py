@@ -33,7 +33,9 @@ class StudySettings(Section):
     search_transfers: list[str] = Field(
         min_length=1, description="directions whose mean validation mAP is the score of a trial"
     )
-    holdout: str = Field(description="direction of the final comparison; its target is not searched")
+    holdout: str = Field(
+        description="direction of the final comparison; its target is not searched"
+    )
     num_trials: int = Field(20, ge=1, description="trials of the search")
     concurrent_trials: int = Field(0, ge=0, description="trials at a time; 0: as many as fit")
     workers_per_trial: int = Field(1, ge=1, description="data-parallel workers of each trial")
@@ -84,7 +86,9 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
     }
     layered = merged({**study_tree, "study": own}, nested(changes))
     study = validated(StudySettings, layered.pop("study"), where="[study]")
-    config = StudyConfig(study=study, run=run_config(layered), search=fixed_removed(search, changes))
+    config = StudyConfig(
+        study=study, run=run_config(layered), search=fixed_removed(search, changes)
+    )
     check_transfers(config)
     check_space(config)
     return config

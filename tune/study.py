@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 
 from daam.config.load import setting, with_settings
 from daam.config.schema import RunConfig
-from daam.errors import StudyError
+from daam.errors import StudyError, StudyInterruptedError
+from daam.runtime.worker import portable
 from daam.storage import Store
 from tune.folder import open_study
 from tune.holdout import Contender, run_holdout
@@ -24,10 +25,6 @@ from tune.search import OptunaPruning, OptunaSearcher
 from tune.space import StudyConfig
 from tune.trial import TrialPlan, run_trial, trial_name
 from tune.watch import StudyWatch, WatchCallback
-
-
-class StudyInterruptedError(StudyError):
-    """The study was stopped before its end; it can go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +86,7 @@ def search(
     if searcher.num_left > 0:
         plan = TrialPlan(
             study_uri=folder.uri,
-            run=config.run.model_dump(),
+            run=portable(config.run).model_dump(),
             transfers=tuple(config.study.search_transfers),
             aggregate=config.study.aggregate,
             num_workers=config.study.workers_per_trial,
@@ -131,4 +128,3 @@ def check_finished(config: StudyConfig, folder: Store, study: optuna.Study, foun
         )
     if TrialState.COMPLETE not in states:
         raise StudyError(f"no trial of {folder.uri} finished: {found or 'all were stopped early'}")
-

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import ray.tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from daam.config.load import run_config, with_settings
@@ -13,8 +12,8 @@ from daam.runtime.metrics import labelled_process, trial_gauges
 from daam.runtime.trainer import forward, run_workers, wants_gpu
 from daam.runtime.worker import train_together
 from daam.storage import open_store
+from tune.launching import EPOCH, LAST_EPOCH, MAP, SCORE, report_epochs
 from tune.score import aggregated
-from tune.search import EPOCH, LAST_EPOCH, SCORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +46,11 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
         plan: of the search.
     """
     settings = {**asdict(plan), **sample}
+    config = trial_config(settings, plan.transfers[0])
     if plan.num_workers == 1:
         with labelled_process(trial_name(sample["number"])):
-            for metrics in trial_epochs(settings):
-                ray.tune.report(metrics)
+            report_epochs(trial_epochs(settings), num_epochs=config.optimiser.num_epochs)
         return
-    config = trial_config(settings, plan.transfers[0])
     run_workers(
         trial_worker,
         settings,
@@ -86,7 +84,7 @@ def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
             EPOCH: int(rows[0]["epoch"]),
             LAST_EPOCH: configs[0].optimiser.num_epochs,
             SCORE: aggregated(scores, how=settings["aggregate"]),
-            **{f"mAP/{transfer}": value for transfer, value in scores.items()},
+            **{f"{MAP}{transfer}": value for transfer, value in scores.items()},
             **{
                 f"rank-1/{transfer}": row["rank-1"]
                 for transfer, row in zip(transfers, rows, strict=True)

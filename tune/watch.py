@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from ray.tune import Callback
 from ray.tune.experiment import Trial as RayTrial
 
-from tune.search import EPOCH, LAST_EPOCH, SCORE
+from tune.launching import EPOCH, FAILURE, LAST_EPOCH, SCORE, NotSaved
 
 
 class StudyWatch(Protocol):
@@ -21,7 +21,7 @@ class StudyWatch(Protocol):
         """A trial or contender is over."""
 
 
-class WatchCallback(Callback):
+class WatchCallback(NotSaved, Callback):
     """Hands Ray Tune's events to a watch.
 
     Args:
@@ -39,6 +39,8 @@ class WatchCallback(Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict, **info: Any
     ) -> None:
         """An epoch is over."""
+        if FAILURE in result:
+            return
         self.watch.progress(
             self.name_of(trial),
             epoch=result[EPOCH],
@@ -51,9 +53,7 @@ class WatchCallback(Callback):
     ) -> None:
         """A trial has reached its end or was stopped."""
         result = trial.last_result or {}
-        self.watch.ended(
-            self.name_of(trial), state=self.state_of(trial), score=result.get(SCORE)
-        )
+        self.watch.ended(self.name_of(trial), state=self.state_of(trial), score=result.get(SCORE))
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any

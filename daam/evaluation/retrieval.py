@@ -13,7 +13,8 @@ near ones that come earlier, which is where a stable sort would put them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,19 @@ class RetrievalScores:
     """All queries given."""
     num_left_out: int
     """Those among them that have no good image and so no score."""
+    average_precisions: NDArray[np.float64] = field(compare=False, repr=False)
+    """(Q,), of each query; NaN for those left out."""
+
+    def as_document(self) -> dict[str, Any]:
+        """The scores as plain values, for a JSON file; those of single queries are left out."""
+        return {
+            "mean_average_precision": self.mean_average_precision,
+            "map_trapezoid": self.map_trapezoid,
+            "mean_inp": self.mean_inp,
+            "cmc": {str(k): share for k, share in self.cmc.items()},
+            "num_queries": self.num_queries,
+            "num_left_out": self.num_left_out,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,8 +277,10 @@ def _summary(
             "cameras"
         )
     first = np.array([good[0] for good in scored])
+    precisions = np.array([_average_precision(good) if len(good) else np.nan for good in per_query])
     return RetrievalScores(
-        mean_average_precision=float(np.mean([_average_precision(good) for good in scored])),
+        average_precisions=precisions,
+        mean_average_precision=float(np.nanmean(precisions)),
         map_trapezoid=float(np.mean([_trapezoid_precision(good) for good in scored])),
         mean_inp=float(np.mean([len(good) / good[-1] for good in scored])),
         cmc={k: float(np.mean(first <= k)) for k in ranks},

@@ -20,7 +20,11 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
         network: changed in place; its training mode is kept.
         batches: normalised images (B, 3, H, W), at least one batch.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
     was_training = {module: module.training for module in network.modules()}
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -12,7 +12,7 @@ from ray.train.torch import TorchTrainer
 from daam.config.load import run_config
 from daam.config.schema import RunConfig
 from daam.errors import TrainingError
-from daam.runtime.worker import resumed_run, train_in
+from daam.runtime.worker import portable, resumed_run, train_in
 from daam.storage import open_store
 
 WORKER_ENVIRONMENT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60"}
@@ -34,7 +34,7 @@ def train_on_workers(config: RunConfig, folder_uri: str, *, scratch: str) -> Non
     """
     run_workers(
         train_worker,
-        {"config": config.model_dump(), "folder": folder_uri},
+        {"config": portable(config).model_dump(), "folder": folder_uri},
         num_workers=config.compute.num_workers,
         use_gpu=wants_gpu(config),
         max_failures=config.compute.max_failures,

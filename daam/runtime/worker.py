@@ -11,10 +11,10 @@ A run lives in one folder, local or on S3:
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from daam.config.load import run_config, to_toml
+from daam.config.load import run_config, to_toml, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError
 from daam.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -28,6 +28,18 @@ from daam.training.state import captured, restore
 CONFIG = "config.toml"
 REPORTS = "reports.json"
 SCORES = "scores.json"
+
+
+def portable(config: RunConfig) -> RunConfig:
+    """Return the settings with local paths in full, for processes that start in another folder."""
+    changes = {
+        "data.root": open_store(config.data.root).uri,
+        "data.cache": str(Path(config.data.cache).expanduser().absolute()),
+    }
+    weights = Path(config.model.weights).expanduser()
+    if weights.exists():
+        changes["model.weights"] = str(weights.absolute())
+    return with_settings(config, changes)
 
 
 def resumed_run(config: RunConfig, folder: Store) -> Run:
@@ -102,7 +114,7 @@ def train_and_test(folder: Store, config: RunConfig) -> Iterator[dict[str, float
     test = RetrievalTest.on_test(config, domain=config.pair().target)
     scores = score(run.network, test, config).scores
     if collectives.rank() == 0:
-        folder.write(SCORES, json.dumps(asdict(scores), indent=1).encode())
+        folder.write(SCORES, json.dumps(scores.as_document(), indent=1).encode())
 
 
 def append_report(folder: Store, metrics: dict[str, float]) -> None:

@@ -46,7 +46,9 @@ def choose_compute(*, device: str, precision: str, channels_last: bool) -> Compu
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Compute(
-        device=torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device(device),
+        device=torch.device(device, torch.cuda.current_device())
+        if device == "cuda"
+        else torch.device(device),
         precision=getattr(torch, precision),
         channels_last=channels_last,
     )

@@ -46,9 +46,7 @@ def inspect(run: Run) -> dict[str, float]:
     }
     if output.attention_BCHW is not None and output.specific_BC is not None:
         specific_BC = unit(output.specific_BC)
-        found["probe_specific"] = domain_probe_accuracy(
-            specific_BC, domains, seed=run.config.seed
-        )
+        found["probe_specific"] = domain_probe_accuracy(specific_BC, domains, seed=run.config.seed)
         statistics = attention_statistics(output.attention_BCHW)
         found["attention_mean"] = statistics.mean
         found["attention_std"] = statistics.std

@@ -19,6 +19,7 @@ from daam.training.inspection import inspect
 from daam.training.relabel import EpochLabels, relabel
 from daam.training.step import train_step
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReport:
     """What an epoch did: losses averaged over its steps and ranks, and label-free diagnostics."""
@@ -182,7 +183,9 @@ def averaged(history: list[dict[str, Tensor]], *, epoch: int) -> dict[str, float
     broken = (~values.isfinite()).nonzero()
     if len(broken):
         step, term = broken[0].tolist()
-        terms = [names[at] for first, at in broken.tolist() if first == step and names[at] != "total"]
+        terms = [
+            names[at] for first, at in broken.tolist() if first == step and names[at] != "total"
+        ]
         raise NonFiniteLossError(
             f"the loss {' and '.join(terms) or names[term]} became {values[step, term].item()} in "
             f"epoch {epoch + 1}, step {step + 1}; lower optimiser.learning_rate or that loss's "

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from daam.loss.domain_classification import domain_classification_loss
 from daam.labels.memory import moved_centres
+from daam.loss.domain_classification import domain_classification_loss
 from daam.loss.domain_similarity import domain_moments, moved_nominal_domain, nominal_moment
 from daam.loss.identity import identity_loss
 from daam.loss.target import soft_label_loss

@@ -20,7 +20,6 @@ from daam.storage import open_store
 from daam.training.assemble import compute_of, pixel_reader, shard_cache
 from daam.training.extract import adapted_to, embed_rows
 
-
 QUERIES_AT_ONCE = 256
 
 
@@ -131,9 +130,7 @@ def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestR
         gallery_cameras=test.gallery.cameras,
         chunk=QUERIES_AT_ONCE,
     )
-    return TestResult(
-        scores=scores, embedder=embedder, query_NC=query_NC, gallery_NC=gallery_NC
-    )
+    return TestResult(scores=scores, embedder=embedder, query_NC=query_NC, gallery_NC=gallery_NC)
 
 
 def open_labelled(config: RunConfig, *, domain: str, split: Split) -> LabelledSplit:

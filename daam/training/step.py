@@ -1,8 +1,7 @@
 """One step of training: one forward of both domains, one backward, one update."""
 
-from torch import Tensor, nn
-
 import torch
+from torch import Tensor, nn
 
 from daam.data.batches import DomainBatch
 from daam.data.transforms import normalise
@@ -34,9 +33,7 @@ def train_step(
     images_BHWC = source.images if target is None else torch.cat([source.images, target.images])
     identities_S = run.compute.move(source.identities)
     with run.compute.autocast():
-        output = network(
-            normalise(run.compute.move(images_BHWC)), num_source=len(source.images)
-        )
+        output = network(normalise(run.compute.move(images_BHWC)), num_source=len(source.images))
     report = run.objective(
         output, weights=weights, identities_S=identities_S, groups=groups, memory=run.memory
     )

@@ -1,0 +1,60 @@
+"""The rendered domains that the demo is about, as shards, in one call."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from daam.data.importing import import_domain
+from daam.data.layouts import read_layout
+from daam.data.manifest import list_domains
+from daam.data.render.dataset import RenderPlan, render_domain
+from daam.storage import Store
+
+DEMO_DOMAINS = ("plaza", "campus", "station")
+
+
+def demo_plan(domain: str, *, seed: int) -> RenderPlan:
+    """What the demo renders of a domain: about 2,000 images of 210 people and of strangers."""
+    return RenderPlan(
+        domain=domain,
+        seed=seed,
+        num_train_identities=150,
+        num_test_identities=60,
+        num_cameras=4,
+        max_images_per_camera=4,
+        num_distractors=60,
+        num_junk=30,
+    )
+
+
+def prepare_demo(
+    store: Store, *, seed: int, progress: Callable[[str, int, int], None] | None = None
+) -> None:
+    """Render and import the demo's domains that the store does not have yet.
+
+    Args:
+        store: gets the shards; the rendered images themselves are not kept.
+        seed: of the renderer.
+        progress: called with the domain, the images done and the images in total.
+
+    Raises:
+        StorageError: the store cannot be reached or is full.
+    """
+    have = set(list_domains(store))
+    for domain in DEMO_DOMAINS:
+        if domain in have:
+            continue
+        with tempfile.TemporaryDirectory(prefix="daam-render-") as scratch:
+            folder = Path(scratch) / domain
+            render_domain(
+                demo_plan(domain, seed=seed),
+                to=folder,
+                num_processes=os.cpu_count() or 1,
+                progress=None if progress is None else _named(progress, domain),
+            )
+            import_domain(read_layout("market1501", folder), domain=domain, to=store)
+
+
+def _named(progress: Callable[[str, int, int], None], domain: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(domain, done, total)

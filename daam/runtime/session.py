@@ -1,0 +1,92 @@
+"""One training run from its settings to its end, here or on a cluster."""
+
+import tempfile
+import threading
+import tomllib
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+
+from daam.config.load import run_config, with_settings
+from daam.config.schema import RunConfig
+from daam.errors import TrainingError
+from daam.runtime.connection import connected
+from daam.runtime.trainer import train_on_workers
+from daam.runtime.worker import CONFIG, read_reports, resumed_run, train_in, write_config
+from daam.storage import MissingKeyError, Store, open_store
+
+POLL_S = 1.0
+
+
+def start_run(uri: str, config: RunConfig) -> Store:
+    """Make the folder of a new run.
+
+    Raises:
+        TrainingError: there is a run in it already.
+    """
+    folder = open_store(uri)
+    if folder.exists(CONFIG):
+        raise TrainingError(
+            f"there is a run in {uri} already; go on with it: --resume {uri}, "
+            "or give this one another name: --name NAME"
+        )
+    write_config(folder, config)
+    return folder
+
+
+def open_run(folder: Store, *, num_workers: int | None) -> RunConfig:
+    """Return the settings of a run that was started, perhaps for another number of workers.
+
+    Raises:
+        TrainingError: there is no run in the folder.
+    """
+    try:
+        tree = tomllib.loads(folder.read(CONFIG).decode())
+    except MissingKeyError as error:
+        raise TrainingError(
+            f"there is no run in {folder.uri}; name the folder that `train` printed"
+        ) from error
+    config = run_config(tree, where=f"{folder.uri}/{CONFIG}")
+    if num_workers is not None:
+        config = with_settings(config, {"compute.num_workers": num_workers})
+    return config
+
+
+def train_here(config: RunConfig, folder: Store) -> Iterator[dict[str, float]]:
+    """Train in this process; yield each epoch's metrics."""
+    yield from train_in(folder, resumed_run(config, folder))
+
+
+def train_on_ray(
+    config: RunConfig, folder: Store, *, address: str | None
+) -> Iterator[dict[str, float]]:
+    """Train on Ray workers; yield each epoch's metrics as they appear in the run's folder.
+
+    Raises:
+        TrainingError: the run failed more often than it may.
+    """
+    done = len(read_reports(folder))
+    ended: SimpleQueue[Exception | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            with tempfile.TemporaryDirectory(prefix="daam-train-") as scratch:
+                train_on_workers(config, folder.uri, scratch=scratch)
+        except Exception as error:
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    with connected(address=address):
+        threading.Thread(target=work, name="ray-train", daemon=True).start()
+        running = True
+        while running:
+            try:
+                failure = ended.get(timeout=POLL_S)
+                running = False
+            except Empty:
+                failure = None
+            rows = read_reports(folder)
+            yield from rows[done:]
+            done = max(done, len(rows))
+            if failure is not None:
+                raise failure

@@ -1,0 +1,144 @@
+"""How a study shows itself: a live table in a terminal, plain lines in a log."""
+
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+NUM_ROWS = 12
+STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "FAILED": "red"}
+
+
+@dataclass(slots=True)
+class RunRow:
+    """A trial or contender as it is shown."""
+
+    name: str
+    state: str = "running"
+    epoch: int = 0
+    num_epochs: int = 0
+    score: float | None = None
+
+
+@dataclass(slots=True)
+class StudyDisplay:
+    """Follows a study; the time left is what the runs so far took, for those that are left.
+
+    Args:
+        console: where it is shown; when that is no terminal, as one line an event.
+        dashboard_url: of Ray's dashboard.
+    """
+
+    console: Console
+    dashboard_url: str
+    title: str = ""
+    num_runs: int = 0
+    num_done_before: int = 0
+    rows: dict[str, RunRow] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    live: Live | None = None
+
+    def __enter__(self) -> Self:
+        self.console.print(f"Ray dashboard: {self.dashboard_url}", highlight=False)
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, refresh_per_second=2, get_renderable=self.view)
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def phase(self, title: str, *, num_runs: int, num_done: int) -> None:
+        """Begin a part of the study."""
+        self.title, self.num_runs, self.num_done_before = title, num_runs, num_done
+        self.rows, self.began = {}, time.monotonic()
+        self.line(f"{title}: {num_runs} runs, {num_done} done before")
+
+    def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
+        """Show an epoch of a run."""
+        row = self.rows.setdefault(name, RunRow(name))
+        row.state, row.epoch, row.num_epochs, row.score = "running", epoch, num_epochs, score
+        self.line(f"{name} epoch {epoch}/{num_epochs}{shown(score, before=' score ')}")
+
+    def ended(self, name: str, *, state: str, score: float | None) -> None:
+        """Show the end of a run."""
+        row = self.rows.setdefault(name, RunRow(name))
+        row.state = state
+        self.line(
+            f"{name} {state}{shown(score, before=' score ')}; {self.num_over()} of "
+            f"{self.num_runs} over{shown(self.best(), before=', best ')}, "
+            f"{self.time_left()} left"
+        )
+
+    def line(self, text: str) -> None:
+        """Write a log line, where there is no terminal to show a table in."""
+        if self.live is None:
+            self.console.print(
+                f"{time.strftime('%H:%M:%S')} {text}", highlight=False, soft_wrap=True, markup=False
+            )
+
+    def view(self) -> RenderableType:
+        """The table as it is now: what runs, and the newest of what is over."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for header in ("run", "state", "epoch", "score"):
+            table.add_column(header, justify="left" if header in ("run", "state") else "right")
+        running = [row for row in self.rows.values() if row.state == "running"]
+        over = [row for row in self.rows.values() if row.state != "running"]
+        for row in [*over, *running][-NUM_ROWS:]:
+            best = row.score is not None and row.score == self.best()
+            table.add_row(
+                Text(row.name, style="bold" if best else ""),
+                Text(row.state, style=STYLES.get(row.state, "cyan")),
+                f"{row.epoch}/{row.num_epochs}",
+                shown(row.score),
+            )
+        summary = Text.assemble(
+            (self.title, "bold"),
+            f"  {self.num_over()}/{self.num_runs} over",
+            shown(self.best(), before="  best "),
+            f"  {self.time_left()} left",
+        )
+        bar = ProgressBar(total=max(1, self.num_runs), completed=self.num_over(), width=60)
+        return Group(summary, bar, table)
+
+    def num_over(self) -> int:
+        """How many runs are over."""
+        return self.num_done_before + sum(row.state != "running" for row in self.rows.values())
+
+    def best(self) -> float | None:
+        """The best score of a run that reached its end."""
+        scores = [
+            row.score
+            for row in self.rows.values()
+            if row.state == "COMPLETE" and row.score is not None
+        ]
+        return max(scores, default=None)
+
+    def time_left(self) -> str:
+        """What is left at the pace so far, as m:ss; `?` before the first run is over."""
+        share = sum(
+            1.0 if row.state != "running" else row.epoch / max(1, row.num_epochs)
+            for row in self.rows.values()
+        )
+        if share == 0:
+            return "?"
+        left = self.num_runs - self.num_done_before - share
+        seconds = int((time.monotonic() - self.began) / share * max(0.0, left))
+        return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def shown(value: float | None, *, before: str = "") -> str:
+    """A score with three decimals; nothing for none."""
+    return "" if value is None else f"{before}{value:.3f}"

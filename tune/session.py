@@ -1,0 +1,66 @@
+"""A study from its folder to its report."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from daam.domains import Transfer
+from daam.runtime.evaluation import colour_histogram_scores
+from daam.storage import Store
+from tune.comparison import Entrant, entrants, verdict
+from tune.provenance import git_commit, library_versions
+from tune.report import write_report
+from tune.space import StudyConfig
+from tune.study import run_study
+from tune.watch import StudyWatch
+
+FILES = ("study.json", "best.toml", "trials.csv", "report.html")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySummary:
+    """What there is to say at the end of a study."""
+
+    entrants: list[Entrant]
+    verdict: str
+    files: list[str]
+
+
+def finish_study(
+    config: StudyConfig,
+    folder: Store,
+    *,
+    watch: StudyWatch,
+    root: Path,
+    seconds: dict[str, float],
+) -> StudySummary:
+    """Run what is left of a study and write its report.
+
+    Ray must be connected.
+
+    Args:
+        config: of the study.
+        folder: of the study.
+        watch: is told how far it is.
+        root: of the project, for its commit and version.
+        seconds: what earlier parts took, for the report.
+    """
+    begin = time.monotonic()
+    result = run_study(config, folder, watch=watch)
+    holdout = Transfer.parse(config.study.holdout)
+    baseline = colour_histogram_scores(config.run, domain=holdout.target).as_document()
+    seconds = seconds | {"study": time.monotonic() - begin}
+    write_report(
+        result,
+        folder,
+        seconds=seconds,
+        baseline=baseline,
+        versions=library_versions(root),
+        commit=git_commit(root),
+    )
+    rows = entrants(result.contenders, baseline=baseline)
+    return StudySummary(
+        entrants=rows,
+        verdict=verdict(rows, holdout=config.study.holdout),
+        files=[f"{folder.uri}/{name}" for name in FILES],
+    )
