@@ -1,7 +1,7 @@
 """Every command of daam. `python launch.py --help` lists them.
 
-The only place that reads arguments, prints and sets exit codes: 0 done, 2 for bad input (one line on
-stderr says what is wrong and what to do), 130 after Ctrl-C.
+The only place that reads arguments, prints and sets exit codes: 0 done, 2 for bad input (one line
+on stderr says what is wrong and what to do), 130 for a study that Ctrl-C stopped.
 """
 
 import logging
@@ -78,6 +78,7 @@ def tune(
             raise ConfigError("--resume goes on with a study as it was started; give it alone")
         folder, tree = read_folder(resume)
         study = study_config(tree, {})
+        uri = folder.uri
     else:
         changes = parse_settings(settings or [])
         for path, value in (
@@ -99,11 +100,13 @@ def tune(
         folder = create_folder(uri, study)
     rendered_s = time.monotonic() - begin
     console.print(f"Study {folder.uri}", highlight=False)
-    with connected(address=address) as cluster:
-        with StudyDisplay(console, cluster.dashboard_url) as display:
-            summary = finish_study(
-                study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}
-            )
+    with (
+        connected(address=address) as cluster,
+        StudyDisplay(console, cluster.dashboard_url) as display,
+    ):
+        summary = finish_study(
+            study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}
+        )
     console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
     console.print(summary.verdict, highlight=False)
     for file in summary.files:
@@ -201,7 +204,7 @@ def evaluate(
 
 @app.command("config")
 def show_config(
-    schema: Annotated[bool, typer.Option("--schema", help="Print a JSON schema.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print a JSON schema.")] = False,  # noqa: FBT002  (typer's way)
     preset: Annotated[str | None, typer.Option(help="One of daam's own presets.")] = None,
     settings: Settings = None,
 ) -> None:

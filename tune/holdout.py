@@ -1,7 +1,7 @@
-"""The final comparison: on a transfer whose target no trial has seen, the tuned settings against two.
+"""The final comparison on a transfer whose target no trial has seen.
 
-All contenders train with the same budget. The query and gallery of the target are looked at once, when
-a contender's training is over.
+All contenders train with the same budget. The query and gallery of the target are looked at once,
+when a contender's training is over.
 """
 
 import json
@@ -84,7 +84,7 @@ def run_holdout(
                 WatchCallback(
                     watch,
                     name_of=lambda trial: trial.config["name"],
-                    state_of=lambda trial: "COMPLETE",
+                    state_of=lambda _: "COMPLETE",
                 )
             ],
             max_concurrent=config.study.concurrent_trials,

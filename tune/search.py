@@ -56,7 +56,7 @@ class OptunaSearcher(NotSaved, Searcher):
         self.running: dict[str, optuna.Trial] = {}
         self.stopped_early: set[str] = set()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """Return the number and the parameters of the next trial."""
         if self.num_left <= 0:
             return Searcher.FINISHED
@@ -80,7 +80,10 @@ class OptunaSearcher(NotSaved, Searcher):
         return trial.should_prune()
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: FBT001, FBT002  (Ray's signature)
     ) -> None:
         """Tell the study what became of a trial."""
         trial = self.running.pop(trial_id, None)

@@ -1,8 +1,8 @@
 """What a study is: its transfers, its budget, and the ranges it searches.
 
-A study file is a run's settings plus two tables: `[study]` and `[search]`. In `[search]` a key is the
-dotted path of a setting of the run and its value a range, `{low = 0.5, high = 50.0, log = true}`,
-or a list of choices.
+A study file is a run's settings plus two tables: `[study]` and `[search]`. In `[search]` a key
+is the dotted path of a setting of the run and its value a range,
+`{low = 0.5, high = 50.0, log = true}`, or a list of choices.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ class StudySettings(Section):
     """Which transfers are searched, which is kept for the end, and how much may be spent."""
 
     name: str = Field(
-        "study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder of the study"
+        default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder of the study"
     )
     search_transfers: list[str] = Field(
         min_length=1, description="directions whose mean validation mAP is the score of a trial"
@@ -36,18 +36,26 @@ class StudySettings(Section):
     holdout: str = Field(
         description="direction of the final comparison; its target is not searched"
     )
-    num_trials: int = Field(20, ge=1, description="trials of the search")
-    concurrent_trials: int = Field(0, ge=0, description="trials at a time; 0: as many as fit")
-    workers_per_trial: int = Field(1, ge=1, description="data-parallel workers of each trial")
-    seed: int = Field(1, ge=0, lt=2**32, description="seed of the search")
+    num_trials: int = Field(default=20, ge=1, description="trials of the search")
+    concurrent_trials: int = Field(
+        default=0, ge=0, description="trials at a time; 0: as many as fit"
+    )
+    workers_per_trial: int = Field(
+        default=1, ge=1, description="data-parallel workers of each trial"
+    )
+    seed: int = Field(default=1, ge=0, lt=2**32, description="seed of the search")
     aggregate: Literal["mean", "worst"] = Field(
-        "mean", description="how the transfers' scores become one"
+        default="mean", description="how the transfers' scores become one"
     )
     num_startup_trials: int = Field(
-        5, ge=0, description="trials that finish before any is stopped early"
+        default=5, ge=0, description="trials that finish before any is stopped early"
     )
-    num_startup_epochs: int = Field(1, ge=0, description="epochs before a trial may be stopped")
-    default_first: bool = Field(True, description="the first trial has the default settings")
+    num_startup_epochs: int = Field(
+        default=1, ge=0, description="epochs before a trial may be stopped"
+    )
+    default_first: bool = Field(
+        default=True, description="the first trial has the default settings"
+    )
 
 
 class StudyConfig(BaseModel):

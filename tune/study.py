@@ -1,7 +1,7 @@
 """The search and the final comparison: from a study's settings to its results.
 
-Everything that is known is in the study's folder: a process that dies at any moment loses at most the
-epochs that its trials were in.
+Everything that is known is in the study's folder: a process that dies at any moment loses at most
+the epochs that its trials were in.
 """
 
 import tempfile

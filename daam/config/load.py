@@ -1,6 +1,6 @@
 """Settings from files, the command line and a trial's sample: all of them are dotted paths.
 
-`loss.domain_similarity.weight` names the same setting in a TOML file, after `--set` and in a search.
+`loss.domain_similarity.weight` names the same setting in a file, after `--set` and in a search.
 """
 
 import difflib
@@ -170,7 +170,7 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> str:
         if detail["type"] == "extra_forbidden":
             found.append(unknown_setting(path, model))
         elif detail["type"] == "value_error":
-            found.append(str(detail["ctx"]["error"]))
+            found.append(detail["msg"].removeprefix("Value error, "))
         else:
             found.append(f"{path} = {detail['input']!r}: {detail['msg'].lower()}")
     return "; ".join(found)

@@ -1,7 +1,7 @@
 """What one run is: every setting, its default, its range and what it means.
 
-The models are frozen and strict, and refuse settings that do not exist. Nothing else in daam holds a
-default of a setting.
+The models are frozen and strict, and refuse settings that do not exist. Nothing else in daam holds
+a default of a setting.
 """
 
 from typing import Annotated, Literal
@@ -24,29 +24,37 @@ class Section(BaseModel):
 class AugmentationSettings(Section):
     """What is changed at random in a training image."""
 
-    flip: Share = Field(0.5, description="probability of a left-right flip")
-    pad: int = Field(10, ge=0, description="pixels of padding before the random crop")
-    erase: Share = Field(0.5, description="probability that a random rectangle is erased")
-    brightness: Share = Field(0.0, description="largest relative change of brightness")
-    contrast: Share = Field(0.0, description="largest relative change of contrast")
-    saturation: Share = Field(0.0, description="largest relative change of saturation")
+    flip: Share = Field(default=0.5, description="probability of a left-right flip")
+    pad: int = Field(default=10, ge=0, description="pixels of padding before the random crop")
+    erase: Share = Field(default=0.5, description="probability that a random rectangle is erased")
+    brightness: Share = Field(default=0.0, description="largest relative change of brightness")
+    contrast: Share = Field(default=0.0, description="largest relative change of contrast")
+    saturation: Share = Field(default=0.0, description="largest relative change of saturation")
 
 
 class DataSettings(Section):
     """Where images come from and how they become batches."""
 
     root: str = Field(
-        "data/rendered", min_length=1, description="folder or s3://bucket/prefix of the domains"
+        default="data/rendered",
+        min_length=1,
+        description="folder or s3://bucket/prefix of the domains",
     )
     cache: str = Field(
-        "~/.cache/daam", min_length=1, description="folder on each node for shards fetched once"
+        default="~/.cache/daam",
+        min_length=1,
+        description="folder on each node for shards fetched once",
     )
-    height: int = Field(256, ge=16, le=1024, description="image height in pixels")
-    width: int = Field(128, ge=8, le=1024, description="image width in pixels")
-    identities_per_batch: int = Field(16, ge=2, description="P of a source batch of P x K")
-    images_per_identity: int = Field(4, ge=2, description="K of a source batch of P x K")
-    target_batch_size: int = Field(64, ge=2, description="unlabelled target images in a batch")
-    num_threads: int = Field(2, ge=1, le=64, description="threads that decode, for each worker")
+    height: int = Field(default=256, ge=16, le=1024, description="image height in pixels")
+    width: int = Field(default=128, ge=8, le=1024, description="image width in pixels")
+    identities_per_batch: int = Field(default=16, ge=2, description="P of a source batch of P x K")
+    images_per_identity: int = Field(default=4, ge=2, description="K of a source batch of P x K")
+    target_batch_size: int = Field(
+        default=64, ge=2, description="unlabelled target images in a batch"
+    )
+    num_threads: int = Field(
+        default=2, ge=1, le=64, description="threads that decode, for each worker"
+    )
     augmentation: AugmentationSettings = AugmentationSettings()
 
 
@@ -54,22 +62,28 @@ class AttentionSettings(Section):
     """The map A that splits features: shared = A(F) * F, specific = F - shared."""
 
     kind: Literal["factorised", "none"] = Field(
-        "factorised", description="channel plus spatial attention, or all features shared"
+        default="factorised", description="channel plus spatial attention, or all features shared"
     )
-    reduction: int = Field(16, ge=1, le=64, description="squeeze ratio of the channel attention")
-    initial_bias: float = Field(1.0, ge=-4, le=6, description="bias before the sigmoid at start")
-    kernel: Literal[1, 3, 5, 7] = Field(3, description="kernel of the spatial attention")
-    temperature: float = Field(1.0, ge=0.1, le=10, description="divides the sigmoid's argument")
+    reduction: int = Field(
+        default=16, ge=1, le=64, description="squeeze ratio of the channel attention"
+    )
+    initial_bias: float = Field(
+        default=1.0, ge=-4, le=6, description="bias before the sigmoid at start"
+    )
+    kernel: Literal[1, 3, 5, 7] = Field(default=3, description="kernel of the spatial attention")
+    temperature: float = Field(
+        default=1.0, ge=0.1, le=10, description="divides the sigmoid's argument"
+    )
 
 
 class ModelSettings(Section):
     """The network."""
 
     backbone: Literal["tiny", "resnet18", "resnet50"] = Field(
-        "resnet50", description="trunk that gives the feature map"
+        default="resnet50", description="trunk that gives the feature map"
     )
     weights: str = Field(
-        "imagenet",
+        default="imagenet",
         min_length=1,
         description="`imagenet` (torchvision's), `none`, or the path of a state dict",
     )
@@ -79,53 +93,66 @@ class ModelSettings(Section):
 class IdentityLossSettings(Section):
     """Source identities: cross-entropy on the shared branch."""
 
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share moved off the true label")
+    label_smoothing: float = Field(
+        default=0.1, ge=0, lt=1, description="share moved off the true label"
+    )
 
 
 class TripletLossSettings(Section):
     """Source identities: batch-hard triplets on the shared embedding."""
 
-    weight: Weight = Field(1.0, description="weight of the loss; 0 leaves it out")
-    margin: float = Field(0.3, ge=0, le=2, description="gap wanted, in cosine distance")
+    weight: Weight = Field(default=1.0, description="weight of the loss; 0 leaves it out")
+    margin: float = Field(default=0.3, ge=0, le=2, description="gap wanted, in cosine distance")
 
 
 class DomainSimilaritySettings(Section):
     """Pulls the shared embeddings of both domains to one nominal domain."""
 
     kind: Literal["nominal_moment", "none"] = Field(
-        "nominal_moment", description="which form of the loss"
+        default="nominal_moment", description="which form of the loss"
     )
-    weight: Weight = Field(5.0, description="weight of the loss once ramped up")
+    weight: Weight = Field(default=5.0, description="weight of the loss once ramped up")
     spread_weight: float = Field(
-        1.0, ge=0, le=100, description="gamma: weight of the spreads against the means"
+        default=1.0, ge=0, le=100, description="gamma: weight of the spreads against the means"
     )
     momentum: float = Field(
-        0.9, ge=0, lt=1, description="beta: what the nominal domain keeps of itself in a step"
+        default=0.9,
+        ge=0,
+        lt=1,
+        description="beta: what the nominal domain keeps of itself in a step",
     )
 
 
 class DomainClassificationSettings(Section):
     """Has the specific branch tell the domains apart, so that it holds what does not transfer."""
 
-    weight: Weight = Field(0.1, description="weight of the loss once ramped up")
+    weight: Weight = Field(default=0.1, description="weight of the loss once ramped up")
 
 
 class TargetLossSettings(Section):
     """Learns from the unlabelled target."""
 
-    kind: Literal["soft_label", "none"] = Field("soft_label", description="which form of the loss")
-    weight: Weight = Field(1.0, description="weight of the loss once ramped up")
-    num_neighbours: int = Field(30, ge=2, le=200, description="k1 of the Jaccard distance")
-    num_expansion: int = Field(6, ge=1, le=50, description="k2 of the Jaccard distance")
-    eps: float = Field(0.6, gt=0, lt=1, description="radius of DBSCAN, a Jaccard distance")
-    min_samples: int = Field(4, ge=2, le=100, description="neighbours that make a core point")
-    centre_cameras: bool = Field(
-        True, description="subtract each camera's mean embedding before grouping"
+    kind: Literal["soft_label", "none"] = Field(
+        default="soft_label", description="which form of the loss"
     )
-    temperature: float = Field(0.05, gt=0.001, le=10, description="tau of the prediction")
-    target_temperature: float = Field(0.1, gt=0.001, le=10, description="tau of the soft target")
-    softness: float = Field(0.3, ge=0, le=1, description="share of the soft target")
-    momentum: float = Field(0.2, ge=0, lt=1, description="what a group's centre keeps in a step")
+    weight: Weight = Field(default=1.0, description="weight of the loss once ramped up")
+    num_neighbours: int = Field(default=30, ge=2, le=200, description="k1 of the Jaccard distance")
+    num_expansion: int = Field(default=6, ge=1, le=50, description="k2 of the Jaccard distance")
+    eps: float = Field(default=0.6, gt=0, lt=1, description="radius of DBSCAN, a Jaccard distance")
+    min_samples: int = Field(
+        default=4, ge=2, le=100, description="neighbours that make a core point"
+    )
+    centre_cameras: bool = Field(
+        default=True, description="subtract each camera's mean embedding before grouping"
+    )
+    temperature: float = Field(default=0.05, gt=0.001, le=10, description="tau of the prediction")
+    target_temperature: float = Field(
+        default=0.1, gt=0.001, le=10, description="tau of the soft target"
+    )
+    softness: float = Field(default=0.3, ge=0, le=1, description="share of the soft target")
+    momentum: float = Field(
+        default=0.2, ge=0, lt=1, description="what a group's centre keeps in a step"
+    )
 
 
 class LossSettings(Section):
@@ -136,8 +163,10 @@ class LossSettings(Section):
     domain_similarity: DomainSimilaritySettings = DomainSimilaritySettings()
     domain_classification: DomainClassificationSettings = DomainClassificationSettings()
     target: TargetLossSettings = TargetLossSettings()
-    warmup_epochs: int = Field(2, ge=0, description="epochs of the source's losses alone")
-    ramp_epochs: int = Field(2, ge=0, description="epochs in which the other weights rise to full")
+    warmup_epochs: int = Field(default=2, ge=0, description="epochs of the source's losses alone")
+    ramp_epochs: int = Field(
+        default=2, ge=0, description="epochs in which the other weights rise to full"
+    )
 
     @property
     def uses_target(self) -> bool:
@@ -152,13 +181,13 @@ class LossSettings(Section):
 class OptimiserSettings(Section):
     """Adam and its schedule."""
 
-    learning_rate: float = Field(3.5e-4, gt=0, le=1, description="peak learning rate")
-    weight_decay: float = Field(5e-4, ge=0, le=1, description="L2 penalty")
-    num_epochs: int = Field(50, ge=1, description="epochs of the run")
-    steps_per_epoch: int = Field(400, ge=1, description="batches in an epoch")
-    warmup_epochs: float = Field(10, ge=0, description="epochs of linear warm-up")
+    learning_rate: float = Field(default=3.5e-4, gt=0, le=1, description="peak learning rate")
+    weight_decay: float = Field(default=5e-4, ge=0, le=1, description="L2 penalty")
+    num_epochs: int = Field(default=50, ge=1, description="epochs of the run")
+    steps_per_epoch: int = Field(default=400, ge=1, description="batches in an epoch")
+    warmup_epochs: float = Field(default=10, ge=0, description="epochs of linear warm-up")
     schedule: Literal["step", "cosine"] = Field(
-        "step", description="after warm-up: x 0.1 at 50 % and 80 %, or a cosine to zero"
+        default="step", description="after warm-up: x 0.1 at 50 % and 80 %, or a cosine to zero"
     )
 
 
@@ -166,30 +195,39 @@ class EvaluationSettings(Section):
     """How embeddings are made for a test."""
 
     reestimate_norm: bool = Field(
-        True, description="re-estimate batch-norm statistics on unlabelled target train images"
+        default=True,
+        description="re-estimate batch-norm statistics on unlabelled target train images",
     )
     hold_out: bool = Field(
-        False, description="keep the target's validation identities out of training"
+        default=False, description="keep the target's validation identities out of training"
     )
-    flip: bool = Field(False, description="average the embeddings of an image and its mirror")
-    batch_size: int = Field(128, ge=1, description="images in a forward pass")
+    flip: bool = Field(
+        default=False, description="average the embeddings of an image and its mirror"
+    )
+    batch_size: int = Field(default=128, ge=1, description="images in a forward pass")
 
 
 class ComputeSettings(Section):
     """On what a run computes."""
 
-    num_workers: int = Field(1, ge=1, le=4096, description="data-parallel workers")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where one is")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward pass")
-    channels_last: bool = Field(True, description="memory format of images and weights")
-    max_failures: int = Field(3, ge=0, description="times a run goes on after losing a worker")
+    num_workers: int = Field(default=1, ge=1, le=4096, description="data-parallel workers")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: a GPU where one is"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the forward pass"
+    )
+    channels_last: bool = Field(default=True, description="memory format of images and weights")
+    max_failures: int = Field(
+        default=3, ge=0, description="times a run goes on after losing a worker"
+    )
 
 
 class RunConfig(Section):
     """One training run."""
 
-    transfer: str = Field("plaza->campus", description="source->target")
-    seed: int = Field(1, ge=0, lt=2**32, description="seed of everything random")
+    transfer: str = Field(default="plaza->campus", description="source->target")
+    seed: int = Field(default=1, ge=0, lt=2**32, description="seed of everything random")
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()

@@ -9,7 +9,7 @@ A run lives in one folder, local or on S3:
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def resumed_run(config: RunConfig, folder: Store) -> Run:
 
 def train_in(
     folder: Store, run: Run, *, test: RetrievalTest | None = None
-) -> Iterator[dict[str, float]]:
+) -> Generator[dict[str, float], None, None]:
     """Train a run to its end; yield each epoch's metrics once they and the state are stored.
 
     Args:

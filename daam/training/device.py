@@ -29,7 +29,10 @@ class Compute:
     def place(self, network: nn.Module) -> None:
         """Move a network's weights to the device, in the memory format of the images."""
         memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
-        network.to(device=self.device, memory_format=memory_format)
+        network.to(self.device)
+        for weight in network.parameters():
+            if weight.dim() == 4:
+                weight.data = weight.data.contiguous(memory_format=memory_format)
 
 
 def choose_compute(*, device: str, precision: str, channels_last: bool) -> Compute:

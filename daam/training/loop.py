@@ -40,7 +40,7 @@ class EpochReport:
         }
 
 
-def fit(run: Run) -> Iterator[EpochReport]:
+def fit(run: Run) -> Generator[EpochReport, None, None]:
     """Train from where the run is to its last epoch; yield a report after each epoch.
 
     At a yield the run is at the end of an epoch: `daam.training.state.captured` may be taken, and

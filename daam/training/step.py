@@ -31,6 +31,8 @@ def train_step(
         learning_rate: of this step.
     """
     images_BHWC = source.images if target is None else torch.cat([source.images, target.images])
+    if source.identities is None:
+        raise AssertionError("source batches carry identities")
     identities_S = run.compute.move(source.identities)
     with run.compute.autocast():
         output = network(normalise(run.compute.move(images_BHWC)), num_source=len(source.images))
