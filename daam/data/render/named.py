@@ -251,7 +251,7 @@ _STATION = DomainLook(
     hats=((Hat.NONE, 5), (Hat.BEANIE, 3), (Hat.HOOD, 1.2), (Hat.BRIM, 0.4), (Hat.CAP, 0.4)),
     patterns=((Pattern.PLAIN, 6), (Pattern.CHECKS, 0.8), (Pattern.BLOCK, 1.2), (Pattern.BAND, 1.2)),
     scarf_share=0.45,
-    top_palette=_rgb("1c1d22 2a3146 4a4c50 5a4636 6b2530 35473e a58b68 77808c"),
+    top_palette=_rgb("1c1d22 2a3146 55585d 5a4636 7a2532 35503f b0946c 828c99 8a6a2c 3d6a76"),
     bottom_palette=_rgb("1b1c21 2a3142 43454a 3b332d"),
     accent_palette=_rgb("7c1f2b c7bba6 20222a d2a33c 5f6f86 8c5a34 d9d9d6"),
     grounds=((Ground.TILES, 4), (Ground.SLABS, 1)),
@@ -276,9 +276,9 @@ _STATION = DomainLook(
     contrast=1.05,
     saturation=0.82,
     native_height=(70.0, 120.0),
-    noise_level=0.016,
+    noise_level=0.012,
     sharpening=0.3,
-    vignette=0.28,
+    vignette=0.22,
     jpeg_quality=(76, 88),
 )
 
