@@ -128,12 +128,17 @@ def nested(settings: Mapping[str, Any]) -> Tree:
     tree: Tree = {}
     for path, value in settings.items():
         *tables, name = path.split(".")
-        table = tree
+        table: Mapping[str, Any] = tree
         for word in tables:
-            table = table.setdefault(word, {})
-            if not isinstance(table, dict):
+            table = table.get(word, {})
+            if not isinstance(table, Mapping):
                 raise ConfigError(f"{path}: {word} is set to a value and cannot hold settings")
-        table[name] = value
+        if isinstance(table.get(name), Mapping) and not isinstance(value, Mapping):
+            raise ConfigError(f"{path} = {value!r}: {name} holds settings and cannot be a value")
+        branch: Tree = {name: value}
+        for word in reversed(tables):
+            branch = {word: branch}
+        tree = merged(tree, branch)
     return tree
 
 

@@ -185,7 +185,7 @@ class OptimiserSettings(Section):
     weight_decay: float = Field(default=5e-4, ge=0, le=1, description="L2 penalty")
     num_epochs: int = Field(default=50, ge=1, description="epochs of the run")
     steps_per_epoch: int = Field(default=400, ge=1, description="batches in an epoch")
-    warmup_epochs: float = Field(default=10, ge=0, description="epochs of linear warm-up")
+    warmup_epochs: float = Field(default=10.0, ge=0, description="epochs of linear warm-up")
     schedule: Literal["step", "cosine"] = Field(
         default="step", description="after warm-up: x 0.1 at 50 % and 80 %, or a cosine to zero"
     )
@@ -251,6 +251,18 @@ class RunConfig(Section):
                     f"{name} = {value} cannot be shared by compute.num_workers = {workers}; "
                     "use a multiple of it"
                 )
+        of_groups = self.data.images_per_identity * workers
+        if self.loss.target.kind != "none" and self.data.target_batch_size % of_groups:
+            raise ValueError(
+                f"data.target_batch_size = {self.data.target_batch_size} does not hold whole "
+                f"groups of data.images_per_identity = {self.data.images_per_identity} on each of "
+                f"{workers} workers; use a multiple of {of_groups}"
+            )
+        if self.model.backbone == "tiny" and self.model.weights not in ("imagenet", "none"):
+            raise ValueError(
+                f"model.weights = {self.model.weights!r} cannot be loaded: model.backbone = 'tiny' "
+                "starts from random weights; leave model.weights out or choose a resnet"
+            )
         if self.model.attention.kind == "none" and self.loss.domain_classification.weight > 0:
             raise ValueError(
                 "loss.domain_classification.weight > 0 needs a specific branch, and "

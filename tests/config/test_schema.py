@@ -1,0 +1,145 @@
+"""The settings of a run: described, immutable, in agreement with each other."""
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from daam.config.load import nested, run_config
+from daam.config.schema import RunConfig, Section
+from daam.domains import Transfer
+from daam.errors import ConfigError
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from fields_of(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def sections_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from sections_of(kind)
+
+
+FIELDS = list(fields_of(RunConfig))
+
+
+@pytest.mark.parametrize(("path", "field"), FIELDS, ids=[path for path, _ in FIELDS])
+def test_every_setting_has_a_description_and_a_default(path, field):
+    assert field.description
+    assert len(field.description) >= 8
+    assert not field.is_required()
+
+
+def test_every_table_of_settings_is_strict_frozen_and_described():
+    for section in sections_of(RunConfig):
+        assert issubclass(section, Section)
+        assert section.__doc__
+        rules = section.model_config
+        assert (rules.get("frozen"), rules.get("strict"), rules.get("extra")) == (
+            True,
+            True,
+            "forbid",
+        )
+
+
+def test_the_defaults_are_valid_settings():
+    assert RunConfig.model_validate(RunConfig().model_dump()) == RunConfig()
+
+
+def test_settings_cannot_be_changed_once_read():
+    config = RunConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.loss.triplet.weight = 3.0
+
+
+def test_the_transfer_is_a_source_and_a_target():
+    assert run_config({"transfer": "a -> b"}).pair() == Transfer("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"transfer": "plaza->plaza"}, "the same source and target"),
+        ({"transfer": "plaza"}, "not of the form source->target"),
+        ({"transfer": "plaza->Campus!"}, "'Campus!' is not a domain name"),
+        (
+            {"model.attention.kind": "none"},
+            "loss.domain_classification.weight > 0 needs a specific branch",
+        ),
+        (
+            {"data.identities_per_batch": 9, "compute.num_workers": 2},
+            "data.identities_per_batch = 9 cannot be shared by compute.num_workers = 2",
+        ),
+        (
+            {"data.target_batch_size": 66, "compute.num_workers": 4},
+            "data.target_batch_size = 66 cannot be shared by compute.num_workers = 4",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, complaint):
+    with pytest.raises(ConfigError) as caught:
+        run_config(nested(settings))
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("target_batch_size", [2, 10])
+def test_target_batches_that_cannot_hold_whole_groups_on_every_worker_are_refused(
+    num_workers, target_batch_size
+):
+    settings = {
+        "data.target_batch_size": target_batch_size,
+        "data.images_per_identity": 4,
+        "compute.num_workers": num_workers,
+    }
+    with pytest.raises(ConfigError, match=r"data\.images_per_identity = 4"):
+        run_config(nested(settings))
+    without_groups = run_config(nested({**settings, "loss.target.kind": "none"}))
+    assert without_groups.data.target_batch_size == target_batch_size
+
+
+def test_weights_for_a_network_that_takes_none_are_refused():
+    settings = {"model.backbone": "tiny", "model.weights": "reid.pt"}
+    with pytest.raises(ConfigError, match=r"model\.weights = 'reid\.pt'"):
+        run_config(nested(settings))
+    for without_file in ("none", "imagenet"):
+        run_config(nested({**settings, "model.weights": without_file}))
+
+
+def test_attention_may_be_left_out_with_what_needs_it():
+    config = run_config(
+        nested({"model.attention.kind": "none", "loss.domain_classification.weight": 0.0})
+    )
+    assert config.loss.uses_target
+
+
+@pytest.mark.parametrize(
+    ("similarity", "classification", "target", "uses"),
+    [
+        ("none", 0.0, "none", False),
+        ("nominal_moment", 0.0, "none", True),
+        ("none", 0.1, "none", True),
+        ("none", 0.0, "soft_label", True),
+    ],
+)
+def test_the_target_is_used_if_any_loss_looks_at_it(similarity, classification, target, uses):
+    config = run_config(
+        nested(
+            {
+                "loss.domain_similarity.kind": similarity,
+                "loss.domain_classification.weight": classification,
+                "loss.target.kind": target,
+            }
+        )
+    )
+    assert config.loss.uses_target is uses
