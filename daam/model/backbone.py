@@ -14,7 +14,7 @@ from torchvision import models
 from daam.errors import ConfigError
 
 
-def tiny_backbone() -> nn.Module:
+def tiny_backbone() -> nn.Sequential:
     """Return a residual network small enough to learn the rendered domains on a CPU in minutes.
 
     (B, 3, H, W) -> (B, 128, H / 8, W / 8); 0.3 million parameters.
@@ -27,7 +27,7 @@ def tiny_backbone() -> nn.Module:
     )
 
 
-def resnet_backbone(name: str, *, weights: str) -> nn.Module:
+def resnet_backbone(name: str, *, weights: str) -> nn.Sequential:
     """Return torchvision's `resnet18` or `resnet50` without its head, last stage at stride 1.
 
     (B, 3, H, W) -> (B, 512 or 2048, H / 16, W / 16).
@@ -94,14 +94,20 @@ def load_trunk_state(network: nn.Module, path: Path, *, name: str) -> None:
             f"model.weights: {path} is not a PyTorch state dict ({type(error).__name__}); "
             "save one with torch.save(model.state_dict(), path)"
         ) from error
-    if not isinstance(state, dict):
-        raise ConfigError(f"model.weights: {path} holds no state dict but {type(state).__name__}")
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise ConfigError(
+            f"model.weights: {path} holds no state dict but a {type(state).__name__} of other "
+            "things; save one with torch.save(model.state_dict(), path)"
+        )
     trunk = {key: value for key, value in state.items() if not key.startswith("fc.")}
     missing, unexpected = [], []
     try:
         missing, unexpected = network.load_state_dict(trunk, strict=False)
     except RuntimeError as error:
-        raise ConfigError(f"model.weights: {path} does not fit {name}: {error}") from error
+        first = str(error).splitlines()[1].strip()  # under a heading, one line for each weight
+        raise ConfigError(
+            f"model.weights: {path} does not fit {name}: {first} Choose the backbone it is of"
+        ) from error
     missing = [key for key in missing if not key.startswith("fc.")]
     if missing or unexpected:
         first = (missing or unexpected)[0]
