@@ -3,6 +3,7 @@
 All ranks call a collective or none does. Shapes: N = rows over all ranks, D = width.
 """
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import torch
@@ -52,6 +53,13 @@ def gather_rows(rows: Tensor, values_ND: Tensor, *, num_rows: int) -> Tensor:
     if num_ranks() > 1:
         distributed.all_reduce(table_ND)  # every other rank adds exactly zero
     return table_ND
+
+
+def overwrite_with_rank_zero(tensors: Iterable[Tensor]) -> None:
+    """Give every rank's tensors the values that rank 0's have, in place."""
+    if num_ranks() > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, src=0)
 
 
 def from_rank_zero(value: T) -> T:

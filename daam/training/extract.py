@@ -33,7 +33,7 @@ def adapted_to(
     rows = torch.linspace(0, reader.num_rows - 1, num_used).long()
 
     def batches() -> Iterator[Tensor]:
-        num_batches = max(1, num_used // batch_size)
+        num_batches = max(1, num_used // max(batch_size, 2))  # one image has no variance
         for part in torch.tensor_split(rows, num_batches):
             yield normalise(compute.move(reader.read(part.numpy())))
 
@@ -56,7 +56,9 @@ def embed_rows(
     """
     was_training = network.training
     network.eval()
-    rows, parts = [], []
+    # There may be fewer rows than ranks: a rank without any still has an empty part to bring.
+    rows = [torch.empty(0, dtype=torch.int64)]
+    parts = [torch.empty((0, network.shared.bottleneck.num_features), device=compute.device)]
     with torch.inference_mode(), compute.autocast():
         for batch_rows, images_BHWC in ordered_batches(
             reader,

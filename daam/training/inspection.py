@@ -10,6 +10,7 @@ from torch import Tensor
 
 from daam.data.decode import PixelReader
 from daam.data.transforms import normalise
+from daam.errors import TrainingError
 from daam.evaluation.diagnostics import (
     attention_statistics,
     domain_mean_cosine,
@@ -27,6 +28,9 @@ def inspect(run: Run) -> dict[str, float]:
     `probe_shared` and `probe_specific` are the held-out accuracies of a linear probe that tells
     source from target: .5 says that the domains cannot be told apart. The same images are used in
     every epoch and on every rank.
+
+    Raises:
+        TrainingError: the network's features are not finite.
     """
     source, target = run.source.reader, run.target.reader
     images_BHWC = torch.cat([spread_out(source), spread_out(target)])
@@ -37,6 +41,11 @@ def inspect(run: Run) -> dict[str, float]:
     with torch.inference_mode(), run.compute.autocast():
         output = run.network(normalise(run.compute.move(images_BHWC)), num_source=num_source)
     run.network.train(was_training)
+    if not output.shared_BC.isfinite().all():
+        raise TrainingError(
+            f"the features of epoch {run.num_epochs_done} are NaN or infinite: its last step "
+            "diverged; lower optimiser.learning_rate and go on from the last checkpoint"
+        )
     shared_BC = unit(output.shared_BC)
     found = {
         "probe_shared": domain_probe_accuracy(shared_BC, domains, seed=run.config.seed),

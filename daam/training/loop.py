@@ -48,6 +48,7 @@ def fit(run: Run) -> Generator[EpochReport, None, None]:
 
     Raises:
         NonFiniteLossError: a loss term became NaN or infinite; the message names it.
+        TrainingError: the network's features did.
     """
     network = parallel(run)
     for epoch in range(run.num_epochs_done, run.config.optimiser.num_epochs):
@@ -55,6 +56,8 @@ def fit(run: Run) -> Generator[EpochReport, None, None]:
         weights = weights_at(run.config, epoch=epoch)
         labels = relabel(run) if weights.target > 0 else None
         losses = train_epoch(run, network, epoch=epoch, labels=labels)
+        # Batch norms of each rank saw its own images; what is embedded together must agree.
+        collectives.overwrite_with_rank_zero(run.network.buffers())
         run.num_epochs_done = epoch + 1
         diagnostics = inspect(run)
         if labels is not None:

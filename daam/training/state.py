@@ -33,7 +33,7 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
     """Put a state from `captured` back.
 
     Raises:
-        CheckpointError: it is of another format or of a run with other settings.
+        CheckpointError: it is of another format, or of a run with other settings or another source.
     """
     if state.get("format") != FORMAT:
         raise CheckpointError(
@@ -50,6 +50,12 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
         raise CheckpointError(
             f"{where} is of a run with other settings: {', '.join(changed)}; "
             "go on with the same settings, or start a new run under another name"
+        )
+    if state["num_identities"] != run.source.num_identities:
+        raise CheckpointError(
+            f"{where} is of a source of {state['num_identities']} identities, and "
+            f"{run.config.pair().source} in {run.config.data.root} has "
+            f"{run.source.num_identities}; name the data it was trained on with data.root"
         )
     run.network.load_state_dict(state["network"])
     run.optimiser.load_state_dict(state["optimiser"])
