@@ -1,0 +1,163 @@
+"""A run that was stopped goes on, to the bit, as if nothing had happened."""
+
+import io
+import shutil
+from typing import Any
+
+import pytest
+import torch
+
+from daam.errors import CheckpointError
+from daam.training.assemble import Run, assemble
+from daam.training.loop import fit
+from daam.training.state import captured, restore
+from tests.training.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
+
+
+def stored(state: dict[str, Any]) -> dict[str, Any]:
+    """What comes back of a state from a file; nothing but tensors and plain values may."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def trained(run: Run, *, num_epochs: int) -> list[dict[str, float]]:
+    """Train some epochs, and leave the run as a process that dies would."""
+    reports = fit(run)
+    found = facts(next(reports) for _ in range(num_epochs))
+    reports.close()
+    return found
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    ("num_warmup", "stopped_after"),
+    [(1, 2), (2, 2), (2, 1), (0, 3)],
+    ids=["after the warm-up", "where the warm-up ends", "in the warm-up", "without warm-up"],
+)
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
+    config_of, preset, num_warmup, stopped_after
+):
+    changes = {
+        "loss.warmup_epochs": num_warmup,
+        "loss.ramp_epochs": 1,
+        "optimiser.num_epochs": 4,
+    }
+    config = config_of(changes, preset=preset)
+    whole = assemble(config)
+    expected = facts(fit(whole))
+
+    first = assemble(config)
+    reports = trained(first, num_epochs=stopped_after)
+    state = stored(captured(first))
+    second = assemble(config)
+    restore(second, state, where="memory")
+    assert second.num_epochs_done == stopped_after
+    reports += facts(fit(second))
+
+    assert reports == expected
+    assert same(weights_of(second), weights_of(whole))
+    assert same(second.optimiser.state_dict(), whole.optimiser.state_dict())
+    assert same(second.memory.nominal_centre, whole.memory.nominal_centre)
+    assert same(second.memory.nominal_spread, whole.memory.nominal_spread)
+    assert same(second.memory.centres_KC, whole.memory.centres_KC)
+    assert (whole.memory.nominal_centre is None) == (preset == "source_only")
+    assert same(stored(captured(second)), stored(captured(whole)))
+
+
+def test_a_run_can_be_resumed_after_every_epoch(config_of):
+    config = config_of({"optimiser.num_epochs": 3})
+    whole = assemble(config)
+    expected = facts(fit(whole))
+    state, reports = None, []
+    for _ in range(3):
+        run = assemble(config)
+        if state is not None:
+            restore(run, state, where="memory")
+        reports += trained(run, num_epochs=1)
+        state = stored(captured(run))
+    assert reports == expected
+    assert state is not None
+    assert same(state, stored(captured(whole)))
+
+
+def test_the_state_says_of_which_run_it_is(config_of):
+    run = assemble(config_of())
+    state = captured(run)
+    assert state["config"] == run.config.model_dump()
+    assert (state["num_epochs_done"], state["num_identities"]) == (0, 12)
+    assert state["nominal_centre"] is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss.triplet.weight": 0.5},
+        {"seed": 9},
+        {"optimiser.learning_rate": 0.01},
+        {"data.augmentation.pad": 1},
+        {"transfer": "campus->plaza"},
+        {"loss.target.eps": 0.5, "evaluation.flip": True},
+    ],
+)
+def test_a_state_of_other_settings_is_refused_by_their_names(config_of, changes):
+    state = stored(captured(assemble(config_of())))
+    run = assemble(config_of(changes))
+    before = weights_of(run)
+    with pytest.raises(CheckpointError) as caught:
+        restore(run, state, where="runs/x/epoch-2.pt")
+    names = ", ".join(sorted(changes))
+    assert f"runs/x/epoch-2.pt is of a run with other settings: {names};" in str(caught.value)
+    assert same(weights_of(run), before)
+
+
+def test_a_state_that_knows_fewer_settings_is_refused_by_the_missing_name(config_of):
+    run = assemble(config_of())
+    state = stored(captured(run))
+    del state["config"]["loss"]["triplet"]["margin"]
+    with pytest.raises(CheckpointError, match=r"other settings: loss\.triplet\.margin;"):
+        restore(run, state, where="memory")
+
+
+@pytest.mark.parametrize("version", [0, 2, None])
+def test_a_state_of_another_format_is_refused(config_of, version):
+    run = assemble(config_of())
+    state = captured(run) | {"format": version}
+    if version is None:
+        del state["format"]
+    with pytest.raises(CheckpointError, match=f"is of checkpoint format {version}, .* reads 1;"):
+        restore(run, state, where="memory")
+
+
+def test_a_run_may_go_on_elsewhere(config_of, domains, tmp_path):
+    config = config_of({"optimiser.num_epochs": 3})
+    whole = assemble(config)
+    expected = facts(fit(whole))
+    first = assemble(config)
+    reports = trained(first, num_epochs=2)
+    moved = tmp_path / "moved"
+    shutil.copytree(domains, moved)
+    elsewhere = tiny_config(
+        moved,
+        {
+            "optimiser.num_epochs": 3,
+            "data.cache": str(tmp_path / "another"),
+            "data.num_threads": 3,
+            "compute.num_workers": 2,
+            "compute.max_failures": 7,
+        },
+    )
+    second = assemble(elsewhere)
+    restore(second, stored(captured(first)), where="memory")
+    assert reports + facts(fit(second)) == expected
+    assert same(weights_of(second), weights_of(whole))
+
+
+def test_a_run_cannot_go_on_with_another_source(config_of, tmp_path, domains):
+    state = stored(captured(assemble(config_of())))
+    shutil.copytree(domains, tmp_path / "store")
+    state["num_identities"] = 13
+    run = assemble(tiny_config(tmp_path / "store"))
+    with pytest.raises(CheckpointError, match=r"a source of 13 identities, and plaza in .* has 12"):
+        restore(run, state, where="memory")
