@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.tune
+from ray.tune.integration.ray_train import TuneReportCallback
 
 from daam.config.load import merged, read_preset, run_config, with_settings
 from daam.config.schema import RunConfig
@@ -19,7 +20,7 @@ from daam.runtime.metrics import labelled_process
 from daam.runtime.trainer import forward, run_workers, wants_gpu
 from daam.runtime.worker import SCORES, portable, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
-from tune.launching import failures, report_epochs, resources_of, tuner_for
+from tune.launching import failures, report_epochs, tuner_for
 from tune.space import StudyConfig
 from tune.watch import StudyWatch, WatchCallback
 
@@ -77,7 +78,7 @@ def run_holdout(
         }
         tuner = tuner_for(
             partial(run_contender, plan=plan),
-            resources=resources_of(configs[DEFAULT]),
+            config=configs[DEFAULT],
             param_space={"name": ray.tune.grid_search(waiting)},
             scratch=scratch / "holdout",
             callbacks=[
@@ -120,6 +121,7 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
         use_gpu=wants_gpu(config),
         max_failures=config.compute.max_failures,
         scratch=settings["scratch"],
+        callbacks=[TuneReportCallback()],
     )
 
 

@@ -18,6 +18,7 @@ EPOCH = "epoch"
 LAST_EPOCH = "num_epochs"
 MAP = "mAP/"  # followed by a transfer
 FAILURE = "failure"
+WAITING_BYTES = 256 << 20
 
 
 class NotSaved:
@@ -33,7 +34,7 @@ class NotSaved:
 def tuner_for(
     function: Callable[[dict[str, Any]], None],
     *,
-    resources: dict[str, float],
+    config: RunConfig,
     scratch: Path,
     callbacks: list[ray.tune.Callback],
     max_concurrent: int,
@@ -47,7 +48,7 @@ def tuner_for(
 
     Args:
         function: a trial.
-        resources: of one trial.
+        config: of one trial, for the resources it takes.
         scratch: a local folder.
         callbacks: told of every event.
         max_concurrent: trials at a time; 0 for as many as fit.
@@ -56,11 +57,11 @@ def tuner_for(
         search: `search_alg`, `scheduler`, `num_samples` of Ray's `TuneConfig`.
     """
     return Tuner(
-        ray.tune.with_resources(function, resources),
+        ray.tune.with_resources(function, resources_of(config)),
         param_space=param_space,
         tune_config=TuneConfig(
             reuse_actors=True,
-            max_concurrent_trials=max_concurrent or most_at_once(resources),
+            max_concurrent_trials=max_concurrent or most_at_once(config),
             **search,
         ),
         run_config=TuneRunConfig(
@@ -73,18 +74,21 @@ def tuner_for(
 
 
 def resources_of(config: RunConfig) -> dict[str, float]:
-    """What a trial's own process takes: all of a trial of one worker, next to nothing of others."""
+    """What a trial's own process takes: all of a trial of one worker, no processor of others.
+
+    The process of a trial of several workers only waits for them. If it held back but a hundredth
+    of a CPU, workers that need all of them would never start.
+    """
     if config.compute.num_workers > 1:
-        return {"CPU": 0.01}
+        return {"memory": WAITING_BYTES}
     return {"CPU": 1, "GPU": 1} if wants_gpu(config) else {"CPU": 1}
 
 
-def most_at_once(resources: dict[str, float]) -> int:
-    """How many trials the cluster has room for; those whose workers come on top run alone."""
-    if resources["CPU"] < 1:
-        return 1
+def most_at_once(config: RunConfig) -> int:
+    """How many trials the cluster has room for, their workers counted."""
     have = ray.cluster_resources()
-    return max(1, int(min(have.get(kind, 0) // count for kind, count in resources.items())))
+    kinds = ("CPU", "GPU") if wants_gpu(config) else ("CPU",)
+    return max(1, int(min(have.get(kind, 0) // config.compute.num_workers for kind in kinds)))
 
 
 def report_epochs(epochs: Iterable[dict[str, Any]], *, num_epochs: int) -> None:

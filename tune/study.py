@@ -20,7 +20,7 @@ from daam.runtime.worker import portable
 from daam.storage import Store
 from tune.folder import open_study
 from tune.holdout import Contender, run_holdout
-from tune.launching import failures, resources_of, tuner_for
+from tune.launching import failures, tuner_for
 from tune.search import OptunaPruning, OptunaSearcher
 from tune.space import StudyConfig
 from tune.trial import TrialPlan, run_trial, trial_name
@@ -95,7 +95,7 @@ def search(
         run = with_settings(config.run, {"compute.num_workers": config.study.workers_per_trial})
         tuner = tuner_for(
             partial(run_trial, plan=plan),
-            resources=resources_of(run),
+            config=run,
             scratch=scratch / "search",
             callbacks=[
                 WatchCallback(
