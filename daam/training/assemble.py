@@ -151,7 +151,7 @@ def learning_rate_at(config: RunConfig, *, step: int) -> float:
     if optimiser.schedule == "step":
         return rate * 0.1 ** ((done >= 0.5) + (done >= 0.8))
     warm = min(1.0, optimiser.warmup_epochs / optimiser.num_epochs)
-    share = 1.0 if warm == 1.0 else (done - warm) / (1 - warm)
+    share = 0.0 if warm == 1.0 else (done - warm) / (1 - warm)
     return float(rate * 0.5 * (1 + np.cos(np.pi * min(1.0, max(0.0, share)))))
 
 
