@@ -75,10 +75,17 @@ def evaluate_run(
 
 
 def colour_histogram_scores(config: RunConfig, *, domain: str) -> RetrievalScores:
-    """Score the colour-histogram baseline on a domain's query and gallery."""
+    """Score the colour-histogram baseline on a domain's query and gallery.
+
+    Histograms are taken of the middle of the image, where the person is: over the whole of it the
+    background decides, and the baseline would be too easy to beat.
+    """
     test = RetrievalTest.on_test(config, domain=domain)
+    top, left = config.data.height // 16, config.data.width // 4
     query, gallery = (
-        colour_histogram(side.reader.read(np.arange(side.reader.num_rows)))
+        colour_histogram(
+            side.reader.read(np.arange(side.reader.num_rows))[:, top:-top, left:-left].contiguous()
+        )
         for side in (test.query, test.gallery)
     )
     return retrieval_scores_from_embeddings(

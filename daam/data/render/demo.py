@@ -15,11 +15,11 @@ DEMO_DOMAINS = ("plaza", "campus", "station")
 
 
 def demo_plan(domain: str, *, seed: int) -> RenderPlan:
-    """What the demo renders of a domain: about 2,000 images of 210 people and of strangers."""
+    """What the demo renders of a domain: about 2,300 images of 240 people and of strangers."""
     return RenderPlan(
         domain=domain,
         seed=seed,
-        num_train_identities=150,
+        num_train_identities=180,
         num_test_identities=60,
         num_cameras=4,
         max_images_per_camera=4,

@@ -42,21 +42,21 @@ class DomainLook:
     """Chance that a person wears the clothes of the group instead of their own; 0..1."""
     colour_jitter: float = 0.03
     """Spread of a garment's colour around its palette entry; 0: the palette exactly."""
-    camera_strength: float = 1.0
+    camera_strength: float = 0.5
     """How much a domain's cameras differ in exposure, colour and light; 0: all the same."""
     gap_strength: float = 1.0
     """How far the domain's tint, contrast and haze leave neutral; 0: no grading."""
-    viewpoint_spread: float = 0.3
+    viewpoint_spread: float = 0.25
     """Spread of the walking direction around a camera's own two directions, in radians."""
-    occlusion_share: float = 0.12
+    occlusion_share: float = 0.06
     """Share of images with something or somebody in front of the person; 0..1."""
-    crop_jitter: float = 0.03
+    crop_jitter: float = 0.02
     """Spread of the bounding box's edges, in shares of its height; 0: a perfect detector."""
-    crowd_share: float = 0.12
+    crowd_share: float = 0.05
     """Share of images with somebody else further back; 0..1."""
-    blur: float = 1.0
+    blur: float = 0.3
     """Strength of motion and focus blur; 0: sharp."""
-    noise: float = 1.0
+    noise: float = 0.25
     """Strength of sensor noise; 0: clean."""
 
     # People -----------------------------------------------------------------------------------
