@@ -1,15 +1,20 @@
 """A real S3 server, stores, and a small data set in Market-1501's naming, for all rooms."""
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pytest
 import simplejpeg
 
+from daam.config.load import run_config
+from daam.config.schema import RunConfig
 from daam.runtime.local_s3 import LocalS3
 from daam.storage import Store, open_store
+from tests.tiny_domains import TINY_RUN, add_domain
 
 BUCKET = "daam-tests"
 
@@ -71,3 +76,26 @@ def small_market(tmp_path: Path) -> Path:
         for identity in (0, -1):
             write("bounding_box_test", identity, camera, 101)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the domains plaza, campus and station, each of 18 people; not to be changed."""
+    scratch = tmp_path_factory.mktemp("tiny")
+    for name in ("plaza", "campus", "station"):
+        add_domain(open_store(str(scratch / "domains")), name, scratch=scratch / "raw")
+    return scratch / "domains"
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_root: Path) -> dict[str, Any]:
+    """Settings of a run of two epochs of two steps on those domains."""
+    tree = tomllib.loads(TINY_RUN)
+    tree["data"] |= {"root": str(tiny_root), "cache": str(tiny_root.parent / "cache")}
+    return tree
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_settings: dict[str, Any]) -> RunConfig:
+    """The same, as a run's settings."""
+    return run_config(tiny_settings)

@@ -76,6 +76,7 @@ class StudyDisplay:
         """Show the end of a run."""
         row = self.rows.setdefault(name, RunRow(name))
         row.state = state
+        row.score = row.score if score is None else score
         self.line(
             f"{name} {state}{shown(score, before=' score ')}; {self.num_over()} of "
             f"{self.num_runs} over{shown(self.best(), before=', best ')}, "

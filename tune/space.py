@@ -63,7 +63,7 @@ class StudyConfig(BaseModel):
 
     study: StudySettings
     run: RunConfig
-    search: dict[str, list[Any] | dict[str, Any]]
+    search: dict[str, Any]
 
     def transfers(self) -> list[Transfer]:
         """The directions of the search."""
@@ -86,6 +86,9 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
     study_tree = dict(tree)
     search = study_tree.pop("search", {})
     own = study_tree.pop("study", {})
+    for name, table in (("search", search), ("study", own)):
+        if not isinstance(table, dict):
+            raise ConfigError(f"{name} = {table!r}: write it as a table, [{name}]")
     changes = dict(settings)
     search = search | {
         path.removeprefix("search."): changes.pop(path)

@@ -50,8 +50,7 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
     with tempfile.TemporaryDirectory(prefix="daam-study-") as directory:
         scratch = Path(directory)
         study, publish = open_study(folder, config, scratch=scratch)
-        if config.study.default_first and not study.get_trials(deepcopy=False):
-            study.enqueue_trial({path: setting(config.run, path) for path in config.search})
+        begin_study(config, study)
         search(config, folder, study, publish=publish, scratch=scratch, watch=watch)
         best_trial = study.best_trial
         best = with_settings(config.run, best_trial.params)
@@ -63,6 +62,12 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
             best_trial=best_trial.number,
             contenders=contenders,
         )
+
+
+def begin_study(config: StudyConfig, study: optuna.Study) -> None:
+    """Have the first trial of a new study take the default settings, where that is wanted."""
+    if config.study.default_first and not study.get_trials(deepcopy=False):
+        study.enqueue_trial({path: setting(config.run, path) for path in config.search})
 
 
 def search(

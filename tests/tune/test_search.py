@@ -1,0 +1,294 @@
+"""What became of each trial is in the Optuna study, and is what really became of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from daam.config.load import setting
+from daam.errors import StudyError, StudyInterruptedError
+from daam.storage.local import LocalStore
+from tune.folder import JOURNAL, create_folder, open_study, read_folder
+from tune.launching import EPOCH, FAILURE, LAST_EPOCH, MAP, SCORE
+from tune.search import OptunaPruning, OptunaSearcher
+from tune.space import StudyConfig, study_config
+from tune.study import begin_study, check_finished
+
+NUM_EPOCHS = 3
+WEIGHT, RATE = "loss.domain_similarity.weight", "optimiser.learning_rate"
+
+
+@pytest.fixture
+def config() -> StudyConfig:
+    return study_config(
+        {
+            "study": {
+                "search_transfers": ["plaza->campus", "campus->plaza"],
+                "holdout": "plaza->station",
+                "num_trials": 4,
+                "num_startup_trials": 1,
+                "num_startup_epochs": 2,
+            },
+            "search": {
+                WEIGHT: {"low": 0.5, "high": 50.0, "log": True},
+                RATE: {"low": 1e-4, "high": 1e-2, "log": True},
+            },
+            "loss": {"domain_similarity": {"weight": 7.0}},
+        },
+        {},
+    )
+
+
+class Process:
+    """A driver over the study's folder: what Ray Tune would call, in the order it calls it."""
+
+    def __init__(self, config: StudyConfig, folder: LocalStore, scratch: Path) -> None:
+        scratch.mkdir()
+        self.study, self.publish = open_study(folder, config, scratch=scratch)
+        begin_study(config, self.study)
+        self.searcher = OptunaSearcher(
+            self.study,
+            config.distributions(),
+            num_trials=config.study.num_trials,
+            saved=self.publish,
+        )
+        self.scheduler = OptunaPruning(self.searcher)
+
+    def epoch(self, trial_id: str, epoch: int, score: float) -> str:
+        """Report an epoch; return the scheduler's decision."""
+        result = result_of(epoch, score)
+        trial: Any = SimpleNamespace(trial_id=trial_id)
+        decision = self.scheduler.on_trial_result(None, trial, result)
+        self.searcher.on_trial_result(trial_id, result)
+        if decision == TrialScheduler.STOP:
+            self.searcher.on_trial_complete(trial_id, result=result)
+        return decision
+
+    def run(self, trial_id: str, score: float) -> dict[str, Any]:
+        """Run a trial to its end; return its number and parameters."""
+        sample = self.searcher.suggest(trial_id)
+        for epoch in range(1, NUM_EPOCHS + 1):
+            assert self.epoch(trial_id, epoch, score) == TrialScheduler.CONTINUE
+        self.searcher.on_trial_complete(trial_id, result=result_of(NUM_EPOCHS, score))
+        return sample
+
+    def trial(self, number: int) -> optuna.trial.FrozenTrial:
+        return self.study.get_trials()[number]
+
+
+def result_of(epoch: int, score: float) -> dict[str, Any]:
+    return {
+        EPOCH: epoch,
+        LAST_EPOCH: NUM_EPOCHS,
+        SCORE: score,
+        f"{MAP}plaza->campus": score + 0.1,
+        f"{MAP}campus->plaza": score - 0.1,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "study")
+
+
+@pytest.fixture
+def start(config: StudyConfig, folder: LocalStore, tmp_path: Path) -> Callable[[], Process]:
+    """Starts a process after another over the same folder; each has its own scratch."""
+    count = iter(range(100))
+    return lambda: Process(config, folder, tmp_path / f"scratch{next(count)}")
+
+
+def test_the_first_trial_has_the_default_settings(
+    config: StudyConfig, start: Callable[[], Process]
+) -> None:
+    process = start()
+    first, second = (process.searcher.suggest(trial_id) for trial_id in "ab")
+    assert first["parameters"] == {path: setting(config.run, path) for path in config.search}
+    assert first["number"] == 0
+    assert second["parameters"] != first["parameters"]
+
+
+def test_the_first_trial_is_a_draw_where_the_defaults_are_not_wanted(
+    config: StudyConfig, folder: LocalStore, tmp_path: Path
+) -> None:
+    study = config.study.model_copy(update={"default_first": False})
+    process = Process(config.model_copy(update={"study": study}), folder, tmp_path / "scratch")
+    assert process.searcher.suggest("a")["parameters"][WEIGHT] != 7.0
+
+
+def test_a_trial_that_reaches_its_end_is_complete_with_its_scores(
+    start: Callable[[], Process],
+) -> None:
+    process = start()
+    process.run("a", 0.4)
+    trial = process.trial(0)
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == 0.4
+    assert trial.intermediate_values == {1: 0.4, 2: 0.4, 3: 0.4}
+    assert trial.user_attrs["scores"] == pytest.approx({"plaza->campus": 0.5, "campus->plaza": 0.3})
+
+
+def test_a_trial_that_falls_behind_is_pruned_and_never_complete(
+    start: Callable[[], Process],
+) -> None:
+    process = start()
+    process.run("a", 0.4)
+    process.searcher.suggest("b")
+    assert process.epoch("b", 1, 0.1) == TrialScheduler.CONTINUE  # within num_startup_epochs
+    assert process.epoch("b", 2, 0.1) == TrialScheduler.STOP
+    trial = process.trial(1)
+    assert trial.state == TrialState.PRUNED
+    assert process.searcher.state_of(1) == "PRUNED"
+    assert process.study.best_trial.number == 0
+
+
+def test_a_trial_is_not_stopped_after_its_last_epoch(start: Callable[[], Process]) -> None:
+    process = start()
+    process.run("a", 0.4)
+    process.searcher.suggest("b")
+    process.epoch("b", 1, 0.5)
+    assert process.epoch("b", 3, 0.1) == TrialScheduler.CONTINUE
+    process.searcher.on_trial_complete("b", result=result_of(3, 0.1))
+    assert process.trial(1).state == TrialState.COMPLETE
+
+
+def test_no_trial_is_stopped_before_enough_have_finished(start: Callable[[], Process]) -> None:
+    process = start()
+    for trial_id, score in (("a", 0.4), ("b", 0.1)):
+        process.searcher.suggest(trial_id)
+        assert process.epoch(trial_id, 2, score) == TrialScheduler.CONTINUE
+
+
+@pytest.mark.parametrize("how", ["an error of ours", "a dead process"])
+def test_a_trial_that_fails_is_a_failure(start: Callable[[], Process], how: str) -> None:
+    process = start()
+    process.searcher.suggest("a")
+    process.epoch("a", 1, 0.9)
+    if how == "an error of ours":
+        failure = {EPOCH: 0, LAST_EPOCH: NUM_EPOCHS, SCORE: 0.0, FAILURE: "the loss became nan"}
+        trial: Any = SimpleNamespace(trial_id="a")
+        assert process.scheduler.on_trial_result(None, trial, failure) == TrialScheduler.CONTINUE
+        process.searcher.on_trial_complete("a", result=failure)
+        assert process.trial(0).user_attrs[FAILURE] == "the loss became nan"
+    else:
+        process.searcher.on_trial_complete("a", error=True)
+    assert process.trial(0).state == TrialState.FAIL
+
+
+def test_an_interrupted_trial_is_taken_up_again_with_its_number_and_parameters(
+    start: Callable[[], Process],
+) -> None:
+    process = start()
+    process.run("a", 0.4)
+    before = process.searcher.suggest("b")
+    process.epoch("b", 1, 0.5)
+    process.searcher.on_trial_complete("b", result=result_of(1, 0.5))  # as Ray does on Ctrl-C
+    again = start()
+    assert again.trial(1).state == TrialState.RUNNING
+    assert again.searcher.num_left == 3
+    assert again.searcher.suggest("c") == before
+    assert again.searcher.suggest("d")["number"] == 2
+
+
+def test_a_driver_that_is_killed_leaves_its_trials_open(start: Callable[[], Process]) -> None:
+    samples = [start().searcher.suggest("a")]
+    samples.append(start().searcher.suggest("b"))
+    assert samples[0] == samples[1]
+
+
+def test_a_finished_trial_is_not_run_again(start: Callable[[], Process]) -> None:
+    process = start()
+    for trial_id, score in (("a", 0.4), ("b", 0.5), ("c", 0.6)):
+        process.run(trial_id, score)
+    before = process.study.get_trials()
+    again = start()
+    assert again.searcher.suggest("d")["number"] == 3
+    assert again.searcher.suggest("e") == Searcher.FINISHED
+    assert again.study.get_trials()[:3] == before
+
+
+def test_an_epoch_that_is_yielded_again_is_not_recorded_twice(
+    start: Callable[[], Process],
+) -> None:
+    process = start()
+    process.searcher.suggest("a")
+    process.epoch("a", 1, 0.5)
+    process.publish()
+    again = start()
+    again.searcher.suggest("b")
+    again.epoch("b", 1, 0.5)  # optuna warns of a second report, and warnings are errors here
+    again.epoch("b", 2, 0.6)
+    assert again.trial(0).intermediate_values == {1: 0.5, 2: 0.6}
+
+
+def test_the_defaults_are_not_enqueued_again_by_a_process_that_goes_on(
+    start: Callable[[], Process],
+) -> None:
+    process = start()
+    process.run("a", 0.4)
+    again = start()
+    samples = [again.searcher.suggest(trial_id) for trial_id in "bcd"]
+    assert [sample["number"] for sample in samples] == [1, 2, 3]
+    assert all(sample["parameters"][WEIGHT] != 7.0 for sample in samples)
+
+
+def test_a_study_that_was_killed_before_its_first_trial_still_begins_with_the_defaults(
+    start: Callable[[], Process],
+) -> None:
+    start()
+    assert start().searcher.suggest("a")["parameters"][WEIGHT] == 7.0
+
+
+def test_what_is_known_is_in_the_folder_after_every_change(
+    start: Callable[[], Process], folder: LocalStore
+) -> None:
+    process = start()
+    process.searcher.suggest("a")
+    size = folder.size(JOURNAL)
+    process.epoch("a", 3, 0.5)
+    process.searcher.on_trial_complete("a", result=result_of(3, 0.5))
+    assert folder.size(JOURNAL) > size
+
+
+def test_a_stopped_search_says_how_to_go_on(
+    start: Callable[[], Process], config: StudyConfig, folder: LocalStore
+) -> None:
+    process = start()
+    process.run("a", 0.4)
+    with pytest.raises(StudyInterruptedError, match=f"1 of 4 trials.*--resume {folder.uri}"):
+        check_finished(config, folder, process.study, "")
+
+
+def test_a_search_without_a_score_says_why(
+    start: Callable[[], Process], config: StudyConfig, folder: LocalStore
+) -> None:
+    process = start()
+    for trial_id in "abcd":
+        process.searcher.suggest(trial_id)
+        process.searcher.on_trial_complete(trial_id, error=True)
+    with pytest.raises(StudyError, match="finished: the disk is full"):
+        check_finished(config, folder, process.study, "the disk is full")
+
+
+def test_a_study_is_read_back_as_it_was_started(config: StudyConfig, folder: LocalStore) -> None:
+    create_folder(folder.uri, config)
+    again, tree = read_folder(folder.uri)
+    assert again.uri == folder.uri
+    assert study_config(tree, {}) == config
+
+
+def test_a_study_is_not_started_over_another(config: StudyConfig, folder: LocalStore) -> None:
+    create_folder(folder.uri, config)
+    with pytest.raises(StudyError, match=f"--resume {folder.uri}"):
+        create_folder(folder.uri, config)
+
+
+def test_a_folder_without_a_study_is_named(folder: LocalStore) -> None:
+    with pytest.raises(StudyError, match=f"there is no study in {folder.uri}"):
+        read_folder(folder.uri)

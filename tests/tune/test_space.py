@@ -1,0 +1,157 @@
+"""A study is checked to its last corner before anything runs."""
+
+from typing import Any
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from daam.config.load import parse_settings, read_packaged_toml
+from daam.errors import ConfigError
+from tune.space import StudyConfig, study_config
+
+STUDY = {"search_transfers": ["plaza->campus", "campus->plaza"], "holdout": "plaza->station"}
+WEIGHT = "loss.domain_similarity.weight"
+
+
+def a_study(
+    search: dict[str, Any], *, settings: list[str] | None = None, **study: Any
+) -> StudyConfig:
+    tree = {"study": STUDY | study, "search": search}
+    return study_config(tree, parse_settings(settings or []))
+
+
+def test_ranges_and_choices_become_distributions() -> None:
+    config = a_study(
+        {
+            WEIGHT: {"low": 0.5, "high": 50.0, "log": True},
+            "optimiser.weight_decay": {"low": 0, "high": 0.01},
+            "loss.target.eps": {"low": 0.3, "high": 0.6, "step": 0.1},
+            "loss.target.num_neighbours": {"low": 10, "high": 40},
+            "loss.target.num_expansion": {"low": 2, "high": 8, "step": 2},
+            "model.attention.reduction": [4, 8, 16],
+        }
+    )
+    assert config.distributions() == {
+        WEIGHT: FloatDistribution(0.5, 50.0, log=True),
+        "optimiser.weight_decay": FloatDistribution(0, 0.01),
+        "loss.target.eps": FloatDistribution(0.3, 0.6, step=0.1),
+        "loss.target.num_neighbours": IntDistribution(10, 40),
+        "loss.target.num_expansion": IntDistribution(2, 8, step=2),
+        "model.attention.reduction": CategoricalDistribution([4, 8, 16]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "end"),
+    [
+        ({"low": -1.0, "high": 5.0}, "-1.0"),
+        ({"low": 1.0, "high": 2000.0}, "2000.0"),
+        ([1.0, 5.0, 4000.0], "4000.0"),
+    ],
+    ids=["lower end", "upper end", "choice"],
+)
+def test_every_end_and_choice_must_be_allowed(spec: Any, end: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        a_study({WEIGHT: spec})
+    assert f"[search] {WEIGHT}, at {end}:" in str(caught.value)
+
+
+def test_a_range_may_not_contradict_another_setting() -> None:
+    with pytest.raises(ConfigError, match="needs a specific branch"):
+        a_study({"model.attention.kind": ["factorised", "none"]})
+
+
+def test_an_unknown_path_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=f"did you mean {WEIGHT}"):
+        a_study({"loss.domain_similarty.weight": {"low": 1.0, "high": 2.0}})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        3,
+        {"low": 1.0},
+        {"low": 1.0, "high": 2.0, "max": 3.0},
+        {"low": 2.0, "high": 1.0},
+        {"low": 0.0, "high": 1.0, "log": True},
+        {"low": "a", "high": "b"},
+        [],
+        [[1], [2]],
+    ],
+)
+def test_what_is_no_range_is_refused(spec: Any) -> None:
+    with pytest.raises(ConfigError, match=r"\[search\] loss\.domain_similarity\.weight"):
+        a_study({WEIGHT: spec})
+
+
+@pytest.mark.parametrize("name", ["study", "search"])
+def test_what_is_no_table_is_refused(name: str) -> None:
+    tree: dict[str, Any] = {"study": STUDY, "search": {WEIGHT: [1.0]}}
+    with pytest.raises(ConfigError, match=rf"write it as a table, \[{name}\]"):
+        study_config(tree | {name: 3}, {})
+
+
+def test_an_empty_search_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing to tune"):
+        a_study({})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "transfer",
+        "seed",
+        "data.root",
+        "compute.num_workers",
+        "evaluation.hold_out",
+    ],
+)
+def test_the_task_itself_is_not_searched(path: str) -> None:
+    with pytest.raises(ConfigError, match="part of the task"):
+        a_study({path: ["a", "b"]})
+
+
+@pytest.mark.parametrize("search", ["plaza->station", "station->plaza"])
+def test_the_holdouts_target_is_in_no_search_transfer(search: str) -> None:
+    with pytest.raises(ConfigError, match="share the domain station"):
+        a_study({WEIGHT: [1.0]}, search_transfers=["plaza->campus", search])
+
+
+@pytest.mark.parametrize(
+    ("study", "words"),
+    [
+        ({"holdout": "plaza->plaza"}, "same source and target"),
+        ({"holdout": "plaza"}, "not of the form source->target"),
+        ({"search_transfers": ["plaza-campus"]}, "not of the form source->target"),
+        ({"search_transfers": ["plaza->campus", "plaza->campus"]}, "twice"),
+        ({"search_transfers": []}, "search_transfers"),
+        ({"num_trials": 0}, "num_trials"),
+        ({"name": "../up"}, "name"),
+        ({"nmu_trials": 3}, "did you mean num_trials"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused(study: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        a_study({WEIGHT: [1.0]}, **study)
+
+
+def test_a_setting_that_the_command_line_fixes_is_not_searched() -> None:
+    search = {WEIGHT: {"low": 1.0, "high": 2.0}, "optimiser.learning_rate": [1e-3, 1e-2]}
+    config = a_study(search, settings=[f"{WEIGHT}=3"])
+    assert list(config.search) == ["optimiser.learning_rate"]
+    assert config.run.loss.domain_similarity.weight == 3
+
+
+def test_the_command_line_can_change_a_range_and_the_study() -> None:
+    config = a_study(
+        {WEIGHT: {"low": 1.0, "high": 2.0}},
+        settings=[f"search.{WEIGHT}={{low = 3.0, high = 4.0}}", "study.num_trials=4"],
+    )
+    assert config.distributions() == {WEIGHT: FloatDistribution(3.0, 4.0)}
+    assert config.study.num_trials == 4
+
+
+def test_the_demo_is_a_study() -> None:
+    config = study_config(read_packaged_toml("tune", "spaces", "demo"), {})
+    assert config.study.name == "demo"
+    assert config.run.compute.num_workers == 1
