@@ -1,0 +1,135 @@
+"""One step against the same step written out, and what it may touch."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from daam.data.transforms import normalise
+from daam.training.assemble import Run, assemble
+from daam.training.loop import source_batches, target_batches
+from daam.training.objective import Memory, Weights
+from daam.training.relabel import relabel
+from daam.training.step import train_step
+
+ALL = Weights(triplet=0.5, domain_similarity=3.0, domain_classification=0.25, target=2.0)
+
+
+@pytest.fixture
+def run(config_of) -> Run:
+    return assemble(config_of())
+
+
+def first_batches(run: Run):
+    source = next(source_batches(run, epoch=0, steps=range(1)))
+    target = next(target_batches(run, epoch=0, steps=range(1), labels=None))
+    return source, target
+
+
+def test_a_step_is_one_forward_one_backward_and_one_update_of_adam(run):
+    labels = relabel(run)
+    source, target = first_batches(run)
+    groups = labels.of_rows(target.rows, run)
+    network, memory = copy.deepcopy(run.network), copy.deepcopy(run.memory)
+    sizes: list[int] = []
+    run.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    terms = train_step(
+        run,
+        run.network,
+        source=source,
+        target=target,
+        groups=groups,
+        weights=ALL,
+        learning_rate=0.003,
+    )
+    assert sizes == [16]  # both domains in one pass
+
+    network.train()
+    output = network(normalise(torch.cat([source.images, target.images])), num_source=8)
+    assert source.identities is not None
+    report = run.objective(
+        output, weights=ALL, identities_S=source.identities, groups=groups, memory=memory
+    )
+    report.total.backward()
+    decay = run.config.optimiser.weight_decay
+    for (name, weight), (_, found) in zip(
+        network.named_parameters(), run.network.named_parameters(), strict=True
+    ):
+        if weight.grad is None:
+            assert torch.equal(found, weight), name
+            continue
+        gradient = weight.grad + decay * weight
+        moved = weight - 0.003 * gradient / (gradient.abs() + 1e-8)  # Adam's first step
+        torch.testing.assert_close(found, moved, rtol=1e-4, atol=2e-5, msg=name)
+    assert set(terms) == {"total", *report.terms}
+    for name, term in report.terms.items():
+        torch.testing.assert_close(terms[name], term)
+        assert not terms[name].requires_grad
+    assert run.memory.nominal_centre is not None
+    torch.testing.assert_close(run.memory.nominal_centre, memory.nominal_centre)
+
+
+def test_a_learning_rate_of_zero_moves_no_weight(run):
+    source, target = first_batches(run)
+    before = {name: weight.detach().clone() for name, weight in run.network.named_parameters()}
+    train_step(
+        run,
+        run.network,
+        source=source,
+        target=target,
+        groups=None,
+        weights=ALL,
+        learning_rate=0.0,
+    )
+    for name, weight in run.network.named_parameters():
+        assert torch.equal(weight, before[name])
+
+
+def test_a_step_of_the_source_alone_remembers_nothing(run):
+    source, _ = first_batches(run)
+    weights = Weights(triplet=1, domain_similarity=0, domain_classification=0, target=0)
+    terms = train_step(
+        run,
+        run.network,
+        source=source,
+        target=None,
+        groups=None,
+        weights=weights,
+        learning_rate=0.01,
+    )
+    assert set(terms) == {"total", "identity", "triplet", "domain_classification"}
+    assert run.memory == Memory()
+
+
+def test_gradients_of_the_step_before_are_forgotten(run):
+    source, target = first_batches(run)
+    learning = [weight for weight in run.network.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.grad = torch.full_like(weight, 1e6)
+    train_step(
+        run,
+        run.network,
+        source=source,
+        target=target,
+        groups=None,
+        weights=ALL,
+        learning_rate=0.0,
+    )
+    for weight in learning:
+        assert weight.grad is not None
+        assert weight.grad.abs().max() < 1e3
+
+
+def test_a_source_without_identities_is_a_mistake_in_the_code(run):
+    source, target = first_batches(run)
+    with pytest.raises(AssertionError, match="source batches carry identities"):
+        train_step(
+            run,
+            run.network,
+            source=dataclasses.replace(source, identities=None),
+            target=target,
+            groups=None,
+            weights=ALL,
+            learning_rate=0.01,
+        )
