@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from daam.config.load import run_config
+from daam.config.load import run_config, to_toml
 from daam.config.schema import RunConfig
 from daam.runtime.local_s3 import LocalS3
 from daam.storage import Store, open_store
@@ -99,3 +99,11 @@ def tiny_settings(tiny_root: Path) -> dict[str, Any]:
 def tiny_config(tiny_settings: dict[str, Any]) -> RunConfig:
     """The same, as a run's settings."""
     return run_config(tiny_settings)
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tiny_config: RunConfig) -> Path:
+    """The same, as a settings file."""
+    path = Path(tiny_config.data.root).parent / "tiny.toml"
+    path.write_text(to_toml(tiny_config))
+    return path
