@@ -1,0 +1,108 @@
+"""The demo over several seeds, and the ceiling: what its comparison is worth.
+
+For each seed: the demo's study (`python launch.py tune` with that seed of the search, of the networks
+and of the batches), and for the ceiling a run that learns from the holdout target's own labels, with
+four times the demo's budget. The rendered images are the same for all seeds. Prints a Markdown table
+of mean and spread (sample standard deviation), and writes every number to `demo_seeds.json`.
+
+    python benchmarks/demo_seeds.py --seeds 1 2 3
+
+Interrupted, it goes on where it was when it is called again.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import tomlkit
+
+ROOT = Path(__file__).resolve().parent.parent
+CEILING_BUDGET = 4
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--to", type=Path, default=Path("runs/demo-seeds"))
+    arguments = parser.parse_args()
+    found = {seed: study(seed, arguments.to) for seed in arguments.seeds}
+    rows: dict[str, dict[str, list[float]]] = {}
+    for seed in arguments.seeds:
+        for name, scores in found[seed].items():
+            row = rows.setdefault(name, {"mAP": [], "rank-1": []})
+            row["mAP"].append(scores["mean_average_precision"])
+            row["rank-1"].append(scores["cmc"]["1"])
+    (arguments.to / "demo_seeds.json").write_text(json.dumps(found, indent=1))
+    print(f"| plaza->station, seeds {', '.join(map(str, arguments.seeds))} | mAP | rank-1 |")
+    print("|---|---|---|")
+    for name, row in rows.items():
+        print(f"| {name} | {spread(row['mAP'])} | {spread(row['rank-1'])} |")
+
+
+def study(seed: int, folder: Path) -> dict[str, dict]:
+    """The scores of one seed's contenders, of the baseline and of the ceiling."""
+    name = f"seed-{seed}"
+    document = folder / name / "study.json"
+    if not document.exists():
+        half_done = (folder / name / "study.toml").exists()
+        launch(
+            "tune",
+            *(
+                ["--resume", str(folder / name)]
+                if half_done
+                else [
+                    *("--storage", str(folder), "--name", name),
+                    *("--set", f"seed={seed}", "--set", f"study.seed={seed}"),
+                ]
+            ),
+        )
+    holdout = json.loads(document.read_text())["holdout"]
+    scores = {"colour histogram": holdout["baseline"]}
+    scores |= {row["name"]: row["scores"] for row in holdout["contenders"]}
+    return scores | {"trained on the target's labels": ceiling(seed, folder)}
+
+
+def ceiling(seed: int, folder: Path) -> dict:
+    """Train on the holdout target's own labels, test on its query and gallery."""
+    name = f"ceiling-{seed}"
+    scores = folder / f"{name}-scores" / "scores.json"
+    if scores.exists():
+        return json.loads(scores.read_text())
+    if not (folder / name / "config.toml").exists():
+        demo = tomllib.loads((ROOT / "tune/spaces/demo.toml").read_text())
+        del demo["study"], demo["search"]
+        demo["optimiser"]["num_epochs"] *= CEILING_BUDGET
+        settings = folder / f"{name}.toml"
+        settings.write_text(tomlkit.dumps(demo))
+        launch(
+            *("train", "--preset", "source_only", "--config", str(settings)),
+            *("--transfer", "station->plaza", "--set", f"seed={seed}"),
+            *("--storage", str(folder), "--name", name),
+        )
+    else:
+        launch("train", "--resume", str(folder / name))
+    launch(
+        *("evaluate", "--checkpoint", str(folder / name), "--domain", "station"),
+        *("--to", str(scores.parent)),
+    )
+    return json.loads(scores.read_text())
+
+
+def launch(*words: str) -> None:
+    """Run a command of daam and show what it prints."""
+    subprocess.run([sys.executable, str(ROOT / "launch.py"), *words], check=True)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and sample standard deviation."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.fmean(values):.3f} ± {deviation:.3f}"
+
+
+if __name__ == "__main__":
+    main()
