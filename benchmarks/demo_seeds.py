@@ -1,9 +1,10 @@
 """The demo over several seeds, and the ceiling: what its comparison is worth.
 
-For each seed: the demo's study (`python launch.py tune` with that seed of the search, of the networks
-and of the batches), and for the ceiling a run that learns from the holdout target's own labels, with
-four times the demo's budget. The rendered images are the same for all seeds. Prints a Markdown table
-of mean and spread (sample standard deviation), and writes every number to `demo_seeds.json`.
+For each seed: the demo's study (`python launch.py tune` with that seed of the search, of the
+networks and of the batches), and for the ceiling a run that learns from the holdout target's own
+labels, with four times the demo's budget. The rendered images are the same for all seeds. Prints a
+Markdown table of mean and spread (sample standard deviation), and writes every number to
+`demo_seeds.json`.
 
     python benchmarks/demo_seeds.py --seeds 1 2 3
 
@@ -63,7 +64,7 @@ def study(seed: int, folder: Path) -> dict[str, dict]:
         )
     holdout = json.loads(document.read_text())["holdout"]
     scores = {"colour histogram": holdout["baseline"]}
-    scores |= {row["name"]: row["scores"] for row in holdout["contenders"]}
+    scores |= {name: row["scores"] for name, row in holdout["contenders"].items()}
     return scores | {"trained on the target's labels": ceiling(seed, folder)}
 
 
