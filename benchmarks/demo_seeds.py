@@ -63,7 +63,7 @@ def study(seed: int, folder: Path) -> dict[str, dict]:
             ),
         )
     holdout = json.loads(document.read_text())["holdout"]
-    scores = {"colour histogram": holdout["baseline"]}
+    scores = {"colour histogram": holdout["colour_histogram"]}
     scores |= {name: row["scores"] for name, row in holdout["contenders"].items()}
     return scores | {"trained on the target's labels": ceiling(seed, folder)}
 
