@@ -16,7 +16,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from daam.config.load import merged, read_preset, run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyError
-from daam.runtime.metrics import labelled_process
+from daam.runtime.metrics import label_process
 from daam.runtime.trainer import forward, run_workers, wants_gpu
 from daam.runtime.worker import SCORES, portable, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
@@ -108,11 +108,11 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
     settings = {**plan[sample["name"]], "name": sample["name"]}
     config = run_config(settings["config"], where="the contender's settings")
     if config.compute.num_workers == 1:
-        with labelled_process(sample["name"]):
-            report_epochs(
-                train_and_test(open_store(settings["folder"]), config),
-                num_epochs=config.optimiser.num_epochs,
-            )
+        report_epochs(
+            train_and_test(open_store(settings["folder"]), config),
+            name=sample["name"],
+            num_epochs=config.optimiser.num_epochs,
+        )
         return
     run_workers(
         contender_worker,
@@ -128,5 +128,5 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
 def contender_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a contender."""
     config = run_config(settings["config"], where="the contender's settings")
-    with labelled_process(settings["name"]):
-        forward(train_and_test(open_store(settings["folder"]), config))
+    label_process(settings["name"])
+    forward(train_and_test(open_store(settings["folder"]), config))

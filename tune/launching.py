@@ -11,6 +11,7 @@ from ray.tune import RunConfig as TuneRunConfig
 
 from daam.config.schema import RunConfig
 from daam.errors import DaamError
+from daam.runtime.metrics import label_process
 from daam.runtime.trainer import wants_gpu
 
 SCORE = "score"
@@ -91,15 +92,17 @@ def most_at_once(config: RunConfig) -> int:
     return max(1, int(min(have.get(kind, 0) // config.compute.num_workers for kind in kinds)))
 
 
-def report_epochs(epochs: Iterable[dict[str, Any]], *, num_epochs: int) -> None:
-    """Hand every epoch's metrics to Ray Tune.
+def report_epochs(epochs: Iterable[dict[str, Any]], *, name: str, num_epochs: int) -> None:
+    """Hand every epoch's metrics to Ray Tune; meanwhile the process bears the run's name.
 
     An error of ours ends the run with a last result that says why: to start it again, as Ray does
     with a process that died, would only end the same way.
     """
+    label_process(name)
     try:
         for metrics in epochs:
             ray.tune.report(metrics)
+            label_process(name)
     except DaamError as error:
         ray.tune.report({EPOCH: 0, LAST_EPOCH: num_epochs, SCORE: 0.0, FAILURE: str(error)})
 

@@ -8,7 +8,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
-from daam.runtime.metrics import labelled_process, trial_gauges
+from daam.runtime.metrics import label_process, trial_gauges
 from daam.runtime.trainer import forward, run_workers, wants_gpu
 from daam.runtime.worker import train_together
 from daam.storage import open_store
@@ -48,8 +48,11 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
     settings = {**asdict(plan), **sample}
     config = trial_config(settings, plan.transfers[0])
     if plan.num_workers == 1:
-        with labelled_process(trial_name(sample["number"])):
-            report_epochs(trial_epochs(settings), num_epochs=config.optimiser.num_epochs)
+        report_epochs(
+            trial_epochs(settings),
+            name=trial_name(sample["number"]),
+            num_epochs=config.optimiser.num_epochs,
+        )
         return
     run_workers(
         trial_worker,
@@ -64,8 +67,8 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
 
 def trial_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a trial; rank 0's reports become the trial's."""
-    with labelled_process(trial_name(settings["number"])):
-        forward(trial_epochs(settings))
+    label_process(trial_name(settings["number"]))
+    forward(trial_epochs(settings))
 
 
 def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,21 +1,17 @@
 """How a run shows in Ray's dashboard: the names of its processes, and its gauges in Prometheus."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import setproctitle
 from ray.util.metrics import Gauge
 
 
-@contextmanager
-def labelled_process(name: str) -> Iterator[None]:
-    """Name this worker process in the dashboard's Cluster page, and in `ps`, for a while."""
-    before = setproctitle.getproctitle()
+def label_process(name: str) -> None:
+    """Name this worker process in the dashboard's Cluster page, and in `ps`.
+
+    Ray names the process anew whenever it calls a method of its actor.
+    """
     setproctitle.setproctitle(f"ray::{name}")
-    try:
-        yield
-    finally:
-        setproctitle.setproctitle(before)
 
 
 def trial_gauges(name: str) -> Callable[..., None]:
