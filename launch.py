@@ -68,7 +68,7 @@ def tune(
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
     from daam.runtime.connection import connected
     from tune.display import StudyDisplay
-    from tune.folder import create_folder, read_folder
+    from tune.folder import create_folder, read_folder, unused_folder
     from tune.session import finish_study
     from tune.space import study_config
 
@@ -92,6 +92,7 @@ def tune(
         study = study_config(tree, changes)
         folder = None
         uri = f"{storage.rstrip('/')}/{study.study.name}"
+        unused_folder(uri)
     begin = time.monotonic()
     prepare_domains(
         study.run, {*map(Transfer.parse, [*study.study.search_transfers, study.study.holdout])}

@@ -32,18 +32,28 @@ def create_folder(uri: str, config: StudyConfig) -> Store:
     Raises:
         StudyError: there is a study in it already.
     """
-    folder = open_store(uri)
-    if folder.exists(STUDY):
-        raise StudyError(
-            f"there is a study in {uri} already; go on with it: --resume {uri}, "
-            "or give this one another name: --name NAME"
-        )
+    folder = unused_folder(uri)
     tree = {
         "study": config.study.model_dump(),
         "search": config.search,
         **config.run.model_dump(),
     }
     folder.write(STUDY, tomlkit.dumps(tree).encode())
+    return folder
+
+
+def unused_folder(uri: str) -> Store:
+    """Return a folder that holds no study yet; nothing is written.
+
+    Raises:
+        StudyError: there is a study in it already.
+    """
+    folder = open_store(uri)
+    if folder.exists(STUDY):
+        raise StudyError(
+            f"there is a study in {uri} already; go on with it: --resume {uri}, "
+            "or give this one another name: --name NAME"
+        )
     return folder
 
 
@@ -81,13 +91,15 @@ def open_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(
-            n_startup_trials=settings.num_startup_trials, seed=settings.seed
-        ),
         pruner=optuna.pruners.MedianPruner(
             n_startup_trials=settings.num_startup_trials,
             n_warmup_steps=settings.num_startup_epochs,
         ),
+    )
+    # A study that goes on must not draw again what it drew first.
+    study.sampler = optuna.samplers.TPESampler(
+        n_startup_trials=settings.num_startup_trials,
+        seed=settings.seed + len(study.get_trials(deepcopy=False)),
     )
 
     def publish() -> None:
