@@ -97,9 +97,8 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
     }
     layered = merged({**study_tree, "study": own}, nested(changes))
     study = validated(StudySettings, layered.pop("study"), where="[study]")
-    config = StudyConfig(
-        study=study, run=run_config(layered), search=fixed_removed(search, changes)
-    )
+    run = with_settings(run_config(layered), {"compute.num_workers": study.workers_per_trial})
+    config = StudyConfig(study=study, run=run, search=fixed_removed(search, changes))
     check_transfers(config)
     check_space(config)
     return config

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from daam.config.load import setting, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError
+from daam.runtime.trainer import check_size, wants_gpu
 from daam.runtime.worker import portable
 from daam.storage import Store
 from tune.folder import open_study
@@ -79,7 +80,14 @@ def search(
     scratch: Path,
     watch: StudyWatch,
 ) -> None:
-    """Run the trials that are left; forget the checkpoints of all when none is."""
+    """Run the trials that are left; forget the checkpoints of all when none is.
+
+    Raises:
+        StudyInterruptedError: it was stopped by Ctrl-C.
+        StudyError: no trial finished.
+        TrainingError: the cluster has no room for a trial's workers.
+    """
+    check_size(config.study.workers_per_trial, use_gpu=wants_gpu(config.run))
     searcher = OptunaSearcher(
         study, config.distributions(), num_trials=config.study.num_trials, saved=publish
     )
@@ -88,6 +96,7 @@ def search(
         num_runs=config.study.num_trials,
         num_done=config.study.num_trials - searcher.num_left,
     )
+    found = ""
     if searcher.num_left > 0:
         plan = TrialPlan(
             study_uri=folder.uri,
@@ -97,10 +106,9 @@ def search(
             num_workers=config.study.workers_per_trial,
             scratch=str(scratch / "train"),
         )
-        run = with_settings(config.run, {"compute.num_workers": config.study.workers_per_trial})
         tuner = tuner_for(
             partial(run_trial, plan=plan),
-            config=run,
+            config=config.run,
             scratch=scratch / "search",
             callbacks=[
                 WatchCallback(
@@ -116,7 +124,7 @@ def search(
             num_samples=-1,
         )
         found = failures(tuner.fit())
-        check_finished(config, folder, study, found)
+    check_finished(config, folder, study, found)
     for key in folder.list("trials/"):
         if "/checkpoints/" in key:
             folder.delete(key)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from daam.errors import NonFiniteLossError, ShardError, TrainingError
-from daam.training.assemble import assemble
-from daam.training.loop import averaged, fit, target_batches
+from daam.training.assemble import assemble, learning_rate_at
+from daam.training.loop import averaged, fit, source_batches, target_batches
 from daam.training.relabel import relabel
 from daam.training.scoring import RetrievalTest
 from tests.training.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
@@ -108,6 +108,28 @@ def test_another_seed_gives_other_weights_and_other_batches(config_of):
         for run in runs
     ]
     assert not torch.equal(*batches)
+
+
+def test_each_step_has_the_learning_rate_of_its_place_in_the_run(config_of):
+    changes = {"optimiser.num_epochs": 4, "optimiser.schedule": "cosine"}
+    run = assemble(config_of(changes))
+    rates: list[float] = []
+    run.optimiser.register_step_pre_hook(
+        lambda optimiser, *_: rates.append(optimiser.param_groups[0]["lr"])
+    )
+    list(fit(run))
+    assert rates == [learning_rate_at(run.config, step=step) for step in range(8)]
+    assert len(set(rates)) == 8
+
+
+def test_every_epoch_and_each_domain_has_batches_of_its_own(config_of):
+    run = assemble(config_of())
+    seen = set()
+    for epoch in range(3):
+        source = next(source_batches(run, epoch=epoch, steps=range(1)))
+        target = next(target_batches(run, epoch=epoch, steps=range(1), labels=None))
+        seen |= {tuple(source.rows.tolist()), tuple(target.rows.tolist())}
+    assert len(seen) == 6
 
 
 def test_a_run_that_is_done_has_nothing_more_to_report(config_of):
