@@ -26,18 +26,20 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 # Bytecode is compiled here once: without it every Ray worker pays for it at each start.
-$(STAMP): requirements.lock requirements-dev.txt
+$(STAMP): requirements.lock requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "daam needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
-		-r requirements.lock -r requirements-dev.txt
+		-r requirements.lock -r requirements-dev.lock
 	touch $@
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
 		requirements.txt -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+		requirements-dev.txt -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV)
