@@ -127,7 +127,7 @@ def train(
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its folder.")] = None,
 ) -> None:
     """Train one model from a source to a target, in this process or on Ray workers."""
-    from daam.runtime.session import open_run, start_run, train_here, train_on_ray
+    from daam.runtime.session import abandon_run, open_run, start_run, train_here, train_on_ray
     from daam.storage import open_store
 
     quiet_libraries()
@@ -155,18 +155,13 @@ def train(
         epochs = train_here(run, folder)
     else:
         epochs = train_on_ray(run, folder, address=address)
-    for metrics in epochs:
-        losses = "  ".join(
-            f"{key.removeprefix('loss/')} {value:.3f}"
-            for key, value in metrics.items()
-            if key.startswith("loss/")
-        )
-        console.print(
-            f"epoch {int(metrics['epoch'])}/{run.optimiser.num_epochs}  "
-            f"{metrics['seconds']:.1f} s  {losses}",
-            highlight=False,
-            soft_wrap=True,
-        )
+    try:
+        for metrics in epochs:
+            print_epoch(metrics, num_epochs=run.optimiser.num_epochs)
+    except DaamError:
+        if resume is None:
+            abandon_run(folder)
+        raise
     console.print(
         f"Trained. Test it: python launch.py evaluate --checkpoint {folder.uri} "
         f"--domain {run.pair().target}",
@@ -417,6 +412,20 @@ def progress_bar(title: str) -> Any:
             yield lambda done, total: bars.update(task, completed=done, total=total)
 
     return bar()
+
+
+def print_epoch(metrics: dict[str, float], *, num_epochs: int) -> None:
+    """One line: how far the run is and its losses."""
+    losses = "  ".join(
+        f"{key.removeprefix('loss/')} {value:.3f}"
+        for key, value in metrics.items()
+        if key.startswith("loss/")
+    )
+    console.print(
+        f"epoch {int(metrics['epoch'])}/{num_epochs}  {metrics['seconds']:.1f} s  {losses}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def comparison_table(entrants: list[Any], *, title: str) -> Table:

@@ -20,7 +20,7 @@ from daam.runtime.metrics import label_process
 from daam.runtime.trainer import forward, run_workers, wants_gpu
 from daam.runtime.worker import SCORES, portable, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
-from tune.launching import failures, report_epochs, tuner_for
+from tune.launching import failure_reported, failures, report_epochs, tuner_for
 from tune.space import StudyConfig
 from tune.watch import StudyWatch, WatchCallback
 
@@ -114,15 +114,16 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
             num_epochs=config.optimiser.num_epochs,
         )
         return
-    run_workers(
-        contender_worker,
-        settings,
-        num_workers=config.compute.num_workers,
-        use_gpu=wants_gpu(config),
-        max_failures=config.compute.max_failures,
-        scratch=settings["scratch"],
-        callbacks=[TuneReportCallback()],
-    )
+    with failure_reported(num_epochs=config.optimiser.num_epochs):
+        run_workers(
+            contender_worker,
+            settings,
+            num_workers=config.compute.num_workers,
+            use_gpu=wants_gpu(config),
+            max_failures=config.compute.max_failures,
+            scratch=settings["scratch"],
+            callbacks=[TuneReportCallback()],
+        )
 
 
 def contender_worker(settings: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """How runs are put on the cluster: resources, concurrency, restarts, and what failed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +94,22 @@ def most_at_once(config: RunConfig) -> int:
 
 
 def report_epochs(epochs: Iterable[dict[str, Any]], *, name: str, num_epochs: int) -> None:
-    """Hand every epoch's metrics to Ray Tune; meanwhile the process bears the run's name.
-
-    An error of ours ends the run with a last result that says why: to start it again, as Ray does
-    with a process that died, would only end the same way.
-    """
+    """Hand every epoch's metrics to Ray Tune; meanwhile the process bears the run's name."""
     label_process(name)
-    try:
+    with failure_reported(num_epochs=num_epochs):
         for metrics in epochs:
             ray.tune.report(metrics)
             label_process(name)
+
+
+@contextmanager
+def failure_reported(*, num_epochs: int) -> Iterator[None]:
+    """End a run that fails with an error of ours with a last result that says why.
+
+    To start it again, as Ray does with a process that died, would only end the same way.
+    """
+    try:
+        yield
     except DaamError as error:
         ray.tune.report({EPOCH: 0, LAST_EPOCH: num_epochs, SCORE: 0.0, FAILURE: str(error)})
 

@@ -12,7 +12,7 @@ from daam.runtime.metrics import label_process, trial_gauges
 from daam.runtime.trainer import forward, run_workers, wants_gpu
 from daam.runtime.worker import train_together
 from daam.storage import open_store
-from tune.launching import EPOCH, LAST_EPOCH, MAP, SCORE, report_epochs
+from tune.launching import EPOCH, LAST_EPOCH, MAP, SCORE, failure_reported, report_epochs
 from tune.score import aggregated
 
 
@@ -54,15 +54,16 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
             num_epochs=config.optimiser.num_epochs,
         )
         return
-    run_workers(
-        trial_worker,
-        settings,
-        num_workers=plan.num_workers,
-        use_gpu=wants_gpu(config),
-        max_failures=config.compute.max_failures,
-        scratch=plan.scratch,
-        callbacks=[TuneReportCallback()],
-    )
+    with failure_reported(num_epochs=config.optimiser.num_epochs):
+        run_workers(
+            trial_worker,
+            settings,
+            num_workers=plan.num_workers,
+            use_gpu=wants_gpu(config),
+            max_failures=config.compute.max_failures,
+            scratch=plan.scratch,
+            callbacks=[TuneReportCallback()],
+        )
 
 
 def trial_worker(settings: dict[str, Any]) -> None:

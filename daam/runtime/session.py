@@ -33,6 +33,15 @@ def start_run(uri: str, config: RunConfig) -> Store:
     return folder
 
 
+def abandon_run(folder: Store) -> None:
+    """Remove a run that failed in its first epoch, so that the same command can be given again.
+
+    One that has finished an epoch is kept.
+    """
+    if not read_reports(folder):
+        folder.delete(CONFIG)
+
+
 def open_run(folder: Store, *, num_workers: int | None) -> RunConfig:
     """Return the settings of a run that was started, perhaps for another number of workers.
 

@@ -1,0 +1,356 @@
+"""Bad input ends in exit code 2 and one line that says what is wrong; nothing is half written."""
+
+import json
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import launch
+from daam.data.manifest import manifest_key
+from daam.runtime.session import start_run
+from daam.storage import Store, open_store
+from tests.conftest import BUCKET
+from tests.tiny_domains import add_domain, write_market
+from tune.folder import create_folder
+from tune.space import study_config
+
+STUDY_TABLES = """
+[study]
+name = "small"
+search_transfers = ["plaza->campus"]
+holdout = "plaza->station"
+
+[search]
+"loss.target.weight" = { low = 0.5, high = 2.0 }
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs a command in an empty folder of its own, `work`."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
+        capsys.readouterr()
+        try:
+            code = launch.main()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        return Ended(code=code, err=capsys.readouterr().err)
+
+    return run
+
+
+def assert_refused(ended: Ended, *words: str) -> None:
+    """Exit code 2 and one line, which has these words."""
+    assert ended.code == 2, ended.err
+    assert ended.err.startswith("daam: ")
+    assert ended.err.count("\n") == 1
+    assert ended.err.endswith("\n")
+    for word in words:
+        assert word in ended.err
+
+
+def assert_nothing_written(folder: Path) -> None:
+    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert left == []
+
+
+@pytest.fixture
+def train(command: Command, tiny_file: Path) -> Command:
+    """`launch.py train` from plaza to campus on the tiny domains, with more arguments."""
+    return lambda *more: command("train", "--config", str(tiny_file), *more)
+
+
+@pytest.fixture
+def study_file(tmp_path: Path, tiny_file: Path) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(tiny_file.read_text() + STUDY_TABLES)
+    return path
+
+
+@pytest.fixture
+def tune(command: Command, study_file: Path) -> Command:
+    """`launch.py tune` with a small study, and more arguments."""
+    return lambda *more: command("tune", "--config", str(study_file), *more)
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Path:
+    """A data set's folder that may be spoilt."""
+    write_market(tmp_path / "market", name="market")
+    return tmp_path / "market"
+
+
+@pytest.fixture
+def import_market(command: Command, market: Path) -> Command:
+    """`launch.py data import` of that folder into the folder `to`."""
+    fixed = ("--layout", "market1501", "--root", str(market), "--domain", "market", "--to", "to")
+    return lambda *more: command("data", "import", *fixed, *more)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--set", "loss.triplet.wieght=3"], ["did you mean loss.triplet.weight"]),
+        (["--set", "optimiser.learning_rate=-1"], ["optimiser.learning_rate", "greater than 0"]),
+        (["--set", "optimiser.num_epochs=many"], ["optimiser.num_epochs", "'many'"]),
+        (["--set", "optimiser.num_epochs"], ["path=value"]),
+        (["--set", "=3"], ["path=value"]),
+        (["--set", "optimiser=3"], ["optimiser = 3"]),
+        (["--set", "seed=1", "--set", "seed.x=1"], ["seed"]),
+        (["--preset", "sauce_only"], ["'sauce_only'", "source_only"]),
+        (["--workers", "3"], ["multiple"]),
+        (["--transfer", "plaza->plaza"], ["same source and target"]),
+        (["--transfer", "plaza-"], ["source->target", "quote it"]),
+        (["--transfer", "Plaza->campus"], ["'Plaza'", "lower-case"]),
+        (["--transfer", "plaza->moon"], ["no domain moon", "data import"]),
+        (["--set", "data.root=nowhere"], ["nowhere", "no domain campus, plaza"]),
+        (["--set", "model.backbone=resnet18", "--set", "model.weights=no.pt"], ["no.pt"]),
+        (["--set", "compute.device=tpu"], ["compute.device", "'cuda'"]),
+        (["--config", "no.toml"], ["no settings file no.toml"]),
+        (["--storage", "ftp://host/runs"], ["ftp://"]),
+        (["--resume", "runs/nothing"], ["alone"]),
+    ],
+)
+def test_train_refuses(train: Command, tmp_path: Path, words: list[str], says: list[str]) -> None:
+    assert_refused(train(*words), *says)
+    assert_nothing_written(tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--set", "study.num_trails=3"], ["did you mean num_trials"]),
+        (["--set", "loss.triplet.wieght=3"], ["did you mean loss.triplet.weight"]),
+        (["--set", "search.loss.target.wieght=[1.0]"], ["did you mean loss.target.weight"]),
+        (["--set", "search.loss.target.weight={low = -1.0, high = 2.0}"], ["at -1.0"]),
+        (["--set", "search.loss.target.weight={low = 1.0, high = 2e6}"], ["at 2000000.0"]),
+        (["--set", "search.loss.target.weight=3"], ["nor a range"]),
+        (["--set", "loss.target.weight=1.0"], ["nothing to tune"]),
+        (["--set", "study.holdout='campus->plaza'"], ["share the domain plaza"]),
+        (["--set", "study.holdout='plaza->moon'"], ["no domain moon"]),
+        (["--set", "study.search_transfers=['plaza->plaza']"], ["same source and target"]),
+        (["--trials", "0"], ["num_trials"]),
+        (["--workers-per-trial", "3"], ["multiple"]),
+        (["--name", "../up"], ["name"]),
+        (["--resume", "runs/nothing"], ["alone"]),
+        (["--config", "no.toml"], ["no settings file no.toml"]),
+    ],
+)
+def test_tune_refuses_before_ray_starts(
+    tune: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    says: list[str],
+) -> None:
+    monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray was started"))
+    assert_refused(tune(*words), *says)
+    assert_nothing_written(tmp_path / "work")
+
+
+def test_tune_refuses_an_unknown_preset_and_names_those_there_are(command: Command) -> None:
+    assert_refused(command("tune", "--preset", "dmeo"), "'dmeo'", "demo")
+
+
+@pytest.mark.parametrize("name", ["train", "tune"])
+def test_there_must_be_something_to_resume(command: Command, tmp_path: Path, name: str) -> None:
+    assert_refused(command(name, "--resume", "runs/nothing"), "runs/nothing")
+    assert_nothing_written(tmp_path / "work")
+
+
+def test_a_run_that_exists_is_left_alone(train: Command, tiny_config: object) -> None:
+    from daam.config.schema import RunConfig
+
+    folder = start_run("runs/plaza-campus", RunConfig(seed=77))
+    before = contents(folder)
+    assert_refused(train(), "there is a run in", "--resume", "--name")
+    assert contents(folder) == before
+
+
+def test_a_study_that_exists_is_left_alone(tune: Command, study_file: Path) -> None:
+    from daam.config.load import read_toml
+
+    folder = create_folder("runs/small", study_config(read_toml(study_file), {"seed": 77}))
+    before = contents(folder)
+    assert_refused(tune(), "there is a study in", "--resume", "--name")
+    assert contents(folder) == before
+
+
+def contents(folder: Store) -> dict[str, bytes]:
+    return {key: folder.read(key) for key in folder.list()}
+
+
+def test_import_of_a_missing_folder(command: Command, tmp_path: Path) -> None:
+    ended = command(
+        *("data", "import", "--layout", "market1501", "--root", "gone", "--domain", "market")
+    )
+    assert_refused(ended, "gone")
+    assert_nothing_written(tmp_path / "work")
+
+
+def test_import_of_an_unknown_layout(command: Command, market: Path) -> None:
+    ended = command(
+        *("data", "import", "--layout", "market", "--root", str(market), "--domain", "market")
+    )
+    assert_refused(ended, "market1501")
+
+
+@pytest.mark.parametrize("folder", ["", "bounding_box_train", "query", "bounding_box_test"])
+def test_import_of_an_empty_folder(
+    import_market: Command, market: Path, tmp_path: Path, folder: str
+) -> None:
+    shutil.rmtree(market / folder)
+    (market / folder).mkdir()
+    assert_refused(import_market(), str(market))
+    assert_nothing_written(tmp_path / "work")
+
+
+@pytest.mark.parametrize("name", ["portrait.jpg", "0001.jpg", "0001_x1.jpg"])
+def test_import_of_a_file_whose_name_fits_no_rule(
+    import_market: Command, market: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copy(next((market / "query").glob("*.jpg")), market / "query" / name)
+    assert_refused(import_market(), name)
+    assert_nothing_written(tmp_path / "work")
+
+
+@pytest.mark.parametrize("damage", ["cut in half", "empty", "no image"])
+def test_import_of_a_damaged_image(import_market: Command, market: Path, damage: str) -> None:
+    image = sorted((market / "bounding_box_train").glob("*.jpg"))[5]
+    content = image.read_bytes()
+    image.write_bytes(
+        {"cut in half": content[: len(content) // 2], "empty": b"", "no image": b"hello"}[damage]
+    )
+    assert_refused(import_market(), image.name)
+    assert not open_store("to").exists(manifest_key("market"))
+
+
+def test_import_of_a_domain_with_one_camera(
+    command: Command, tmp_path: Path, import_market: Command, market: Path
+) -> None:
+    shutil.rmtree(market)
+    write_market(market, name="market", num_cameras=1)
+    assert_refused(import_market(), "camera")
+    assert not open_store("to").exists(manifest_key("market"))
+
+
+@pytest.mark.parametrize("name", ["Market", "a b", "../up", ""])
+def test_import_under_a_name_that_cannot_be(import_market: Command, name: str) -> None:
+    assert_refused(import_market("--domain", name), repr(name))
+
+
+@pytest.fixture
+def own_root(tmp_path: Path) -> Path:
+    """The domains plaza and campus in a folder that may be spoilt."""
+    for name in ("plaza", "campus"):
+        add_domain(open_store(str(tmp_path / "domains")), name, scratch=tmp_path / "raw")
+    return tmp_path / "domains"
+
+
+@pytest.fixture
+def spoilt(own_root: Path) -> Path:
+    """One image shard of plaza with one byte flipped."""
+    manifest = json.loads((own_root / manifest_key("plaza")).read_text())
+    key = manifest["splits"]["train"]["shards"][0]["key"]
+    shard = own_root / key
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    return shard
+
+
+def test_training_on_a_damaged_shard(train: Command, spoilt: Path, tmp_path: Path) -> None:
+    root = spoilt
+    while not (root / "plaza").is_dir():
+        root = root.parent
+    ended = train("--set", f"data.root={root}", "--set", f"data.cache={tmp_path / 'cache'}")
+    assert_refused(ended, spoilt.name)
+    assert list((tmp_path / "work").rglob("*.pt")) == []
+
+
+def test_verifying_a_damaged_shard(command: Command, spoilt: Path, own_root: Path) -> None:
+    assert command("data", "verify", "--domain", "campus", "--at", str(own_root)).code == 0
+    assert_refused(
+        command("data", "verify", "--domain", "plaza", "--at", str(own_root)), spoilt.name
+    )
+
+
+@pytest.mark.parametrize("name", ["describe", "verify", "preview"])
+def test_a_domain_that_is_not_there(command: Command, tiny_root: Path, name: str) -> None:
+    to = ("--to", "sheet.png") if name == "preview" else ()
+    ended = command("data", name, "--domain", "moon", "--at", str(tiny_root), *to)
+    assert_refused(ended, "moon")
+    assert not Path("sheet.png").exists()
+
+
+def test_evaluating_what_is_no_run(command: Command, tmp_path: Path) -> None:
+    assert_refused(command("evaluate", "--checkpoint", "gone", "--domain", "campus"), "gone")
+    assert_nothing_written(tmp_path / "work")
+
+
+def test_evaluating_on_a_domain_that_is_not_there(train: Command, command: Command) -> None:
+    assert train().code == 0
+    ended = command(
+        *("evaluate", "--checkpoint", "runs/plaza-campus", "--domain", "moon", "--to", "scores")
+    )
+    assert_refused(ended, "moon")
+    assert not Path("scores").exists()
+
+
+def test_rendering_over_a_folder(command: Command, tmp_path: Path) -> None:
+    Path("here").mkdir()
+    assert_refused(command("data", "render", "--domain", "plaza", "--to", "here"), "here exists")
+    assert list(Path("here").iterdir()) == []
+
+
+def test_an_s3_server_that_cannot_be_reached(
+    train: Command, s3_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    assert_refused(train("--storage", s3_uri), f"127.0.0.1:{port}")
+    assert_refused(train("--set", f"data.root={s3_uri}"), f"127.0.0.1:{port}")
+    assert_nothing_written(tmp_path / "work")
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_an_s3_server_that_refuses(
+    train: Command, s3_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv(name, "wrong")
+    ended = train("--storage", s3_uri)
+    assert_refused(ended, s3_uri)
+    assert "testsecret" not in ended.err
+    assert_nothing_written(tmp_path / "work")
+
+
+def test_a_bucket_that_does_not_exist(train: Command, s3_uri: str) -> None:
+    assert_refused(train("--storage", s3_uri.replace(BUCKET, "no-such-bucket")), "no-such-bucket")
+
+
+def test_a_command_that_does_not_exist_is_refused(command: Command) -> None:
+    assert command("tuen").code == 2
