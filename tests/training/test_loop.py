@@ -119,7 +119,7 @@ def test_each_step_has_the_learning_rate_of_its_place_in_the_run(config_of):
     )
     list(fit(run))
     assert rates == [learning_rate_at(run.config, step=step) for step in range(8)]
-    assert len(set(rates)) == 8
+    assert rates[:2] != rates[2:4] != rates[4:6] != rates[6:]
 
 
 def test_every_epoch_and_each_domain_has_batches_of_its_own(config_of):
