@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ from daam.config.load import (
 )
 from daam.config.schema import RunConfig
 from daam.domains import Transfer, check_domain
-from daam.errors import ConfigError, DaamError
+from daam.errors import ConfigError, DaamError, StudyInterruptedError
 
 ROOT = Path(__file__).resolve().parent
 RENDERED = "data/rendered"
@@ -100,18 +101,23 @@ def tune(
     if folder is None:
         folder = create_folder(uri, study)
     rendered_s = time.monotonic() - begin
-    console.print(f"Study {folder.uri}", highlight=False)
-    with (
-        connected(address=address) as cluster,
-        StudyDisplay(console, cluster.dashboard_url) as display,
-    ):
-        summary = finish_study(
-            study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}
-        )
+    console.print(f"Study {folder.uri}", highlight=False, soft_wrap=True)
+    try:
+        with (
+            connected(address=address) as cluster,
+            StudyDisplay(console, cluster.dashboard_url) as display,
+        ):
+            summary = finish_study(
+                study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}
+            )
+    except KeyboardInterrupt as error:
+        raise StudyInterruptedError(
+            f"the study was stopped; go on with: python launch.py tune --resume {folder.uri}"
+        ) from error
     console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
     console.print(summary.verdict, highlight=False)
     for file in summary.files:
-        console.print(f"  {file}", highlight=False)
+        console.print(f"  {file}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -150,7 +156,7 @@ def train(
         default_name = run.transfer.replace("->", "-")
         prepare_domains(run, {run.pair()})
         folder = start_run(f"{storage.rstrip('/')}/{name or default_name}", run)
-    console.print(f"Run {folder.uri}: {run.transfer}", highlight=False)
+    console.print(f"Run {folder.uri}: {run.transfer}", highlight=False, soft_wrap=True)
     if run.compute.num_workers == 1 and address is None:
         epochs = train_here(run, folder)
     else:
@@ -195,7 +201,7 @@ def evaluate(
     )
     console.print(table)
     for file in found.files:
-        console.print(f"  {file}", highlight=False)
+        console.print(f"  {file}", highlight=False, soft_wrap=True)
 
 
 @app.command("config")
@@ -366,7 +372,8 @@ def data_serve(
         for key, value in server.environment.items():
             console.print(f"  export {key}={value}", highlight=False, soft_wrap=True)
         console.print(f"then: --to s3://{bucket}/PREFIX. Ctrl-C ends it.", highlight=False)
-        server.wait()
+        with suppress(KeyboardInterrupt):
+            server.wait()
 
 
 def prepare_domains(config: RunConfig, transfers: set[Transfer]) -> None:

@@ -15,7 +15,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from daam.config.load import merged, read_preset, run_config, with_settings
 from daam.config.schema import RunConfig
-from daam.errors import StudyError
+from daam.errors import StudyError, StudyInterruptedError
 from daam.runtime.metrics import label_process
 from daam.runtime.trainer import forward, run_workers, wants_gpu
 from daam.runtime.worker import SCORES, portable, train_and_test
@@ -57,7 +57,8 @@ def run_holdout(
     """Train and test every contender; those that were tested already are only read.
 
     Raises:
-        StudyError: a contender failed, or the comparison was stopped.
+        StudyError: a contender failed.
+        StudyInterruptedError: it was stopped by Ctrl-C.
     """
     configs = contender_configs(config, best)
     homes = {name: folder.child(f"holdout/{name}") for name in configs}
@@ -94,13 +95,29 @@ def run_holdout(
         found = failures(tuner.fit())
         if found:
             raise StudyError(f"the final comparison failed: {found}")
+    return read_contenders(configs, folder)
+
+
+def read_contenders(configs: dict[str, RunConfig], folder: Store) -> list[Contender]:
+    """Return how every contender did.
+
+    Raises:
+        StudyInterruptedError: one has not been tested yet.
+    """
     try:
         return [
-            Contender(name=name, config=configs[name], scores=json.loads(homes[name].read(SCORES)))
-            for name in configs
+            Contender(
+                name=name,
+                config=config,
+                scores=json.loads(folder.read(f"holdout/{name}/{SCORES}")),
+            )
+            for name, config in configs.items()
         ]
     except MissingKeyError as error:
-        raise StudyError("the final comparison was stopped before its end") from error
+        raise StudyInterruptedError(
+            "the study was stopped in its final comparison; go on with: "
+            f"python launch.py tune --resume {folder.uri}"
+        ) from error
 
 
 def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) -> None:

@@ -1,12 +1,14 @@
 """A contact sheet: images of a dataset in a grid that a person can look at."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from daam.errors import DataError
+from daam.storage.publish import write_whole
 
 _GAP = 4
 _TITLE_HEIGHT = 16
@@ -24,6 +26,7 @@ def write_contact_sheet(
 
     Raises:
         DataError: there is nothing to show, or not one title per row.
+        StorageError: the picture cannot be written.
     """
     if not rows or not any(len(row) for row in rows):
         raise DataError(f"no images for the contact sheet {to}; give at least one row of images")
@@ -48,4 +51,6 @@ def write_contact_sheet(
             if picture.size != (width, height):
                 picture = picture.resize((width, height), Image.Resampling.BICUBIC)
             sheet.paste(picture, (_GAP + column * (width + _GAP), top + _TITLE_HEIGHT))
-    sheet.save(to, format="PNG")
+    png = BytesIO()
+    sheet.save(png, format="PNG")
+    write_whole(to, [png.getvalue()])

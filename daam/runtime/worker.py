@@ -37,7 +37,7 @@ def portable(config: RunConfig) -> RunConfig:
         "data.cache": str(Path(config.data.cache).expanduser().absolute()),
     }
     weights = Path(config.model.weights).expanduser()
-    if weights.exists():
+    if config.model.weights not in ("imagenet", "none"):
         changes["model.weights"] = str(weights.absolute())
     return with_settings(config, changes)
 

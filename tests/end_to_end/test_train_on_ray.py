@@ -11,7 +11,7 @@ from daam.runtime.worker import read_reports, trained
 from daam.storage import open_store
 from tests.end_to_end.commands import Command, Finished, processes_of, ran, started
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 NUM_EPOCHS = 12
 WORKER = "ray::RayTrainWorker"

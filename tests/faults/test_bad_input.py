@@ -181,6 +181,25 @@ def test_there_must_be_something_to_resume(command: Command, tmp_path: Path, nam
     assert_nothing_written(tmp_path / "work")
 
 
+def test_ctrl_c_before_the_first_trial_says_how_to_go_on(
+    tune: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ray.init", interrupted)
+    ended = tune()
+    assert ended.code == 130
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith("daam: the study was stopped; go on with: ")
+    assert "--resume" in ended.err
+
+
+def test_a_run_that_failed_before_its_first_epoch_can_be_started_again(train: Command) -> None:
+    assert_refused(train("--set", "data.identities_per_batch=400"), "400")
+    assert train().code == 0
+
+
 def test_a_run_that_exists_is_left_alone(train: Command, tiny_config: object) -> None:
     from daam.config.schema import RunConfig
 
@@ -318,6 +337,13 @@ def test_evaluating_on_a_domain_that_is_not_there(train: Command, command: Comma
     )
     assert_refused(ended, "moon")
     assert not Path("scores").exists()
+
+
+def test_a_picture_that_cannot_be_written(command: Command, tiny_root: Path) -> None:
+    Path("taken").touch()
+    to = ("--to", "taken/sheet.png")
+    ended = command("data", "preview", "--domain", "plaza", "--at", str(tiny_root), *to)
+    assert_refused(ended, "taken/sheet.png")
 
 
 def test_rendering_over_a_folder(command: Command, tmp_path: Path) -> None:

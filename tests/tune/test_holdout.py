@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 
 from daam.config.load import read_preset, with_settings
+from daam.errors import StudyInterruptedError
 from daam.runtime.worker import SCORES
 from daam.storage import open_store
 from daam.training.state import flat
-from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED, contender_configs, run_holdout
+from tune.holdout import (
+    DEFAULT,
+    SOURCE_ONLY,
+    TUNED,
+    contender_configs,
+    read_contenders,
+    run_holdout,
+)
 from tune.space import StudyConfig, study_config
 
 WEIGHT = "loss.domain_similarity.weight"
@@ -85,3 +93,11 @@ def test_contenders_that_were_tested_are_only_read(config: StudyConfig, tmp_path
         (TUNED, 2),
     ]
     assert watch.phases == [("holdout plaza->station", 3, 3)]
+
+
+def test_a_comparison_without_all_scores_was_stopped(config: StudyConfig, tmp_path: Path) -> None:
+    folder = open_store(str(tmp_path / "study"))
+    contenders = contender_configs(config, config.run)
+    folder.write(f"holdout/{TUNED}/{SCORES}", b"{}")
+    with pytest.raises(StudyInterruptedError, match=f"--resume {folder.uri}"):
+        read_contenders(contenders, folder)
