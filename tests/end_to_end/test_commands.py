@@ -1,0 +1,192 @@
+"""`launch.py data ...`, `train` and `evaluate`, one after another on a rendered domain."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import launch
+from daam.config.load import run_config
+from daam.config.schema import RunConfig
+from daam.runtime.worker import trained
+from tests.end_to_end.commands import started
+
+Run = Callable[..., str]
+
+SMALL = [
+    *("--train-identities", "12", "--test-identities", "4", "--cameras", "2"),
+    *("--height", "64", "--width", "32"),
+]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which all commands of this file run."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture
+def run(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command that must succeed; gives what it prints."""
+    monkeypatch.chdir(work)
+
+    def command(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
+        monkeypatch.setattr(launch.console, "width", 200)
+        capsys.readouterr()
+        try:
+            code = launch.main()
+        except SystemExit as error:
+            code = error.code
+        shown = capsys.readouterr()
+        assert code == 0, shown.err
+        assert "\x1b" not in shown.out
+        return shown.out
+
+    return command
+
+
+@pytest.fixture
+def campus(run: Run, work: Path) -> Path:
+    """A rendered and imported domain, made by the first test that wants it."""
+    if not (work / "rendered").exists():
+        out = run("data", "render", "--domain", "campus", "--to", "rendered", *SMALL)
+        assert "images in rendered" in out
+        layout = ("--layout", "market1501", "--root", "rendered")
+        out = run("data", "import", *layout, "--domain", "campus", "--to", "domains")
+        assert "campus in domains" in out
+    return work / "domains"
+
+
+@pytest.fixture
+def checkpoint(run: Run, work: Path, tiny_root: Path, tiny_file: Path) -> str:
+    """A run of one worker, made by the first test that wants it."""
+    if not (work / "runs" / "first").exists():
+        out = run("train", "--config", str(tiny_file), "--name", "first")
+        assert re.findall(r"^epoch (\d)/2  [\d.]+ s  total [\d.]+  identity", out, re.M) == [
+            "1",
+            "2",
+        ]
+        assert "evaluate --checkpoint" in out
+    return "runs/first"
+
+
+def test_render_writes_market1501_that_import_takes(campus: Path, work: Path) -> None:
+    assert {folder.name for folder in (work / "rendered").iterdir()} == {
+        *("bounding_box_train", "query", "bounding_box_test")
+    }
+    with Image.open(next((work / "rendered" / "query").glob("*.jpg"))) as image:
+        assert image.size == (32, 64)
+
+
+def test_describe_counts_what_import_stored(campus: Path, run: Run, work: Path) -> None:
+    out = run("data", "describe", "--domain", "campus", "--at", str(campus))
+    rows = {
+        cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
+        for cells in (re.split("[│┃]", line) for line in out.splitlines())
+        if len(cells) > 3
+    }
+    assert rows["query"][0] == str(len(list((work / "rendered" / "query").glob("*.jpg"))))
+    assert rows["query"][1:3] == ["4", "2"]
+    held_out = int(rows["validation_query"][1])
+    assert int(rows["train"][1]) + held_out == 12
+    assert held_out == 3
+    assert rows["gallery"][3:5] == ["60", "30"]
+
+
+def test_verify_looks_at_every_file(campus: Path, run: Run) -> None:
+    out = run("data", "verify", "--domain", "campus", "--at", str(campus))
+    stored = sorted(path.name for path in (campus / "campus").glob("*.arrow"))
+    assert sorted(Path(line.removeprefix("good ")).name for line in out.splitlines()) == stored
+
+
+def test_preview_writes_a_picture(campus: Path, run: Run, work: Path) -> None:
+    to = ("--to", "sheets/campus.png", "--people", "3")
+    run("data", "preview", "--domain", "campus", "--at", str(campus), *to)
+    with Image.open(work / "sheets" / "campus.png") as image:
+        image.verify()
+        assert image.format == "PNG"
+
+
+def test_evaluate_prints_scores_and_draws(
+    checkpoint: str, run: Run, work: Path, tiny_root: Path
+) -> None:
+    out = run("evaluate", "--checkpoint", checkpoint, "--domain", "campus", "--to", "scores")
+    scores = json.loads((work / "scores" / "scores.json").read_text())
+    assert scores["domain"] == "campus"
+    assert scores["transfer"] == "plaza->campus"
+    assert scores["num_queries"] == 12
+    assert f"{scores['mean_average_precision']:.3f}" in out
+    assert f"{scores['cmc']['1']:.3f}" in out
+    for name in ("ranked-lists.png", "attention.png"):
+        with Image.open(work / "scores" / name) as image:
+            image.verify()
+        assert f"scores/{name}" in out
+
+
+def test_evaluate_finds_domains_that_have_moved(
+    checkpoint: str, run: Run, work: Path, campus: Path
+) -> None:
+    run("evaluate", "--checkpoint", checkpoint, "--domain", "campus", "--at", str(campus))
+    scores = json.loads((work / "runs/evaluations/first-campus/scores.json").read_text())
+    assert scores["num_queries"] == len(list((work / "rendered" / "query").glob("*.jpg")))
+
+
+def test_a_finished_run_that_is_resumed_trains_nothing(checkpoint: str, run: Run) -> None:
+    before = trained(checkpoint)[1]["num_epochs_done"]
+    assert "epoch" not in run("train", "--resume", checkpoint)
+    assert trained(checkpoint)[1]["num_epochs_done"] == before == 2
+
+
+def test_config_prints_settings_that_can_be_read_back(run: Run) -> None:
+    out = run("config", "--preset", "source_only", "--set", "optimiser.learning_rate=0.01")
+    config = run_config(tomllib.loads(out))
+    assert config.optimiser.learning_rate == 0.01
+    assert config.model.attention.kind == "none"
+
+
+def test_config_prints_a_schema_with_every_setting_described(run: Run) -> None:
+    schema = json.loads(run("config", "--schema"))
+    assert schema == RunConfig.model_json_schema()
+    for section in schema["$defs"].values():
+        for name, setting in section["properties"].items():
+            assert "description" in setting or "$ref" in setting, name
+
+
+def test_serve_is_on_loopback_alone_and_ends_on_ctrl_c(tmp_path: Path) -> None:
+    arguments = ("data", "serve", str(tmp_path / "buckets"), "--port", "0", "--bucket", "mine")
+    with started(*arguments, scratch=tmp_path) as command:
+        command.until(lambda: "Ctrl-C ends it" in command.out)
+        found = re.search(r"S3 at http://127\.0\.0\.1:(\d+)", command.out)
+        assert found is not None
+        port = int(found[1])
+        socket.create_connection(("127.0.0.1", port)).close()
+        assert listening_addresses(port) == {"0100007F"}
+        assert (tmp_path / "buckets" / "mine").is_dir()
+        assert re.search(r"export AWS_SECRET_ACCESS_KEY=\S{24,}", command.out)
+        os.killpg(command.process.pid, signal.SIGINT)
+        finished = command.finished(within_s=20)
+    assert "Traceback" not in finished.err
+    assert finished.code == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def listening_addresses(port: int) -> set[str]:
+    """The addresses, in hexadecimal as Linux has them, on which somebody listens at a port."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state = line.split()[:4]
+            address, its_port = local.split(":")
+            if state == "0A" and int(its_port, 16) == port:
+                found.add(address)
+    return found

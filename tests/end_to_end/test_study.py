@@ -1,0 +1,251 @@
+"""A whole study through `launch.py tune`: killed, gone on with, stopped, and brought to its end."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from daam.config.load import read_toml, run_config
+from daam.runtime.worker import read_reports, trained
+from daam.storage import open_store
+from tests.end_to_end.commands import Command, Finished, processes_of, ran, started
+from tune.folder import open_study, read_folder
+from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED
+from tune.space import study_config
+
+# The story takes five starts of Ray: a busy machine needs patience.
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+
+NUM_TRIALS, NUM_EPOCHS = 5, 6
+WEIGHT, RATE = "loss.domain_similarity.weight", "optimiser.learning_rate"
+STUDY = f"""
+[study]
+name = "small"
+search_transfers = ["plaza->campus", "campus->plaza"]
+holdout = "plaza->station"
+num_trials = {NUM_TRIALS}
+num_startup_trials = {NUM_TRIALS}
+
+[search]
+"{WEIGHT}" = {{ low = 0.5, high = 50.0, log = true }}
+"{RATE}" = {{ low = 1e-4, high = 1e-2, log = true }}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """A study that was killed, then stopped by Ctrl-C, then finished; what was seen each time."""
+
+    folder: Path
+    at_kill: list[FrozenTrial]
+    reports_at_kill: dict[str, bytes]
+    orphans: list[int]
+    stopped: Finished
+    at_stop: list[FrozenTrial]
+    finished: Finished
+
+
+@pytest.fixture(scope="module")
+def story(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """The story; each scene is a process of its own."""
+    scratch = tmp_path_factory.mktemp("study")
+    folder = scratch / "runs" / "small"
+    file = scratch / "study.toml"
+    file.write_text(tiny_file.read_text() + STUDY)
+    first_scene = [
+        *("tune", "--config", str(file), "--storage", str(scratch / "runs")),
+        *("--set", f"optimiser.num_epochs={NUM_EPOCHS}"),
+    ]
+    with started(*first_scene, scratch=scratch / "first") as command:
+        command.until(lambda: "COMPLETE" in command.out and unfinished_epochs(command))
+        os.kill(command.process.pid, signal.SIGKILL)
+        command.process.wait()
+        at_kill = trials_of(folder, scratch / "at-kill")
+        reports_at_kill = {
+            name: (folder / "trials" / name / "plaza-campus" / "reports.json").read_bytes()
+            for name in (
+                f"trial-{trial.number:04d}" for trial in at_kill if trial.state.is_finished()
+            )
+        }
+        # What the dead driver left behind is still about while the next one begins.
+        with started("tune", "--resume", str(folder), scratch=scratch / "second") as again:
+            again.until(lambda: unfinished_epochs(again))
+            os.killpg(again.process.pid, signal.SIGINT)
+            stopped = again.finished(within_s=60)
+        orphans = processes_of(command.process.pid)
+    at_stop = trials_of(folder, scratch / "at-stop")
+    finished = ran("tune", "--resume", str(folder), scratch=scratch / "third")
+    return Story(
+        folder=folder,
+        at_kill=at_kill,
+        reports_at_kill=reports_at_kill,
+        orphans=orphans,
+        stopped=stopped,
+        at_stop=at_stop,
+        finished=finished,
+    )
+
+
+def unfinished_epochs(command: Command) -> bool:
+    """Whether the newest line says that a trial is in its middle."""
+    lines = re.findall(rf"trial-\d+ epoch (\d+)/{NUM_EPOCHS}", command.out)
+    return bool(lines) and int(lines[-1]) in range(2, NUM_EPOCHS - 1)
+
+
+def trials_of(folder: Path, scratch: Path) -> list[FrozenTrial]:
+    """What the study's folder knows of its trials."""
+    scratch.mkdir()
+    store, tree = read_folder(str(folder))
+    study, _ = open_study(store, study_config(tree, {}), scratch=scratch)
+    return study.get_trials()
+
+
+def test_the_story_was_told_as_planned(story: Story) -> None:
+    states = [[trial.state for trial in trials] for trials in (story.at_kill, story.at_stop)]
+    for seen in states:
+        assert TrialState.COMPLETE in seen
+        assert TrialState.RUNNING in seen
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(story: Story) -> None:
+    assert story.stopped.code == 130, story.stopped.err
+    last = story.stopped.err.strip().splitlines()[-1]
+    assert last.startswith("daam: the study was stopped after ")
+    assert last.endswith(f"go on with: python launch.py tune --resume {story.folder}")
+    assert "Traceback" not in story.stopped.err
+
+
+def test_a_killed_driver_leaves_no_process_behind(story: Story) -> None:
+    assert story.orphans == []
+
+
+def test_going_on_finishes_every_trial(story: Story) -> None:
+    assert story.finished.code == 0, story.finished.err
+    document = json.loads((story.folder / "study.json").read_text())
+    assert [trial["number"] for trial in document["trials"]] == list(range(NUM_TRIALS))
+    assert {trial["state"] for trial in document["trials"]} == {"COMPLETE"}
+    for trial in document["trials"]:
+        assert list(trial["score_by_epoch"]) == [str(n) for n in range(1, NUM_EPOCHS + 1)]
+
+
+def test_finished_trials_are_not_run_again(story: Story, tmp_path: Path) -> None:
+    at_end = trials_of(story.folder, tmp_path / "at-end")
+    for earlier in (story.at_kill, story.at_stop):
+        finished = [trial for trial in earlier if trial.state.is_finished()]
+        assert finished
+        for trial in finished:
+            assert at_end[trial.number] == trial
+    for name, content in story.reports_at_kill.items():
+        assert (story.folder / f"trials/{name}/plaza-campus/reports.json").read_bytes() == content
+
+
+def test_interrupted_trials_keep_their_number_and_parameters(story: Story, tmp_path: Path) -> None:
+    at_end = trials_of(story.folder, tmp_path / "at-end")
+    for trial in (*story.at_kill, *story.at_stop):
+        if trial.state == TrialState.RUNNING:
+            assert at_end[trial.number].params == trial.params
+            assert at_end[trial.number].datetime_start == trial.datetime_start
+            for epoch, score in trial.intermediate_values.items():
+                assert at_end[trial.number].intermediate_values[epoch] == score
+
+
+def test_every_epoch_is_reported_once(story: Story) -> None:
+    for trial in range(NUM_TRIALS):
+        for transfer in ("plaza-campus", "campus-plaza"):
+            reports = read_reports(
+                open_store(f"{story.folder}/trials/trial-{trial:04d}/{transfer}")
+            )
+            assert [row["epoch"] for row in reports] == list(range(1, NUM_EPOCHS + 1))
+
+
+def test_the_checkpoints_of_the_search_are_gone_and_those_of_the_holdout_stay(
+    story: Story,
+) -> None:
+    assert not list((story.folder / "trials").rglob("*.pt"))
+    for name in (SOURCE_ONLY, DEFAULT, TUNED):
+        assert trained(f"{story.folder}/holdout/{name}")[1]["num_epochs_done"] == NUM_EPOCHS
+
+
+def test_the_three_contenders_were_tested_on_the_holdout(story: Story) -> None:
+    holdout = json.loads((story.folder / "study.json").read_text())["holdout"]
+    assert list(holdout["contenders"]) == [SOURCE_ONLY, DEFAULT, TUNED]
+    for contender in (*holdout["contenders"].values(), {"scores": holdout["colour_histogram"]}):
+        assert 0 < contender["scores"]["mean_average_precision"] <= 1
+        assert contender["scores"]["num_queries"] == 12
+    for name in (SOURCE_ONLY, DEFAULT, TUNED, "colour histogram"):
+        assert name in story.finished.out
+
+
+def test_the_first_trial_had_the_default_settings(story: Story) -> None:
+    document = json.loads((story.folder / "study.json").read_text())
+    run = run_config(document["settings"]["run"])
+    assert document["trials"][0]["parameters"] == {
+        WEIGHT: run.loss.domain_similarity.weight,
+        RATE: run.optimiser.learning_rate,
+    }
+
+
+def test_the_best_settings_are_those_of_the_best_trial_and_can_be_trained(story: Story) -> None:
+    document = json.loads((story.folder / "study.json").read_text())
+    best = run_config(read_toml(story.folder / "best.toml"))
+    assert best.transfer == "plaza->station"
+    trial = max(document["trials"], key=lambda trial: trial["score"])
+    assert best.loss.domain_similarity.weight == trial["parameters"][WEIGHT]
+    assert best.optimiser.learning_rate == trial["parameters"][RATE]
+
+
+def test_the_table_and_the_page_are_there(story: Story) -> None:
+    rows = list(csv.DictReader(io.StringIO((story.folder / "trials.csv").read_text())))
+    assert [row["number"] for row in rows] == [str(number) for number in range(NUM_TRIALS)]
+    page = (story.folder / "report.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert "plaza-&gt;station" in page or "plaza->station" in page
+    for name in (SOURCE_ONLY, DEFAULT, TUNED):
+        assert name in page
+
+
+def test_without_a_terminal_it_prints_plain_lines(story: Story) -> None:
+    assert "\x1b" not in story.finished.out + story.stopped.out
+    lines = story.finished.out.splitlines()
+    assert lines[0] == f"Study {story.folder}"
+    assert lines[1].startswith("Ray dashboard: http://127.0.0.1:")
+    assert any(re.fullmatch(rf"[\d:]+ search: {NUM_TRIALS} runs, \d done before", x) for x in lines)
+    assert any(re.match(r"[\d:]+ trial-\d{4} COMPLETE score [\d.]+; \d of ", x) for x in lines)
+    for name in ("study.json", "best.toml", "trials.csv", "report.html"):
+        assert f"  {story.folder}/{name}" in lines
+
+
+def test_a_finished_study_runs_nothing_again_but_rewrites_its_report(
+    story: Story, tmp_path: Path
+) -> None:
+    before = json.loads((story.folder / "study.json").read_text())
+    times = {path: path.stat().st_mtime_ns for path in story.folder.rglob("*.*")}
+    (story.folder / "report.html").unlink()
+    again = ran("tune", "--resume", str(story.folder), scratch=tmp_path)
+    assert again.code == 0, again.err
+    assert "epoch" not in again.out
+    after = json.loads((story.folder / "study.json").read_text())
+    for part in ("settings", "trials", "best", "holdout"):
+        assert after[part] == before[part]
+    changed = {path.name for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert changed <= {"study.json", "best.toml", "trials.csv", "report.html"}
+    assert "report.html" in changed
+
+
+def test_the_settings_it_was_started_with_are_in_its_folder(story: Story) -> None:
+    tree = tomllib.loads((story.folder / "study.toml").read_text())
+    assert tree["study"]["num_trials"] == NUM_TRIALS
+    assert tree["optimiser"]["num_epochs"] == NUM_EPOCHS
+    assert (
+        optuna.distributions.FloatDistribution(0.5, 50.0, log=True)
+        == study_config(tree, {}).distributions()[WEIGHT]
+    )
