@@ -87,7 +87,6 @@ def search(
         StudyError: no trial finished.
         TrainingError: the cluster has no room for a trial's workers.
     """
-    check_size(config.study.workers_per_trial, use_gpu=wants_gpu(config.run))
     searcher = OptunaSearcher(
         study, config.distributions(), num_trials=config.study.num_trials, saved=publish
     )
@@ -98,6 +97,7 @@ def search(
     )
     found = ""
     if searcher.num_left > 0:
+        check_size(config.study.workers_per_trial, use_gpu=wants_gpu(config.run))
         plan = TrialPlan(
             study_uri=folder.uri,
             run=portable(config.run).model_dump(),

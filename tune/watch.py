@@ -53,7 +53,8 @@ class WatchCallback(NotSaved, Callback):
     ) -> None:
         """A trial has reached its end or was stopped."""
         result = trial.last_result or {}
-        self.watch.ended(self.name_of(trial), state=self.state_of(trial), score=result.get(SCORE))
+        score = None if FAILURE in result else result.get(SCORE)
+        self.watch.ended(self.name_of(trial), state=self.state_of(trial), score=score)
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any

@@ -55,16 +55,28 @@ class Command:
 @contextmanager
 def started(*arguments: str, scratch: Path) -> Iterator[Command]:
     """Start `launch.py ARGUMENTS` in a session of its own; at the end nothing of it is left."""
+    with started_python(str(ROOT / "launch.py"), *arguments, scratch=scratch) as command:
+        yield command
+
+
+@contextmanager
+def started_python(*arguments: str, scratch: Path) -> Iterator[Command]:
+    """Start `python ARGUMENTS` in the same way."""
     scratch.mkdir(parents=True, exist_ok=True)
     out, err = scratch / "out", scratch / "err"
     with out.open("wb") as out_file, err.open("wb") as err_file:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "launch.py"), *arguments],
+            [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=out_file,
             stderr=err_file,
             cwd=scratch,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "COLUMNS": "200",
+                "PYTHONPATH": str(ROOT),
+            },
             start_new_session=True,
         )
     try:
