@@ -40,6 +40,7 @@ class StudyDisplay:
     title: str = ""
     num_runs: int = 0
     num_done_before: int = 0
+    best_before: float | None = None
     rows: dict[str, RunRow] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     live: Live | None = None
@@ -60,9 +61,10 @@ class StudyDisplay:
         if self.live is not None:
             self.live.stop()
 
-    def phase(self, title: str, *, num_runs: int, num_done: int) -> None:
+    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
         """Begin a part of the study."""
-        self.title, self.num_runs, self.num_done_before = title, num_runs, num_done
+        self.title, self.num_runs = title, num_runs
+        self.num_done_before, self.best_before = num_done, best
         self.rows, self.began = {}, time.monotonic()
         self.line(f"{title}: {num_runs} runs, {num_done} done before")
 
@@ -119,13 +121,11 @@ class StudyDisplay:
         return self.num_done_before + sum(row.state != "running" for row in self.rows.values())
 
     def best(self) -> float | None:
-        """The best score of a run that reached its end."""
-        scores = [
-            row.score
-            for row in self.rows.values()
-            if row.state == "COMPLETE" and row.score is not None
+        """The best score of a run that reached its end, in this process or an earlier one."""
+        scores = [self.best_before] + [
+            row.score for row in self.rows.values() if row.state == "COMPLETE"
         ]
-        return max(scores, default=None)
+        return max((score for score in scores if score is not None), default=None)
 
     def time_left(self) -> str:
         """What is left at the pace so far, as m:ss; `?` before the first run is over."""

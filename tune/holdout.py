@@ -67,6 +67,7 @@ def run_holdout(
         f"holdout {config.study.holdout}",
         num_runs=len(configs),
         num_done=len(configs) - len(waiting),
+        best=None,
     )
     if waiting:
         plan = {

@@ -102,6 +102,11 @@ class OptunaSearcher(NotSaved, Searcher):
             logger.info("trial %d was interrupted; it stays open for --resume", trial.number)
         self.saved()
 
+    def best(self) -> float | None:
+        """The best score of a trial that is complete; None if none is."""
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return max((trial.values[0] for trial in complete), default=None)
+
     def state_of(self, number: int) -> str:
         """What the study says of a trial: COMPLETE, PRUNED, FAIL or RUNNING."""
         return self.study.get_trials(deepcopy=False)[number].state.name

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from daam.config.load import Tree, merged, nested, run_config, setting, validated, with_settings
 from daam.config.schema import RunConfig, Section
-from daam.domains import Transfer
+from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
 
 CHOICE_TYPES = (str, int, float, bool)
@@ -68,6 +68,19 @@ class StudyConfig(BaseModel):
     def transfers(self) -> list[Transfer]:
         """The directions of the search."""
         return [Transfer.parse(text) for text in self.study.search_transfers]
+
+    def needed_splits(self) -> dict[str, set[Split]]:
+        """The splits that each domain of the study must have."""
+        holdout = Transfer.parse(self.study.holdout)
+        needed = {
+            domain: {Split.TRAIN}
+            for transfer in (*self.transfers(), holdout)
+            for domain in transfer.domains()
+        }
+        for transfer in self.transfers():
+            needed[transfer.target] |= set(VALIDATION_SPLITS)
+        needed[holdout.target] |= {Split.QUERY, Split.GALLERY}
+        return needed
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """The search space, as Optuna has it."""

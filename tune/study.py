@@ -94,6 +94,7 @@ def search(
         "search",
         num_runs=config.study.num_trials,
         num_done=config.study.num_trials - searcher.num_left,
+        best=searcher.best(),
     )
     found = ""
     if searcher.num_left > 0:

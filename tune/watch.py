@@ -11,8 +11,15 @@ from tune.launching import EPOCH, FAILURE, LAST_EPOCH, SCORE, NotSaved
 class StudyWatch(Protocol):
     """Shows how far a study is. Calls come from one thread."""
 
-    def phase(self, title: str, *, num_runs: int, num_done: int) -> None:
-        """A new part begins: the search, or the final comparison."""
+    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
+        """A new part begins: the search, or the final comparison.
+
+        Args:
+            title: of the part.
+            num_runs: trials or contenders in all.
+            num_done: of them, by earlier processes.
+            best: score that those have reached, if any has one.
+        """
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
         """A trial or contender has finished an epoch."""
@@ -26,8 +33,8 @@ class WatchCallback(NotSaved, Callback):
 
     Args:
         watch: is told.
-        names: the name of each Ray trial, by its id.
-        states: what became of each Ray trial that is over, by its id.
+        name_of: gives the name of a Ray trial.
+        state_of: gives what became of a Ray trial that is over.
     """
 
     def __init__(self, watch: StudyWatch, *, name_of: Any, state_of: Any) -> None:

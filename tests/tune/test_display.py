@@ -18,14 +18,14 @@ def log() -> io.StringIO:
 def display(log: io.StringIO) -> StudyDisplay:
     """A display whose output is no terminal, ten seconds into a search of four runs."""
     display = StudyDisplay(Console(file=log, width=80), "http://127.0.0.1:8265")
-    display.phase("search", num_runs=4, num_done=0)
+    display.phase("search", num_runs=4, num_done=0, best=None)
     display.began -= 10
     return display
 
 
 def test_without_a_terminal_every_event_is_a_plain_line(log: io.StringIO) -> None:
     with StudyDisplay(Console(file=log, width=40), "http://127.0.0.1:8265") as display:
-        display.phase("search", num_runs=2, num_done=0)
+        display.phase("search", num_runs=2, num_done=0, best=None)
         display.progress("trial-0000", epoch=1, num_epochs=2, score=0.5)
         display.progress("[red]", epoch=1, num_epochs=2, score=None)
         display.ended("trial-0000", state="COMPLETE", score=0.75)
@@ -44,7 +44,7 @@ def test_without_a_terminal_every_event_is_a_plain_line(log: io.StringIO) -> Non
 def test_in_a_terminal_there_is_a_table_with_all_there_is_to_know(log: io.StringIO) -> None:
     console = Console(file=log, width=80, height=40, force_terminal=True)
     with StudyDisplay(console, "http://127.0.0.1:8265") as display:
-        display.phase("search", num_runs=3, num_done=1)
+        display.phase("search", num_runs=3, num_done=1, best=None)
         display.progress("trial-0001", epoch=2, num_epochs=2, score=0.625)
         display.ended("trial-0001", state="COMPLETE", score=0.625)
         display.progress("trial-0002", epoch=1, num_epochs=2, score=0.25)
@@ -74,7 +74,7 @@ def test_a_run_that_was_stopped_early_counts_as_whole(display: StudyDisplay) -> 
 
 
 def test_the_pace_is_that_of_this_process(display: StudyDisplay) -> None:
-    display.phase("search", num_runs=4, num_done=2)
+    display.phase("search", num_runs=4, num_done=2, best=None)
     display.began -= 10
     display.ended("c", state="COMPLETE", score=0.1)
     assert display.num_over() == 3
@@ -92,8 +92,17 @@ def test_the_best_is_that_of_complete_runs(display: StudyDisplay) -> None:
     assert display.best() == 0.6
 
 
+def test_the_best_of_an_earlier_process_counts(display: StudyDisplay) -> None:
+    display.phase("search", num_runs=4, num_done=2, best=0.7)
+    assert display.best() == 0.7
+    display.ended("c", state="COMPLETE", score=0.6)
+    assert display.best() == 0.7
+    display.ended("d", state="COMPLETE", score=0.8)
+    assert display.best() == 0.8
+
+
 def test_a_new_phase_begins_with_nothing(display: StudyDisplay) -> None:
     display.ended("a", state="COMPLETE", score=0.6)
-    display.phase("holdout plaza->station", num_runs=3, num_done=0)
+    display.phase("holdout plaza->station", num_runs=3, num_done=0, best=None)
     assert display.best() is None
     assert display.num_over() == 0

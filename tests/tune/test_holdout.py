@@ -70,7 +70,7 @@ class Silent:
     def __init__(self) -> None:
         self.phases: list[tuple[str, int, int]] = []
 
-    def phase(self, title: str, *, num_runs: int, num_done: int) -> None:
+    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
         self.phases.append((title, num_runs, num_done))
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:

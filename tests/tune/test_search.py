@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from daam.config.load import setting
 from daam.errors import StudyError, StudyInterruptedError
+from daam.storage import Store
 from daam.storage.local import LocalStore
 from tune.folder import JOURNAL, create_folder, open_study, read_folder
 from tune.launching import EPOCH, FAILURE, LAST_EPOCH, MAP, SCORE
@@ -48,7 +49,7 @@ def config() -> StudyConfig:
 class Process:
     """A driver over the study's folder: what Ray Tune would call, in the order it calls it."""
 
-    def __init__(self, config: StudyConfig, folder: LocalStore, scratch: Path) -> None:
+    def __init__(self, config: StudyConfig, folder: Store, scratch: Path) -> None:
         scratch.mkdir()
         self.study, self.publish = open_study(folder, config, scratch=scratch)
         begin_study(config, self.study)
@@ -181,6 +182,16 @@ def test_a_trial_that_fails_is_a_failure(start: Callable[[], Process], how: str)
     assert process.trial(0).state == TrialState.FAIL
 
 
+def test_the_best_score_is_that_of_complete_trials(start: Callable[[], Process]) -> None:
+    process = start()
+    assert process.searcher.best() is None
+    process.searcher.suggest("a")
+    process.epoch("a", 1, 0.9)
+    assert process.searcher.best() is None
+    process.run("b", 0.4)
+    assert start().searcher.best() == 0.4
+
+
 def test_an_interrupted_trial_is_taken_up_again_with_its_number_and_parameters(
     start: Callable[[], Process],
 ) -> None:
@@ -254,6 +265,17 @@ def test_what_is_known_is_in_the_folder_after_every_change(
     process.epoch("a", 3, 0.5)
     process.searcher.on_trial_complete("a", result=result_of(3, 0.5))
     assert folder.size(JOURNAL) > size
+
+
+def test_a_study_on_s3_goes_on_too(config: StudyConfig, s3_uri: str, tmp_path: Path) -> None:
+    folder = create_folder(s3_uri, config)
+    process = Process(config, folder, tmp_path / "one")
+    process.run("a", 0.4)
+    before = process.searcher.suggest("b")
+    again, tree = read_folder(s3_uri)
+    process = Process(study_config(tree, {}), again, tmp_path / "two")
+    assert process.trial(0).value == 0.4
+    assert process.searcher.suggest("c") == before
 
 
 def test_a_stopped_search_says_how_to_go_on(
