@@ -62,7 +62,7 @@ def kill_one_worker(command: Command, *, folder: str) -> None:
 def test_two_workers_train_and_every_epoch_is_printed_once(undisturbed: Path) -> None:
     folder = open_store(str(undisturbed))
     assert [row["epoch"] for row in read_reports(folder)] == list(range(1, NUM_EPOCHS + 1))
-    assert len(folder.list("checkpoints/")) == 2
+    assert len(folder.list("checkpoints/epoch-")) == 2
 
 
 def test_a_run_whose_worker_is_killed_ends_with_the_very_same_weights(

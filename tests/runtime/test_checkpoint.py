@@ -49,9 +49,9 @@ def test_what_was_saved_last_is_loaded_again(store: Store) -> None:
     assert torch.equal(loaded["network"]["weight"], a_state(2)["network"]["weight"])
 
 
-def test_only_the_newest_checkpoint_is_kept(store: Store) -> None:
-    entries = [save_checkpoint(store, a_state(epoch)) for epoch in (1, 2, 3)]
-    assert store.list() == sorted([entries[-1].key, POINTER])
+def test_only_the_newest_checkpoint_and_the_one_before_are_kept(store: Store) -> None:
+    entries = [save_checkpoint(store, a_state(epoch)) for epoch in (1, 2, 3, 4)]
+    assert store.list() == sorted([entries[-2].key, entries[-1].key, POINTER])
 
 
 def test_saving_the_same_state_again_keeps_it(store: Store) -> None:
@@ -98,9 +98,9 @@ def test_a_crash_before_the_pointer_is_written_leaves_the_old_state(tmp_path: Pa
         save_checkpoint(DiesAt(tmp_path), a_state(2))
     assert newest(store) == before
     assert load_checkpoint(store, before)["num_epochs_done"] == 1
-    # The next checkpoint also clears away what the crash has left.
     after = save_checkpoint(store, a_state(2))
-    assert store.list() == sorted([after.key, POINTER])
+    assert newest(store) == after
+    assert store.list() == sorted([before.key, after.key, POINTER])
 
 
 class Malicious:

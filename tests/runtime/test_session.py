@@ -24,7 +24,7 @@ from daam.storage import Store
 
 
 def test_a_run_is_opened_with_the_settings_it_was_started_with(store: Store) -> None:
-    config = run_config({"transfer": "campus->plaza", "optimiser": {"num_epochs": 7}})
+    config = run_config({"transfer": "campus->plaza", "optimiser": {"num_epochs": 12}})
     start_run(store.uri, config)
     assert open_run(store, num_workers=None) == config
 

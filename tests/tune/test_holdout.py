@@ -33,7 +33,7 @@ def config() -> StudyConfig:
                 "holdout": "plaza->station",
             },
             "search": {WEIGHT: {"low": 0.5, "high": 50.0}},
-            "optimiser": {"num_epochs": 3},
+            "optimiser": {"num_epochs": 3, "warmup_epochs": 1},
         },
         {},
     )

@@ -58,7 +58,7 @@ def a_study(**settings: Any) -> StudyConfig:
             "study": study,
             "search": SEARCH,
             "model": {"backbone": "tiny", "weights": "none"},
-            "optimiser": {"num_epochs": NUM_EPOCHS},
+            "optimiser": {"num_epochs": NUM_EPOCHS, "warmup_epochs": 1},
         },
         {},
     )
