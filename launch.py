@@ -29,8 +29,9 @@ from daam.config.load import (
     to_toml,
 )
 from daam.config.schema import RunConfig
-from daam.domains import Transfer, check_domain
+from daam.domains import Split, check_domain
 from daam.errors import ConfigError, DaamError, StudyInterruptedError
+from daam.runtime.environment import prepare_environment
 
 ROOT = Path(__file__).resolve().parent
 RENDERED = "data/rendered"
@@ -57,17 +58,22 @@ Address = Annotated[
 @app.command()
 def tune(
     config: Annotated[Path | None, typer.Option(help="Study file; default: the demo.")] = None,
-    preset: Annotated[str, typer.Option(help="One of daam's own studies.")] = "demo",
+    preset: Annotated[
+        str | None, typer.Option(help="One of daam's own studies; default: demo.")
+    ] = None,
     settings: Settings = None,
     trials: Annotated[int | None, typer.Option(help="Trials of the search.")] = None,
     workers_per_trial: Annotated[int | None, typer.Option(help="Workers of each trial.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
-    storage: Annotated[str, typer.Option(help="Folder or s3:// where studies live.")] = "runs",
+    storage: Annotated[
+        str | None, typer.Option(help="Folder or s3:// where studies live; default: runs.")
+    ] = None,
     address: Address = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a study: its folder.")] = None,
 ) -> None:
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
-    from daam.runtime.connection import connected
+    prepare_environment(address=address)
+    from daam.runtime.connection import connected, require_reachable
     from tune.display import StudyDisplay
     from tune.folder import create_folder, read_folder, unused_folder
     from tune.session import finish_study
@@ -75,7 +81,8 @@ def tune(
 
     quiet_libraries()
     if resume is not None:
-        if config or settings or trials or workers_per_trial or name:
+        others = (config, preset, settings, trials, workers_per_trial, name, storage)
+        if any(other is not None for other in others):
             raise ConfigError("--resume goes on with a study as it was started; give it alone")
         folder, tree = read_folder(resume)
         study = study_config(tree, {})
@@ -89,15 +96,17 @@ def tune(
         ):
             if value is not None:
                 changes[path] = value
-        tree = read_toml(config) if config else read_packaged_toml("tune", "spaces", preset)
+        if config is not None and preset is not None:
+            raise ConfigError("--config and --preset are two study files; give one of them")
+        tree = (
+            read_toml(config) if config else read_packaged_toml("tune", "spaces", preset or "demo")
+        )
         study = study_config(tree, changes)
         folder = None
-        uri = f"{storage.rstrip('/')}/{study.study.name}"
+        uri = f"{(storage or 'runs').rstrip('/')}/{study.study.name}"
         unused_folder(uri)
     begin = time.monotonic()
-    prepare_domains(
-        study.run, {*map(Transfer.parse, [*study.study.search_transfers, study.study.holdout])}
-    )
+    prepare_domains(study.run, study.needed_splits())
     if folder is None:
         folder = create_folder(uri, study)
     rendered_s = time.monotonic() - begin
@@ -107,6 +116,7 @@ def tune(
             connected(address=address) as cluster,
             StudyDisplay(console, cluster.dashboard_url) as display,
         ):
+            require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
             summary = finish_study(
                 study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}
             )
@@ -128,17 +138,20 @@ def train(
     settings: Settings = None,
     workers: Annotated[int | None, typer.Option(help="Data-parallel workers.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
-    storage: Annotated[str, typer.Option(help="Folder or s3:// where runs live.")] = "runs",
+    storage: Annotated[
+        str | None, typer.Option(help="Folder or s3:// where runs live; default: runs.")
+    ] = None,
     address: Address = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its folder.")] = None,
 ) -> None:
     """Train one model from a source to a target, in this process or on Ray workers."""
+    prepare_environment(address=address)
     from daam.runtime.session import abandon_run, open_run, start_run, train_here, train_on_ray
     from daam.storage import open_store
 
     quiet_libraries()
     if resume is not None:
-        if config or settings or transfer or preset or name:
+        if any(other is not None for other in (config, settings, transfer, preset, name, storage)):
             raise ConfigError("--resume goes on with a run as it was started; give it alone")
         folder = open_store(resume)
         run = open_run(folder, num_workers=workers)
@@ -154,8 +167,8 @@ def train(
             nested(changes),
         )
         default_name = run.transfer.replace("->", "-")
-        prepare_domains(run, {run.pair()})
-        folder = start_run(f"{storage.rstrip('/')}/{name or default_name}", run)
+        prepare_domains(run, {name: {Split.TRAIN} for name in run.pair().domains()})
+        folder = start_run(f"{(storage or 'runs').rstrip('/')}/{name or default_name}", run)
     console.print(f"Run {folder.uri}: {run.transfer}", highlight=False, soft_wrap=True)
     if run.compute.num_workers == 1 and address is None:
         epochs = train_here(run, folder)
@@ -363,8 +376,8 @@ def data_serve(
     (directory / bucket).mkdir(parents=True, exist_ok=True)
     server = LocalS3(
         directory,
-        access_key=os.environ.get("AWS_ACCESS_KEY_ID", "daam-development"),
-        secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY") or secrets.token_urlsafe(24),
+        access_key="daam-development",  # never the user's own keys: these are printed
+        secret_key=secrets.token_urlsafe(24),
         port=port,
     )
     with server:
@@ -376,20 +389,23 @@ def data_serve(
             server.wait()
 
 
-def prepare_domains(config: RunConfig, transfers: set[Transfer]) -> None:
+def prepare_domains(config: RunConfig, needed: dict[str, set[Split]]) -> None:
     """Render the demo's domains if they are wanted and the default folder lacks them.
 
+    Args:
+        config: says where the domains are.
+        needed: the splits that each domain must have.
+
     Raises:
-        DaamError: another domain is missing.
+        DaamError: another domain is missing, or has no such split.
     """
-    from daam.data.manifest import list_domains
+    from daam.data.manifest import manifest_key, read_manifest
     from daam.data.render.demo import DEMO_DOMAINS, prepare_demo
     from daam.storage import open_store
 
     store = open_store(config.data.root)
-    wanted = {domain for pair in transfers for domain in (pair.source, pair.target)}
-    missing = sorted(wanted - set(list_domains(store)))
-    if missing and config.data.root == RENDERED and wanted <= set(DEMO_DOMAINS):
+    missing = sorted(domain for domain in needed if not store.exists(manifest_key(domain)))
+    if missing and config.data.root == RENDERED and needed.keys() <= set(DEMO_DOMAINS):
         with Progress(console=console, disable=not console.is_terminal) as bars:
             tasks = {name: bars.add_task(f"rendering {name}", total=None) for name in missing}
             prepare_demo(
@@ -406,6 +422,10 @@ def prepare_domains(config: RunConfig, transfers: set[Transfer]) -> None:
             f"data import --layout market1501 --root FOLDER --domain {missing[0]} "
             f"--to {config.data.root}"
         )
+    for domain, splits in needed.items():
+        manifest = read_manifest(store, domain)
+        for split in sorted(splits):
+            manifest.split(split)
 
 
 def progress_bar(title: str) -> Any:

@@ -58,6 +58,10 @@ class Transfer:
     def __str__(self) -> str:
         return f"{self.source}->{self.target}"
 
+    def domains(self) -> tuple[str, str]:
+        """Both domains, the source first."""
+        return self.source, self.target
+
 
 def check_domain(name: str) -> str:
     """Return the name of a domain if it can be one.

@@ -263,6 +263,25 @@ class RunConfig(Section):
                 f"model.weights = {self.model.weights!r} cannot be loaded: model.backbone = 'tiny' "
                 "starts from random weights; leave model.weights out or choose a resnet"
             )
+        smallest_side = min(self.data.height, self.data.width)
+        if self.data.augmentation.pad >= smallest_side:
+            raise ValueError(
+                f"data.augmentation.pad = {self.data.augmentation.pad} is as large as the image "
+                f"({self.data.height} x {self.data.width}); use less than {smallest_side}"
+            )
+        num_epochs = self.optimiser.num_epochs
+        if self.optimiser.warmup_epochs > num_epochs:
+            raise ValueError(
+                f"optimiser.warmup_epochs = {self.optimiser.warmup_epochs:g} is longer than the "
+                f"run of optimiser.num_epochs = {num_epochs}: the learning rate would never be "
+                "reached; use fewer"
+            )
+        if self.loss.uses_target and self.loss.warmup_epochs >= num_epochs:
+            raise ValueError(
+                f"loss.warmup_epochs = {self.loss.warmup_epochs} leaves no epoch of "
+                f"optimiser.num_epochs = {num_epochs} to learn from the target; use fewer, or "
+                "the preset source_only"
+            )
         if self.model.attention.kind == "none" and self.loss.domain_classification.weight > 0:
             raise ValueError(
                 "loss.domain_classification.weight > 0 needs a specific branch, and "

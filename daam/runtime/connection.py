@@ -1,25 +1,15 @@
 """A Ray cluster for the time of a job: one on this machine, or one that is running."""
 
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
 
-from daam.errors import TrainingError
+from daam.errors import ConfigError, TrainingError
+from daam.runtime.environment import prepare_environment
 
-# Read by Ray when it is started; what a user has set stays. A health check of two seconds is what
-# `ray.train.report` waits for.
-RAY_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-}
 OBJECT_STORE_BYTES = 256 << 20  # nothing large goes through it: images come from the shards
 
 
@@ -28,21 +18,19 @@ class Connection:
     """A cluster in use."""
 
     dashboard_url: str
-    num_cpus: int
-    num_gpus: int
 
 
 @contextmanager
 def connected(*, address: str | None = None, num_cpus: int | None = None) -> Iterator[Connection]:
     """Use the cluster at an address (`auto`: the one of this machine), or start one here.
 
-    One that is started here listens on loopback alone and ends with the block.
+    One that is started here ends with the block, and listens on loopback alone if
+    `prepare_environment` was called before Ray was imported.
 
     Raises:
         TrainingError: there is no cluster at the address.
     """
-    for name, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    prepare_environment(address=address)
     try:
         if address is None:
             context = ray.init(
@@ -62,11 +50,28 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
             "`ray up cluster/onprem.yaml`, or leave --address out to use this machine"
         ) from error
     try:
-        resources = ray.cluster_resources()
         yield Connection(
             dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else "",
-            num_cpus=int(resources.get("CPU", 0)),
-            num_gpus=int(resources.get("GPU", 0)),
         )
     finally:
         ray.shutdown()
+
+
+def require_reachable(places: Mapping[str, str]) -> None:
+    """Refuse places on this machine's disk for a cluster of several machines.
+
+    Args:
+        places: a setting's name and its folder or URI.
+
+    Raises:
+        ConfigError: one of them is local and the cluster has other machines.
+    """
+    num_machines = sum(bool(node["Alive"]) for node in ray.nodes())
+    if num_machines < 2:
+        return
+    for name, uri in places.items():
+        if not uri.startswith("s3://"):
+            raise ConfigError(
+                f"{name} = {uri} is a folder of one machine and the cluster has {num_machines}; "
+                f"use one that all of them reach: {name} = s3://bucket/prefix"
+            )

@@ -12,6 +12,7 @@ import torch
 
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
+from daam.data.stream import ordered_batches
 from daam.data.transforms import normalise
 from daam.evaluation.colour_histogram import colour_histogram
 from daam.evaluation.pictures import draw_attention_maps, draw_ranked_lists, spread_queries
@@ -56,7 +57,8 @@ def evaluate_run(
     config, state = trained(folder_uri)
     changes = {} if data_root is None else {"data.root": data_root}
     # The weights come from the checkpoint: those a run starts from need not be here.
-    config = with_settings(config, {**changes, "model.weights": "none"})
+    # Nor need the machine be one with a GPU.
+    config = with_settings(config, {**changes, "model.weights": "none", "compute.device": "auto"})
     network = build_network(config, num_identities=state["num_identities"])
     network.load_state_dict(state["network"])
     compute_of(config).place(network)
@@ -83,8 +85,17 @@ def colour_histogram_scores(config: RunConfig, *, domain: str) -> RetrievalScore
     test = RetrievalTest.on_test(config, domain=domain)
     top, left = config.data.height // 16, config.data.width // 4
     query, gallery = (
-        colour_histogram(
-            side.reader.read(np.arange(side.reader.num_rows))[:, top:-top, left:-left].contiguous()
+        torch.cat(
+            [
+                colour_histogram(images_BHWC[:, top:-top, left:-left].contiguous())
+                for _, images_BHWC in ordered_batches(
+                    side.reader,
+                    batch_size=config.evaluation.batch_size,
+                    rank=0,
+                    num_ranks=1,
+                    num_threads=config.data.num_threads,
+                )
+            ]
         )
         for side in (test.query, test.gallery)
     )

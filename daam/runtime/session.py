@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import TrainingError
-from daam.runtime.connection import connected
+from daam.runtime.connection import connected, require_reachable
 from daam.runtime.trainer import train_on_workers
 from daam.runtime.worker import CONFIG, read_reports, resumed_run, train_in, write_config
 from daam.storage import MissingKeyError, Store, open_store
@@ -86,6 +86,7 @@ def train_on_ray(
             ended.put(None)
 
     with connected(address=address):
+        require_reachable({"data.root": config.data.root, "--storage": folder.uri})
         threading.Thread(target=work, name="ray-train", daemon=True).start()
         running = True
         while running:

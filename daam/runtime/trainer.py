@@ -15,8 +15,6 @@ from daam.errors import TrainingError
 from daam.runtime.worker import portable, resumed_run, train_in
 from daam.storage import open_store
 
-WORKER_ENVIRONMENT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60"}
-
 
 def train_on_workers(config: RunConfig, folder_uri: str, *, scratch: str) -> None:
     """Train a run on `compute.num_workers` Ray workers and wait for its end.
@@ -90,8 +88,8 @@ def run_workers(
         )
         raise TrainingError(
             f"training failed on its workers after {max_failures} restarts "
-            f"({cause or error}); mend the cause and run the same command again: it goes on from "
-            "the last checkpoint"
+            f"({cause or error}); mend the cause and go on from the last checkpoint with "
+            "--resume FOLDER"
         ) from error
 
 
@@ -103,7 +101,15 @@ def wants_gpu(config: RunConfig) -> bool:
 
 
 def check_size(num_workers: int, *, use_gpu: bool) -> None:
-    """Refuse a worker group that the cluster could never start."""
+    """Refuse a worker group that the cluster on this machine could never start.
+
+    A cluster of several machines may grow when more is asked of it, and is not refused anything.
+
+    Raises:
+        TrainingError: this machine has fewer processors than there are workers.
+    """
+    if not ray.get_runtime_context().gcs_address.startswith("127."):
+        return
     kind = "GPU" if use_gpu else "CPU"
     have = int(ray.cluster_resources().get(kind, 0))
     if have < num_workers:

@@ -143,3 +143,16 @@ def test_the_target_is_used_if_any_loss_looks_at_it(similarity, classification, 
         )
     )
     assert config.loss.uses_target is uses
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"data": {"width": 8, "augmentation": {"pad": 8}}}, "data.augmentation.pad = 8"),
+        ({"optimiser": {"num_epochs": 5}}, "optimiser.warmup_epochs = 10"),
+        ({"optimiser": {"num_epochs": 2, "warmup_epochs": 1}}, "loss.warmup_epochs = 2"),
+    ],
+)
+def test_settings_that_could_never_take_effect_are_refused(settings, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        run_config(settings)

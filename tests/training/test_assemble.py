@@ -251,8 +251,8 @@ def test_a_cosine_ends_near_zero_and_falls_all_the_way():
 
 
 @pytest.mark.parametrize("kind", ["step", "cosine"])
-@pytest.mark.parametrize("num_warmup", [4.0, 100.0])
-def test_a_warm_up_may_be_as_long_as_the_run_or_longer(kind, num_warmup):
+def test_a_warm_up_may_be_as_long_as_the_run(kind):
+    num_warmup = 4.0
     config = schedule(
         optimiser__schedule=kind,
         optimiser__warmup_epochs=num_warmup,
@@ -263,4 +263,4 @@ def test_a_warm_up_may_be_as_long_as_the_run_or_longer(kind, num_warmup):
     rates = [learning_rate_at(config, step=step) for step in range(19)]
     assert rates == pytest.approx([(step + 1) / (5 * num_warmup) for step in range(19)])
     last = learning_rate_at(config, step=19)
-    assert last == pytest.approx(0.01 if (kind, num_warmup) == ("step", 4.0) else 4 / num_warmup)
+    assert last == pytest.approx(0.01 if kind == "step" else 1.0)

@@ -258,7 +258,7 @@ def test_losses_of_an_epoch_are_means_over_its_steps():
 
 
 def test_features_broken_by_an_epochs_last_step_end_the_run(config_of):
-    run = assemble(config_of({"optimiser.num_epochs": 1, "optimiser.steps_per_epoch": 1}))
+    run = assemble(config_of({"optimiser.num_epochs": 2, "optimiser.steps_per_epoch": 1}))
     # Adam's first step divides by zero: the loss before it is finite, the weights after it are not.
     for group in run.optimiser.param_groups:
         group["eps"] = math.nan

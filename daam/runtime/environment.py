@@ -1,0 +1,28 @@
+"""What Ray reads from the environment: to be set before Ray is imported, so this imports none."""
+
+import os
+
+# What a user has set stays. `ray.train.report` waits for a health check, two seconds by default.
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+# Ray's name for "this machine is the whole cluster": every one of its processes then listens on
+# loopback. Without it they listen on all addresses, and whoever reaches them can run code.
+ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+def prepare_environment(*, address: str | None) -> None:
+    """Set what Ray should find when it is imported and when it starts processes.
+
+    Args:
+        address: of the cluster that will be used; None for one on this machine alone.
+    """
+    wanted = RAY_ENVIRONMENT if address is not None else RAY_ENVIRONMENT | ONE_MACHINE
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
