@@ -22,6 +22,16 @@ from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
 
 CHOICE_TYPES = (str, int, float, bool)
+PART_OF_THE_TASK = (
+    "transfer",
+    "seed",
+    "data.root",
+    "data.cache",
+    "compute.",
+    "evaluation.hold_out",
+    "optimiser.num_epochs",
+    "optimiser.steps_per_epoch",
+)
 
 
 class StudySettings(Section):
@@ -111,10 +121,19 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
     layered = merged({**study_tree, "study": own}, nested(changes))
     study = validated(StudySettings, layered.pop("study"), where="[study]")
     run = with_settings(run_config(layered), {"compute.num_workers": study.workers_per_trial})
-    config = StudyConfig(study=study, run=run, search=fixed_removed(search, changes))
+    search = fixed_removed(search, changes)
+    search = {path: of_type(run, path, spec) for path, spec in search.items()}
+    config = StudyConfig(study=study, run=run, search=search)
     check_transfers(config)
     check_space(config)
     return config
+
+
+def of_type(run: RunConfig, path: str, spec: Any) -> Any:
+    """Read `{low = 0, high = 1}` as a range of fractions where the setting is one."""
+    if not isinstance(spec, dict) or not isinstance(setting(run, path), float):
+        return spec
+    return {key: float(value) if type(value) is int else value for key, value in spec.items()}
 
 
 def fixed_removed(search: Tree, changes: Mapping[str, Any]) -> Tree:
@@ -145,17 +164,32 @@ def check_space(config: StudyConfig) -> None:
             '"loss.domain_similarity.weight" = {low = 0.5, high = 50.0, log = true}'
         )
     for path, spec in config.search.items():
-        if path.startswith(("transfer", "seed", "data.root", "compute.", "evaluation.hold_out")):
+        if path.startswith(PART_OF_THE_TASK):
             raise ConfigError(
-                f"[search] {path}: that is part of the task, not a hyper-parameter; a search "
-                "would choose what is easiest, not what is best"
+                f"[search] {path}: that is part of the task or its budget, not a hyper-parameter; "
+                "a search would choose what is easiest, not what is best"
             )
-        setting(config.run, path)
+        default = setting(config.run, path)
+        if config.study.default_first and not holds(distribution(path, spec), default):
+            raise ConfigError(
+                f"[search] {path} = {spec!r} leaves out the default, {default!r}, which the first "
+                "trial has; widen the range, set another default in the file, or set "
+                "study.default_first = false"
+            )
         for value in edges(path, spec):
             try:
                 with_settings(config.run, {path: value})
             except ConfigError as error:
                 raise ConfigError(f"[search] {path}, at {value!r}: {error}") from error
+
+
+def holds(chosen: BaseDistribution, value: Any) -> bool:
+    """Whether a value is in a range or among choices."""
+    if isinstance(chosen, CategoricalDistribution):
+        return value in chosen.choices
+    if isinstance(chosen, FloatDistribution | IntDistribution):
+        return chosen.low <= value <= chosen.high
+    return False
 
 
 def edges(path: str, spec: Any) -> Iterator[Any]:

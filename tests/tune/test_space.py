@@ -136,7 +136,7 @@ def test_a_study_that_cannot_be_is_refused(study: dict[str, Any], words: str) ->
 
 
 def test_a_setting_that_the_command_line_fixes_is_not_searched() -> None:
-    search = {WEIGHT: {"low": 1.0, "high": 2.0}, "optimiser.learning_rate": [1e-3, 1e-2]}
+    search = {WEIGHT: {"low": 1.0, "high": 2.0}, "optimiser.learning_rate": [3.5e-4, 1e-2]}
     config = a_study(search, settings=[f"{WEIGHT}=3"])
     assert list(config.search) == ["optimiser.learning_rate"]
     assert config.run.loss.domain_similarity.weight == 3
@@ -145,9 +145,9 @@ def test_a_setting_that_the_command_line_fixes_is_not_searched() -> None:
 def test_the_command_line_can_change_a_range_and_the_study() -> None:
     config = a_study(
         {WEIGHT: {"low": 1.0, "high": 2.0}},
-        settings=[f"search.{WEIGHT}={{low = 3.0, high = 4.0}}", "study.num_trials=4"],
+        settings=[f"search.{WEIGHT}={{low = 3.0, high = 6.0}}", "study.num_trials=4"],
     )
-    assert config.distributions() == {WEIGHT: FloatDistribution(3.0, 4.0)}
+    assert config.distributions() == {WEIGHT: FloatDistribution(3.0, 6.0)}
     assert config.study.num_trials == 4
 
 
@@ -155,3 +155,21 @@ def test_the_demo_is_a_study() -> None:
     config = study_config(read_packaged_toml("tune", "spaces", "demo"), {})
     assert config.study.name == "demo"
     assert config.run.compute.num_workers == 1
+
+
+@pytest.mark.parametrize("spec", [{"low": 6.0, "high": 9.0}, [1.0, 2.0]])
+def test_a_default_that_the_first_trial_could_not_have_is_refused(spec: Any) -> None:
+    with pytest.raises(ConfigError, match=r"leaves out the default, 5\.0"):
+        a_study({WEIGHT: spec})
+    assert a_study({WEIGHT: spec}, default_first=False).search
+
+
+def test_whole_numbers_are_a_range_of_fractions_where_the_setting_is_one() -> None:
+    config = a_study({"loss.target.softness": {"low": 0, "high": 1}})
+    assert config.distributions() == {"loss.target.softness": FloatDistribution(0.0, 1.0)}
+
+
+@pytest.mark.parametrize("path", ["optimiser.num_epochs", "optimiser.steps_per_epoch"])
+def test_the_budget_is_not_searched(path: str) -> None:
+    with pytest.raises(ConfigError, match="part of the task or its budget"):
+        a_study({path: {"low": 1, "high": 500}})
