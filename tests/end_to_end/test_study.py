@@ -33,6 +33,7 @@ name = "small"
 search_transfers = ["plaza->campus", "campus->plaza"]
 holdout = "plaza->station"
 num_trials = {NUM_TRIALS}
+concurrent_trials = 2
 num_startup_trials = {NUM_TRIALS}
 
 [search]
