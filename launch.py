@@ -74,6 +74,7 @@ def tune(
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
     prepare_environment(address=address)
     from daam.runtime.connection import connected, require_reachable
+    from daam.runtime.worker import portable
     from tune.display import StudyDisplay
     from tune.folder import create_folder, read_folder, unused_folder
     from tune.session import finish_study
@@ -107,6 +108,7 @@ def tune(
         unused_folder(uri)
     begin = time.monotonic()
     prepare_domains(study.run, study.needed_splits())
+    study = study.model_copy(update={"run": portable(study.run)})
     if folder is None:
         folder = create_folder(uri, study)
     rendered_s = time.monotonic() - begin
@@ -147,6 +149,7 @@ def train(
     """Train one model from a source to a target, in this process or on Ray workers."""
     prepare_environment(address=address)
     from daam.runtime.session import abandon_run, open_run, start_run, train_here, train_on_ray
+    from daam.runtime.worker import portable
     from daam.storage import open_store
 
     quiet_libraries()
@@ -168,6 +171,7 @@ def train(
         )
         default_name = run.transfer.replace("->", "-")
         prepare_domains(run, {name: {Split.TRAIN} for name in run.pair().domains()})
+        run = portable(run)
         folder = start_run(f"{(storage or 'runs').rstrip('/')}/{name or default_name}", run)
     console.print(f"Run {folder.uri}: {run.transfer}", highlight=False, soft_wrap=True)
     if run.compute.num_workers == 1 and address is None:

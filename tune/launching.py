@@ -11,7 +11,7 @@ from ray.tune import FailureConfig, ResultGrid, TuneConfig, Tuner
 from ray.tune import RunConfig as TuneRunConfig
 
 from daam.config.schema import RunConfig
-from daam.errors import DaamError
+from daam.errors import DaamError, StorageError
 from daam.runtime.metrics import label_process
 from daam.runtime.trainer import wants_gpu
 
@@ -106,12 +106,20 @@ def report_epochs(epochs: Iterable[dict[str, Any]], *, name: str, num_epochs: in
 def failure_reported(*, num_epochs: int) -> Iterator[None]:
     """End a run that fails with an error of ours with a last result that says why.
 
-    To start it again, as Ray does with a process that died, would only end the same way.
+    To start it again, as Ray does with a process that died, would only end the same way. That is
+    not so for a store that could not be reached: Ray starts such a run again.
     """
     try:
         yield
+    except StorageError:
+        raise
     except DaamError as error:
-        ray.tune.report({EPOCH: 0, LAST_EPOCH: num_epochs, SCORE: 0.0, FAILURE: str(error)})
+        ray.tune.report(failed(error, num_epochs=num_epochs))
+
+
+def failed(error: DaamError, *, num_epochs: int) -> dict[str, Any]:
+    """The last result of a run that failed."""
+    return {EPOCH: 0, LAST_EPOCH: num_epochs, SCORE: 0.0, FAILURE: str(error)}
 
 
 def failures(results: ResultGrid) -> str:

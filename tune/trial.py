@@ -8,11 +8,12 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
+from daam.errors import NonFiniteLossError
 from daam.runtime.metrics import label_process, trial_gauges
 from daam.runtime.trainer import forward, run_workers, wants_gpu
 from daam.runtime.worker import train_together
 from daam.storage import open_store
-from tune.launching import EPOCH, LAST_EPOCH, MAP, SCORE, failure_reported, report_epochs
+from tune.launching import EPOCH, LAST_EPOCH, MAP, SCORE, failed, failure_reported, report_epochs
 from tune.score import aggregated
 
 
@@ -31,11 +32,6 @@ class TrialPlan:
 def trial_name(number: int) -> str:
     """The name of a trial in the dashboard, the progress display and the study's folder."""
     return f"trial-{number:04d}"
-
-
-def trial_uri(plan: TrialPlan, number: int) -> str:
-    """The folder of a trial."""
-    return f"{plan.study_uri}/trials/{trial_name(number)}"
 
 
 def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
@@ -69,7 +65,11 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
 def trial_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a trial; rank 0's reports become the trial's."""
     label_process(trial_name(settings["number"]))
-    forward(trial_epochs(settings))
+    try:
+        forward(trial_epochs(settings))
+    except NonFiniteLossError as error:  # raised by every rank in the same epoch
+        num_epochs = settings["run"]["optimiser"]["num_epochs"]
+        forward([failed(error, num_epochs=num_epochs)])
 
 
 def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:

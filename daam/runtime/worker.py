@@ -31,11 +31,13 @@ SCORES = "scores.json"
 
 
 def portable(config: RunConfig) -> RunConfig:
-    """Return the settings with local paths in full, for processes that start in another folder."""
-    changes = {
-        "data.root": open_store(config.data.root).uri,
-        "data.cache": str(Path(config.data.cache).expanduser().absolute()),
-    }
+    """Return the settings with local paths in full, for processes that start in another folder.
+
+    A `~` in the cache's stays: it is the home of whoever runs the process, on every machine.
+    """
+    changes = {"data.root": open_store(config.data.root).uri}
+    if not config.data.cache.startswith("~"):
+        changes["data.cache"] = str(Path(config.data.cache).absolute())
     weights = Path(config.model.weights).expanduser()
     if config.model.weights not in ("imagenet", "none"):
         changes["model.weights"] = str(weights.absolute())
