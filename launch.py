@@ -118,6 +118,8 @@ def tune(
             connected(address=address) as cluster,
             StudyDisplay(console, cluster.dashboard_url) as display,
         ):
+            if cluster.needs_token:
+                console.print("It asks for a token: .venv/bin/ray get-auth-token prints it.")
             require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
             summary = finish_study(
                 study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}

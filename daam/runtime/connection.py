@@ -1,6 +1,7 @@
 """A Ray cluster for the time of a job: one on this machine, or one that is running."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ class Connection:
     """A cluster in use."""
 
     dashboard_url: str
+    needs_token: bool
+    """Whether Ray lets in only who has the token that `ray get-auth-token` prints."""
 
 
 @contextmanager
@@ -52,6 +55,7 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
     try:
         yield Connection(
             dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+            needs_token=os.environ.get("RAY_AUTH_MODE") == "token",  # set by Ray where it was not
         )
     finally:
         ray.shutdown()
