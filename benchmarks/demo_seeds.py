@@ -27,7 +27,7 @@ CEILING_BUDGET = 4
 
 def main() -> None:
     """Run what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="The demo over several seeds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--to", type=Path, default=Path("runs/demo-seeds"))
     arguments = parser.parse_args()

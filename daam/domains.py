@@ -20,6 +20,10 @@ class Split(StrEnum):
     GALLERY = "gallery"
 
 
+# Labels of gallery images that are nobody's: real people have identities of 1 and up.
+DISTRACTOR = 0
+JUNK = -1
+
 VALIDATION_SPLITS = (Split.VALIDATION_QUERY, Split.VALIDATION_GALLERY)
 WHOLE_TRAIN_SPLITS = (Split.TRAIN, *VALIDATION_SPLITS)
 

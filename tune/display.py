@@ -97,8 +97,8 @@ class StudyDisplay:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for header in ("run", "state", "epoch", "score"):
             table.add_column(header, justify="left" if header in ("run", "state") else "right")
-        running = [row for row in self.rows.values() if row.state == "running"]
-        over = [row for row in self.rows.values() if row.state != "running"]
+        running = [row for row in self.shown_rows() if row.state == "running"]
+        over = [row for row in self.shown_rows() if row.state != "running"]
         for row in [*over, *running][-NUM_ROWS:]:
             best = row.score is not None and row.score == self.best()
             table.add_row(
@@ -116,14 +116,18 @@ class StudyDisplay:
         bar = ProgressBar(total=max(1, self.num_runs), completed=self.num_over(), width=60)
         return Group(summary, bar, table)
 
+    def shown_rows(self) -> list[RunRow]:
+        """The rows as they are at one moment: the terminal is drawn by a thread of its own."""
+        return list(self.rows.values())
+
     def num_over(self) -> int:
         """How many runs are over."""
-        return self.num_done_before + sum(row.state != "running" for row in self.rows.values())
+        return self.num_done_before + sum(row.state != "running" for row in self.shown_rows())
 
     def best(self) -> float | None:
         """The best score of a run that reached its end, in this process or an earlier one."""
         scores = [self.best_before] + [
-            row.score for row in self.rows.values() if row.state == "COMPLETE"
+            row.score for row in self.shown_rows() if row.state == "COMPLETE"
         ]
         return max((score for score in scores if score is not None), default=None)
 
@@ -131,7 +135,7 @@ class StudyDisplay:
         """What is left at the pace so far, as m:ss; `?` before the first run is over."""
         share = sum(
             1.0 if row.state != "running" else row.epoch / max(1, row.num_epochs)
-            for row in self.rows.values()
+            for row in self.shown_rows()
         )
         if share == 0:
             return "?"

@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from daam.data.cache import checked_chunks
-from daam.data.layouts import DISTRACTOR, JUNK
 from daam.data.manifest import ShardEntry, read_manifest
-from daam.domains import Split
+from daam.domains import DISTRACTOR, JUNK, Split
 from daam.errors import DaamError, ShardError
 from daam.storage import Store
 

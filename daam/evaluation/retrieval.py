@@ -21,10 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from daam.domains import DISTRACTOR, JUNK
 from daam.errors import EvaluationError
-
-JUNK = -1
-DISTRACTOR = 0
 
 # From about here on, one sort of the row is cheaper than a count for each good image.
 MAX_GOOD_TO_COUNT = 256

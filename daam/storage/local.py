@@ -14,7 +14,7 @@ from daam.storage.publish import TEMPORARY_SUFFIX, write_whole
 from daam.storage.store import CHUNK_SIZE_BYTES, MissingKeyError, Store, check_key, check_prefix
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    pass
 
 
 class LocalStore(Store):
@@ -74,11 +74,6 @@ class LocalStore(Store):
 
     def local_path(self, key: str) -> Path:
         return self._folder / check_key(key)
-
-    def arrow_filesystem(self) -> tuple[FileSystem, str]:
-        from pyarrow.fs import LocalFileSystem
-
-        return LocalFileSystem(), str(self._folder)
 
     @contextmanager
     def _explained(self, verb: str, key: str) -> Iterator[None]:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as boto
@@ -30,7 +29,7 @@ from daam.storage.s3_errors import as_storage_error
 from daam.storage.store import CHUNK_SIZE_BYTES, MissingKeyError, Store, check_key, check_prefix
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    pass
 
 DEFAULT_REGION = "us-east-1"
 CONNECT_TIMEOUT_S = 5
@@ -167,29 +166,6 @@ class S3Store(Store):
 
     def local_path(self, key: str) -> None:
         check_key(key)
-
-    def arrow_filesystem(self) -> tuple[FileSystem, str]:
-        """As in Store. Credentials are not handed over: pyarrow looks for them itself, in the
-        same places, so that they are not pickled with the file system."""
-        from pyarrow.fs import PyFileSystem, S3FileSystem
-
-        from daam.storage.arrow import BucketFileSystem
-
-        with self._explained("open", "") as client:
-            endpoint = urlsplit(client.meta.endpoint_url)
-            settings: dict[str, Any] = {}
-            if not (endpoint.hostname or "").endswith(".amazonaws.com"):
-                settings = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
-            files = S3FileSystem(
-                region=client.meta.region_name,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                request_timeout=READ_TIMEOUT_S,
-                **settings,
-            )
-        bucket = S3Store(self._bucket)
-        bucket._connection = self._connection
-        filesystem = PyFileSystem(BucketFileSystem(bucket, files=files))
-        return filesystem, self.uri.removeprefix("s3://")
 
     def _address(self, key: str) -> dict[str, str]:
         check_key(key)

@@ -12,7 +12,7 @@ from daam.errors import StorageError
 from daam.storage.publish import write_whole
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    pass
 
 CHUNK_SIZE_BYTES = 1 << 20
 
@@ -73,11 +73,6 @@ class Store(ABC):
     @abstractmethod
     def local_path(self, key: str) -> Path | None:
         """The file that holds the key on this machine, for memory-mapping; None if remote."""
-
-    @abstractmethod
-    def arrow_filesystem(self) -> tuple[FileSystem, str]:
-        """A pyarrow file system and the store's folder in it, for Ray's `storage_filesystem`
-        and `storage_path`."""
 
     def download(self, key: str, path: Path) -> None:
         """Copy the bytes under the key to a local file, which appears whole or not at all."""

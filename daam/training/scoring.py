@@ -12,7 +12,7 @@ from torch import Tensor
 
 from daam.config.schema import RunConfig
 from daam.data.decode import PixelReader
-from daam.data.images import open_images, read_identities, read_names
+from daam.data.images import open_images, read_identities
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.evaluation.retrieval import RetrievalScores, retrieval_scores_from_embeddings
 from daam.model.network import DaamNetwork
@@ -30,7 +30,6 @@ class LabelledSplit:
     reader: PixelReader
     identities: np.ndarray
     cameras: np.ndarray
-    names: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,5 +140,4 @@ def open_labelled(config: RunConfig, *, domain: str, split: Split) -> LabelledSp
         reader=pixel_reader(config, images),
         identities=read_identities(store, domain=domain, splits=(split,), cache=cache),
         cameras=images.cameras,
-        names=read_names(store, domain=domain, splits=(split,), cache=cache),
     )

@@ -5,7 +5,6 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pyarrow.fs
 import pytest
 
 from daam.errors import StorageError
@@ -114,54 +113,6 @@ def test_threads_share_a_store(store: Store) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(round_trip, range(64)))
-
-
-def test_pyarrow_shares_the_bytes(store: Store) -> None:
-    filesystem, folder = store.arrow_filesystem()
-    store.write("a/key", b"from the store")
-    for path in (f"{folder}/b/deep", f"{folder}/b", f"{folder}/a"):
-        filesystem.create_dir(path, recursive=True)
-    with filesystem.open_output_stream(f"{folder}/b/deep/key") as file:
-        file.write(b"from pyarrow")
-    assert store.list() == ["a/key", "b/deep/key"]
-    assert store.read("b/deep/key") == b"from pyarrow"
-    for opened in (filesystem.open_input_file, filesystem.open_input_stream):
-        with opened(f"{folder}/a/key") as file:
-            assert file.read() == b"from the store"
-
-
-def test_pyarrow_copies_moves_and_deletes(store: Store, tmp_path: Path) -> None:
-    filesystem, folder = store.arrow_filesystem()
-    (tmp_path / "up" / "deep").mkdir(parents=True)
-    (tmp_path / "up" / "one").write_bytes(b"1")
-    (tmp_path / "up" / "deep" / "two").write_bytes(b"2")
-    filesystem.create_dir(f"{folder}/run")
-    pyarrow.fs.copy_files(str(tmp_path / "up"), f"{folder}/run", destination_filesystem=filesystem)
-    assert store.list() == ["run/deep/two", "run/one"]
-    kinds = {
-        info.base_name: info.type
-        for info in filesystem.get_file_info(pyarrow.fs.FileSelector(f"{folder}/run"))
-    }
-    assert kinds == {"one": pyarrow.fs.FileType.File, "deep": pyarrow.fs.FileType.Directory}
-    filesystem.move(f"{folder}/run/one", f"{folder}/run/three")
-    filesystem.delete_dir(f"{folder}/run/deep")
-    assert store.list() == ["run/three"]
-    filesystem.delete_file(f"{folder}/run/three")
-    assert store.list() == []
-    store.write("run/again", b"the folder can be used again")
-    missing = filesystem.get_file_info(f"{folder}/nothing")
-    assert missing.type == pyarrow.fs.FileType.NotFound
-
-
-def test_the_file_system_of_pyarrow_pickles_without_secrets(store: Store) -> None:
-    filesystem, folder = store.arrow_filesystem()
-    store.write("key", b"x")
-    pickled = pickle.dumps(filesystem)
-    assert b"testsecret" not in pickled
-    again = pickle.loads(pickled)  # noqa: S301
-    assert again == filesystem
-    with again.open_input_stream(f"{folder}/key") as file:
-        assert file.read() == b"x"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ and -1 junk (a box too poor to count as right or wrong).
 """
 
 from daam.data.layouts.index import (
-    DISTRACTOR,
-    JUNK,
     DatasetIndex,
     ImageRecord,
     SkippedFile,
@@ -14,8 +12,6 @@ from daam.data.layouts.index import (
 from daam.data.layouts.reading import LAYOUTS, read_layout
 
 __all__ = [
-    "DISTRACTOR",
-    "JUNK",
     "LAYOUTS",
     "DatasetIndex",
     "ImageRecord",

@@ -8,8 +8,8 @@ are ignored.
 import csv
 from pathlib import Path, PurePosixPath
 
-from daam.data.layouts.index import DISTRACTOR, JUNK, DatasetIndex, ImageRecord, in_order
-from daam.domains import Split
+from daam.data.layouts.index import DatasetIndex, ImageRecord, in_order
+from daam.domains import DISTRACTOR, JUNK, Split
 from daam.errors import LayoutError
 
 TABLE_NAME = "index.csv"

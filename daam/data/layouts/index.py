@@ -7,8 +7,6 @@ from pathlib import Path
 from daam.domains import Split
 from daam.errors import DataError, LayoutError
 
-DISTRACTOR = 0
-JUNK = -1
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
 

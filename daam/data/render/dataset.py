@@ -17,11 +17,10 @@ from daam.data.render.settings import DomainLook, camera_look
 from daam.data.render.shot import take_shot
 from daam.data.render.spot import Framing
 from daam.data.render.streams import stream
-from daam.domains import check_domain
+from daam.domains import DISTRACTOR, JUNK, check_domain
 from daam.errors import ConfigError, DataError
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
-DISTRACTOR, JUNK = 0, -1
 _BATCH = 64
 """Images that a process takes on at a time."""
 
