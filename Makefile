@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: tune test check format lock clean
+.PHONY: tune test check coverage format lock clean
 .DELETE_ON_ERROR:
 
 tune: $(STAMP)
@@ -14,6 +14,10 @@ tune: $(STAMP)
 
 test: check
 	$(BIN)/python -m pytest $(ARGS)
+
+# Without the tests that start other processes: those are not followed.
+coverage: $(STAMP)
+	$(BIN)/python -m pytest -m "not cluster and not slow" --cov --cov-report=term:skip-covered $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
