@@ -18,7 +18,7 @@ from daam.model.norm import reestimate_statistics
 from daam.training import collectives
 from daam.training.device import Compute
 
-NUM_NORM_IMAGES = 2048
+NUM_NORM_IMAGES = 512
 
 
 def adapted_to(
@@ -26,7 +26,7 @@ def adapted_to(
 ) -> DaamNetwork:
     """Return a copy whose batch-norm statistics are those of the given images.
 
-    Rows spread evenly over the split are used, at most 2,048 of them, the same on every rank.
+    Rows spread evenly over the split are used, at most 512 of them, the same on every rank.
     """
     adapted = copy.deepcopy(network)
     num_used = min(reader.num_rows, NUM_NORM_IMAGES)
