@@ -2,8 +2,8 @@
 
 For each seed: the demo's study (`python launch.py tune` with that seed of the search, of the
 networks and of the batches), and for the ceiling a run that learns from the holdout target's own
-labels, with over four times the demo's budget. The rendered images are the same for all seeds. Prints a
-Markdown table of mean and spread (sample standard deviation), and writes every number to
+labels, with over four times the demo's budget. The rendered images are the same for all seeds.
+Prints a Markdown table of mean and spread (sample standard deviation), and writes every number to
 `demo_seeds.json`.
 
     python benchmarks/demo_seeds.py --seeds 1 2 3
