@@ -1,7 +1,7 @@
 """Every command of daam. `python launch.py --help` lists them.
 
 The only place that reads arguments, prints and sets exit codes: 0 done, 2 for bad input (one line
-on stderr says what is wrong and what to do), 130 for a study that Ctrl-C stopped.
+on stderr says what is wrong and what to do), 130 for a run or study that Ctrl-C stopped.
 """
 
 import logging
@@ -30,7 +30,7 @@ from daam.config.load import (
 )
 from daam.config.schema import RunConfig
 from daam.domains import Split, check_domain
-from daam.errors import ConfigError, DaamError, StudyInterruptedError
+from daam.errors import ConfigError, DaamError, RunInterruptedError, StudyInterruptedError
 from daam.runtime.environment import prepare_environment
 
 ROOT = Path(__file__).resolve().parent
@@ -187,6 +187,10 @@ def train(
         if resume is None:
             abandon_run(folder)
         raise
+    except KeyboardInterrupt as error:
+        raise RunInterruptedError(
+            f"the run was stopped; go on with: python launch.py train --resume {folder.uri}"
+        ) from error
     console.print(
         f"Trained. Test it: python launch.py evaluate --checkpoint {folder.uri} "
         f"--domain {run.pair().target}",

@@ -35,6 +35,12 @@ class NonFiniteLossError(TrainingError):
     """A loss term became NaN or infinite; the message names the term."""
 
 
+class RunInterruptedError(TrainingError):
+    """A run was stopped before its end; it can go on."""
+
+    exit_code = 130
+
+
 class CheckpointError(DaamError):
     """A checkpoint that is missing, damaged or of another run."""
 
