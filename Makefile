@@ -12,8 +12,9 @@ STAMP := $(VENV)/.installed
 tune: $(STAMP)
 	$(BIN)/python launch.py tune $(ARGS)
 
+# Two processes: what waits for Ray to start leaves a core to the others. A file stays in one.
 test: check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # Without the tests that start other processes: those are not followed.
 coverage: $(STAMP)
