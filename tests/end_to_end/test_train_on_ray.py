@@ -66,25 +66,14 @@ def test_two_workers_train_and_every_epoch_is_printed_once(undisturbed: Path) ->
 
 
 def test_a_run_whose_worker_is_killed_ends_with_the_very_same_weights(
-    arguments: list[str], undisturbed: Path, tmp_path: Path
-) -> None:
-    folder = str(tmp_path / "runs" / "plaza-campus")
-    storage = ("--storage", str(tmp_path / "runs"))
-    with started(*arguments, *storage, scratch=tmp_path) as command:
-        kill_one_worker(command, folder=folder)
-        finished = command.finished()
-    check(finished)
-    assert_equal_weights(folder, str(undisturbed))
-    epochs = [line.split()[1] for line in finished.out.splitlines() if line.startswith("epoch ")]
-    assert epochs == [f"{epoch}/{NUM_EPOCHS}" for epoch in range(1, NUM_EPOCHS + 1)]
-
-
-def test_the_same_with_checkpoints_on_s3(
     arguments: list[str], undisturbed: Path, s3_uri: str, tmp_path: Path
 ) -> None:
+    """Its checkpoints are on S3, those of the undisturbed run in a folder."""
     folder = f"{s3_uri}/plaza-campus"
     with started(*arguments, "--storage", s3_uri, scratch=tmp_path) as command:
         kill_one_worker(command, folder=folder)
         finished = command.finished()
     check(finished)
     assert_equal_weights(folder, str(undisturbed))
+    epochs = [line.split()[1] for line in finished.out.splitlines() if line.startswith("epoch ")]
+    assert epochs == [f"{epoch}/{NUM_EPOCHS}" for epoch in range(1, NUM_EPOCHS + 1)]
