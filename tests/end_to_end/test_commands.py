@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import launch
+from daam.commands.screen import console
 from daam.config.load import run_config
 from daam.config.schema import RunConfig
 from daam.runtime.worker import trained
@@ -40,7 +41,7 @@ def run(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
     def command(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
-        monkeypatch.setattr(launch.console, "width", 200)
+        monkeypatch.setattr(console, "width", 200)
         capsys.readouterr()
         try:
             code = launch.main()

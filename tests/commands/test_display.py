@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from tune.display import StudyDisplay
+from daam.commands.display import StudyDisplay
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Words to calls: the commands of launch.py, and the only code that prints and sets exit codes."""

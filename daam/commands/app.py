@@ -1,0 +1,35 @@
+"""All commands together, and how they end: 0 done, 2 for what a user can mend, 130 for Ctrl-C.
+
+What takes long to import (Ray, torch) is imported by the commands that need it, when they run, so
+that `--help` answers at once.
+"""
+
+import typer
+
+from daam.commands.data import data
+from daam.commands.evaluate import evaluate
+from daam.commands.settings import show_settings
+from daam.commands.train import train
+from daam.commands.tune import tune
+from daam.errors import DaamError
+
+app = typer.Typer(
+    help="Train and tune models for unsupervised cross-domain person re-identification.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(tune)
+app.command()(train)
+app.command()(evaluate)
+app.command("config")(show_settings)
+app.add_typer(data, name="data")
+
+
+def main() -> int:
+    """Run a command; return its exit code, after one line that says what was wrong if it failed."""
+    try:
+        app()
+    except DaamError as error:
+        typer.echo(f"daam: {' '.join(str(error).split())}", err=True)
+        return error.exit_code
+    return 0

@@ -1,0 +1,163 @@
+"""`launch.py data ...`: domains rendered, imported, checked, shown and served."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from daam.commands.options import DomainName, DomainsAt
+from daam.commands.screen import console, print_line, progress_bar
+from daam.config.schema import RunConfig
+from daam.domains import check_domain
+
+DEFAULT_ROOT = RunConfig().data.root
+
+data = typer.Typer(help="Render, import, check and show domains.", no_args_is_help=True)
+
+
+@data.command("render")
+def data_render(
+    to: Annotated[Path, typer.Option(help="New folder for the rendered images.")],
+    domain: Annotated[str, typer.Option(help="plaza, campus, station, or any other name.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the renderer.")] = 1,
+    train_identities: Annotated[int, typer.Option(help="People of the train split.")] = 150,
+    test_identities: Annotated[int, typer.Option(help="People of query and gallery.")] = 60,
+    cameras: Annotated[int, typer.Option(help="Cameras.")] = 4,
+    height: Annotated[int, typer.Option(help="Image height in pixels.")] = 128,
+    width: Annotated[int, typer.Option(help="Image width in pixels.")] = 64,
+) -> None:
+    """Render people who do not exist, in Market-1501 layout."""
+    from daam.data.render import RenderPlan, render_domain
+    from daam.data.render.demo import demo_plan
+
+    demo = demo_plan(check_domain(domain), seed=seed)
+    plan = RenderPlan(
+        domain=domain,
+        seed=seed,
+        num_train_identities=train_identities,
+        num_test_identities=test_identities,
+        num_cameras=cameras,
+        height=height,
+        width=width,
+        max_images_per_camera=demo.max_images_per_camera,
+        num_distractors=demo.num_distractors,
+        num_junk=demo.num_junk,
+    )
+    with progress_bar(f"rendering {domain}") as advance:
+        count = render_domain(plan, to=to, num_processes=os.cpu_count() or 1, progress=advance)
+    print_line(
+        f"{count} images in {to}; import them: python launch.py data import "
+        f"--layout market1501 --root {to} --domain {domain}"
+    )
+
+
+@data.command("import")
+def data_import(
+    layout: Annotated[str, typer.Option(help="market1501, msmt17 or csv.")],
+    root: Annotated[Path, typer.Option(help="Folder of the dataset.")],
+    domain: Annotated[str, typer.Option(help="Name for the domain.")],
+    to: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.")] = DEFAULT_ROOT,
+    validation_share: Annotated[
+        float, typer.Option(min=0.05, max=0.9, help="Share of train identities held out.")
+    ] = 0.25,
+) -> None:
+    """Turn a dataset's folder into Arrow shards and a manifest."""
+    from daam.data.importing import import_domain
+    from daam.data.layouts import read_layout
+    from daam.storage import open_store
+
+    check_domain(domain)
+    index = read_layout(layout, root)
+    store = open_store(to)
+    with progress_bar(f"importing {domain}") as advance:
+        import_domain(
+            index, domain=domain, to=store, validation_share=validation_share, progress=advance
+        )
+    for skipped in index.skipped[:10]:
+        print_line(f"skipped {skipped.path}: {skipped.reason}")
+    if len(index.skipped) > 10:
+        print_line(f"… and {len(index.skipped) - 10} more files skipped")
+    data_describe(domain=domain, at=to)
+
+
+@data.command("describe")
+def data_describe(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
+    """Print what a domain holds."""
+    from daam.data.inspection import describe_domain
+    from daam.storage import open_store
+
+    table = Table(title=f"{domain} in {at}")
+    for header in ("split", "images", "identities", "cameras", "distractors", "junk", "MB"):
+        table.add_column(header, justify="left" if header == "split" else "right")
+    for split in describe_domain(open_store(at), check_domain(domain)):
+        table.add_row(
+            str(split.split),
+            str(split.num_images),
+            str(split.num_identities),
+            str(split.num_cameras),
+            str(split.num_distractors),
+            str(split.num_junk),
+            f"{split.size_bytes / 1e6:.1f}",
+        )
+    console.print(table)
+
+
+@data.command("verify")
+def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
+    """Check every byte of a domain against its manifest."""
+    from daam.data.inspection import verify_domain
+    from daam.errors import ShardError
+    from daam.storage import open_store
+
+    problems = []
+    for check in verify_domain(open_store(at), check_domain(domain)):
+        print_line(f"{'bad ' if check.problem else 'good'} {check.key}")
+        if check.problem:
+            problems.append(check.problem)
+    if problems:
+        raise ShardError("; ".join(problems))
+
+
+@data.command("preview")
+def data_preview(
+    domain: DomainName,
+    to: Annotated[Path, typer.Option(help="PNG to write.")],
+    at: DomainsAt = DEFAULT_ROOT,
+    people: Annotated[int, typer.Option(min=1, max=50, help="Rows of the sheet.")] = 6,
+) -> None:
+    """Write a contact sheet of a domain: a row for each person."""
+    from daam.data.gallery import preview_domain
+    from daam.storage import open_store
+
+    preview_domain(open_store(at), domain=check_domain(domain), num_people=people, to=to)
+    print_line(f"{to}")
+
+
+@data.command("serve")
+def data_serve(
+    directory: Annotated[Path, typer.Argument(help="Folder; its subfolders are buckets.")],
+    port: Annotated[int, typer.Option(help="Port on this machine; 0: a free one.")] = 9101,
+    bucket: Annotated[str, typer.Option(help="Bucket to make if it is missing.")] = "daam",
+) -> None:
+    """Serve a folder as S3 on this machine, for development, until Ctrl-C."""
+    import secrets
+
+    from daam.runtime.local_s3 import LocalS3
+
+    (directory / bucket).mkdir(parents=True, exist_ok=True)
+    server = LocalS3(
+        directory,
+        access_key="daam-development",  # never the user's own keys: these are printed
+        secret_key=secrets.token_urlsafe(24),
+        port=port,
+    )
+    with server:
+        print_line(f"S3 at {server.endpoint}; in the shell that uses it:")
+        for key, value in server.environment.items():
+            print_line(f"  export {key}={value}")
+        print_line(f"then: --to s3://{bucket}/PREFIX. Ctrl-C ends it.")
+        with suppress(KeyboardInterrupt):
+            server.wait()

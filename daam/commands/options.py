@@ -1,0 +1,21 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be repeated."),
+]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster; `auto` is the one of this machine.")
+]
+Checkpoint = Annotated[str, typer.Option(help="Folder of a run, local or on S3.")]
+DomainName = Annotated[str, typer.Option(help="Name of the domain.")]
+DomainsAt = Annotated[
+    str, typer.Option("--at", help="Folder or s3://bucket/prefix of the domains.")
+]
+MovedTo = Annotated[
+    str | None, typer.Option("--at", help="Where the domains are, if elsewhere now.")
+]

@@ -1,0 +1,51 @@
+"""What commands print on: tables and bars in a terminal, plain lines in a log."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+console = Console()
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar; gives the function that is told (done, total)."""
+    with Progress(console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def progress_bars(verb: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for each name; gives the function that is told (name, done, total)."""
+    with Progress(console=console, disable=not console.is_terminal) as bars:
+        tasks = {}
+
+        def advance(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(f"{verb} {name}", total=None)
+            bars.update(tasks[name], completed=done, total=total)
+
+        yield advance
+
+
+def print_line(text: str) -> None:
+    """Print a line as it is: no colours, no breaks."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def print_files(files: Iterable[str | Path]) -> None:
+    """Print the files that a command wrote, one a line."""
+    for file in files:
+        print_line(f"  {file}")
+
+
+def quiet_libraries() -> None:
+    """Leave the terminal to daam: libraries speak up from a warning on."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for name in ("ray", "ray.tune", "ray.train", "optuna"):
+        logging.getLogger(name).setLevel(logging.ERROR)

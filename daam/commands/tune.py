@@ -1,0 +1,111 @@
+"""`launch.py tune`: a study, new or gone on with."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from daam.commands.domains import ready_domains
+from daam.commands.options import Address, Settings
+from daam.commands.screen import console, print_files, print_line, quiet_libraries
+from daam.config.load import parse_settings, read_packaged_toml, read_toml
+from daam.errors import ConfigError, StudyInterruptedError
+from daam.runtime.environment import prepare_environment
+
+if TYPE_CHECKING:
+    from tune.comparison import Entrant
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tune(
+    config: Annotated[Path | None, typer.Option(help="Study file; default: the demo.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="One of daam's own studies; default: demo.")
+    ] = None,
+    settings: Settings = None,
+    trials: Annotated[int | None, typer.Option(help="Trials of the search.")] = None,
+    workers_per_trial: Annotated[int | None, typer.Option(help="Workers of each trial.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Folder or s3:// where studies live; default: runs.")
+    ] = None,
+    address: Address = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with a study: its folder.")] = None,
+) -> None:
+    """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
+    prepare_environment(address=address)
+    from daam.commands.display import StudyDisplay
+    from daam.runtime.connection import connected, require_reachable
+    from daam.runtime.worker import portable
+    from tune.folder import create_folder, read_folder, unused_folder
+    from tune.session import finish_study
+    from tune.space import study_config
+
+    quiet_libraries()
+    if resume is not None:
+        others = (config, preset, settings, trials, workers_per_trial, name, storage)
+        if any(other is not None for other in others):
+            raise ConfigError("--resume goes on with a study as it was started; give it alone")
+        folder, tree = read_folder(resume)
+        study = study_config(tree, {})
+        uri = folder.uri
+    else:
+        changes = parse_settings(settings or [])
+        for path, value in (
+            ("study.num_trials", trials),
+            ("study.workers_per_trial", workers_per_trial),
+            ("study.name", name),
+        ):
+            if value is not None:
+                changes[path] = value
+        if config is not None and preset is not None:
+            raise ConfigError("--config and --preset are two study files; give one of them")
+        tree = (
+            read_toml(config) if config else read_packaged_toml("tune", "spaces", preset or "demo")
+        )
+        study = study_config(tree, changes)
+        folder = None
+        uri = f"{(storage or 'runs').rstrip('/')}/{study.study.name}"
+        unused_folder(uri)
+    begin = time.monotonic()
+    ready_domains(study.run, study.needed_splits())
+    study = study.model_copy(update={"run": portable(study.run)})
+    if folder is None:
+        folder = create_folder(uri, study)
+    rendered_s = time.monotonic() - begin
+    print_line(f"Study {folder.uri}")
+    try:
+        with (
+            connected(address=address) as cluster,
+            StudyDisplay(console, cluster.dashboard_url) as display,
+        ):
+            if cluster.needs_token:
+                console.print("It asks for a token: .venv/bin/ray get-auth-token prints it.")
+            require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
+            summary = finish_study(
+                study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}
+            )
+    except KeyboardInterrupt as error:
+        raise StudyInterruptedError(
+            f"the study was stopped; go on with: python launch.py tune --resume {folder.uri}"
+        ) from error
+    console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
+    console.print(summary.verdict, highlight=False)
+    print_files(summary.files)
+
+
+def comparison_table(entrants: "list[Entrant]", *, title: str) -> Table:
+    """Return the final comparison, one row a contender."""
+    table = Table(title=title)
+    for header in ("", "mAP", "rank-1", "mINP"):
+        table.add_column(header, justify="right" if header else "left")
+    for entrant in entrants:
+        table.add_row(
+            entrant.name,
+            *(f"{value:.3f}" for value in (entrant.mean_average_precision, entrant.rank_1)),
+            f"{entrant.mean_inp:.3f}",
+        )
+    return table

@@ -1,0 +1,52 @@
+"""What must be there before a run or study starts: its domains, with the splits it reads."""
+
+from collections.abc import Callable, Mapping, Set
+
+from daam.config.schema import RunConfig
+from daam.data.manifest import list_domains, manifest_key, read_manifest
+from daam.data.render.demo import DEMO_DOMAINS, prepare_demo
+from daam.domains import Split
+from daam.errors import ConfigError
+from daam.storage import open_store
+
+DEFAULT_ROOT = RunConfig().data.root
+DEMO_SEED = 1
+
+
+def prepare_domains(
+    config: RunConfig,
+    needed: Mapping[str, Set[Split]],
+    *,
+    progress: Callable[[str, int, int], None],
+) -> list[str]:
+    """Render the demo's domains if they are wanted and the default folder lacks them.
+
+    Args:
+        config: says where the domains are.
+        needed: the splits that each domain must have.
+        progress: called with the domain being rendered, its images done and in total.
+
+    Returns:
+        The domains that were rendered.
+
+    Raises:
+        DaamError: another domain is missing, or has no such split.
+    """
+    root = config.data.root
+    store = open_store(root)
+    missing = sorted(domain for domain in needed if not store.exists(manifest_key(domain)))
+    rendered: list[str] = []
+    if missing and root == DEFAULT_ROOT and needed.keys() <= set(DEMO_DOMAINS):
+        before = set(list_domains(store))
+        prepare_demo(store, seed=DEMO_SEED, progress=progress)
+        rendered = [name for name in list_domains(store) if name not in before]
+    elif missing:
+        raise ConfigError(
+            f"{root} has no domain {', '.join(missing)}; import it: python launch.py data import "
+            f"--layout market1501 --root FOLDER --domain {missing[0]} --to {root}"
+        )
+    for domain, splits in needed.items():
+        manifest = read_manifest(store, domain)
+        for split in sorted(splits):
+            manifest.split(split)
+    return rendered
