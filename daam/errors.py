@@ -45,6 +45,10 @@ class CheckpointError(DaamError):
     """A checkpoint that is missing, damaged or of another run."""
 
 
+class ExportError(DaamError):
+    """A model file that would not embed what its checkpoint embeds."""
+
+
 class EvaluationError(DaamError):
     """Scores that cannot be computed from what was given."""
 

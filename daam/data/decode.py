@@ -131,11 +131,12 @@ def decode_images(
             other_sizes.setdefault(pixels.shape, []).append((place, pixels))
     for same_size in other_sizes.values():
         places, stack = zip(*same_size, strict=True)
-        images[list(places)] = _resize(np.stack(stack), height=height, width=width)
+        images[list(places)] = resized(np.stack(stack), height=height, width=width)
     return torch.from_numpy(images)
 
 
-def _resize(images_BHWC: np.ndarray, *, height: int, width: int) -> np.ndarray:
+def resized(images_BHWC: np.ndarray, *, height: int, width: int) -> np.ndarray:
+    """Resize (B, H, W, 3) uint8 images, bilinear and antialiased, to whole levels."""
     images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
     resized_BCHW = interpolate(
         images_BCHW, size=(height, width), mode="bilinear", antialias=True, align_corners=False

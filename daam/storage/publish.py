@@ -3,9 +3,10 @@
 import errno
 import os
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from daam.errors import StorageError
 
@@ -21,12 +22,19 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     Raises:
         StorageError: the folder cannot be written or the disk is full.
     """
+    with whole_file(path) as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write that appears under its name when the block ends, as in `write_whole`."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

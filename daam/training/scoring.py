@@ -75,14 +75,11 @@ class RetrievalTest:
     ) -> Self:
         """Open two splits with labels, and others without."""
         query, gallery = (open_labelled(config, domain=domain, split=split) for split in splits)
-        images = open_images(
-            open_store(config.data.root),
-            domain=domain,
-            splits=unlabelled,
-            cache=shard_cache(config),
-        )
         return cls(
-            domain=domain, query=query, gallery=gallery, unlabelled=pixel_reader(config, images)
+            domain=domain,
+            query=query,
+            gallery=gallery,
+            unlabelled=open_unlabelled(config, domain=domain, splits=unlabelled),
         )
 
 
@@ -101,15 +98,10 @@ class TestResult:
 def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestResult:
     """Embed query and gallery and score the retrieval. Collective: all ranks call it.
 
-    With `evaluation.reestimate_norm` the network embeds with batch-norm statistics of the test's
-    unlabelled images.
+    The network embeds as `embedder_for` the test's domain.
     """
     evaluation, compute = config.evaluation, compute_of(config)
-    embedder = network
-    if evaluation.reestimate_norm:
-        embedder = adapted_to(
-            network, test.unlabelled, batch_size=evaluation.batch_size, compute=compute
-        )
+    embedder = embedder_for(test.unlabelled, network, config)
     query_NC, gallery_NC = (
         embed_rows(
             embedder,
@@ -130,6 +122,31 @@ def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestR
         chunk=QUERIES_AT_ONCE,
     )
     return TestResult(scores=scores, embedder=embedder, query_NC=query_NC, gallery_NC=gallery_NC)
+
+
+def embedder_for(unlabelled: PixelReader, network: DaamNetwork, config: RunConfig) -> DaamNetwork:
+    """Return the network as it embeds a domain, of which these are unlabelled images.
+
+    With `evaluation.reestimate_norm` it is a copy whose batch-norm statistics are the domain's.
+    """
+    if not config.evaluation.reestimate_norm:
+        return network
+    return adapted_to(
+        network,
+        unlabelled,
+        batch_size=config.evaluation.batch_size,
+        compute=compute_of(config),
+    )
+
+
+def open_unlabelled(
+    config: RunConfig, *, domain: str, splits: tuple[Split, ...] = WHOLE_TRAIN_SPLITS
+) -> PixelReader:
+    """Open the images of splits without their labels."""
+    images = open_images(
+        open_store(config.data.root), domain=domain, splits=splits, cache=shard_cache(config)
+    )
+    return pixel_reader(config, images)
 
 
 def open_labelled(config: RunConfig, *, domain: str, split: Split) -> LabelledSplit:
