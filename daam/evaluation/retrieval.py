@@ -24,8 +24,10 @@ from torch import Tensor
 from daam.domains import DISTRACTOR, JUNK
 from daam.errors import EvaluationError
 
-# From about here on, one sort of the row is cheaper than a count for each good image.
-MAX_GOOD_TO_COUNT = 256
+# With fewer images in a row to each good one, a sort is cheaper than a count for each.
+MIN_IMAGES_TO_COUNT = 64
+# If the last good image comes within this share of the row, the rest of the row is cut off.
+MAX_SHARE_TO_CUT = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ def retrieval_scores(
             f"distances have shape {distances.shape}, but there are labels for {len(queries)} "
             f"queries and {len(gallery)} gallery images; pass one row a query, one column an image"
         )
-    return _summary(_ranks_of_good(distances, queries=queries, gallery=gallery), ranks=ranks)
+    return _summary(list(_ranks_of_good(distances, queries=queries, gallery=gallery)), ranks=ranks)
 
 
 def retrieval_scores_from_embeddings(
@@ -138,13 +140,13 @@ def retrieval_scores_from_embeddings(
                 f"{labels.what} images; pass one label an image, in the same order"
             )
 
-    def ranks_of_good() -> Iterator[NDArray[np.int64]]:
-        for start in range(0, len(queries), chunk):
-            rows = slice(start, start + chunk)
-            distances = cosine_distances(query[rows], gallery).numpy()
-            yield from _ranks_of_good(distances, queries=queries[rows], gallery=index)
-
-    return _summary(ranks_of_good(), ranks=ranks)
+    query, gallery = query.detach().float(), gallery.detach().float()
+    ranks_of_good: list[NDArray[np.int64]] = []
+    for begin in range(0, len(queries), chunk):
+        rows = slice(begin, begin + chunk)
+        distances = cosine_distances(query[rows], gallery).numpy()
+        ranks_of_good += _ranks_of_good(distances, queries=queries[rows], gallery=index)
+    return _summary(ranks_of_good, ranks=ranks)
 
 
 def cosine_distances(query: Tensor, gallery: Tensor) -> Tensor:
@@ -213,31 +215,39 @@ class _Gallery:
         self.labels = labels
         self._by_identity = np.argsort(labels.identities, kind="stable")
         self._sorted_identities = labels.identities[self._by_identity]
-        self.junk = self.columns_of(JUNK)
+        [self.junk] = self.columns_of(np.array([JUNK]))
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def columns_of(self, identity: int) -> NDArray[np.int64]:
-        low, high = np.searchsorted(self._sorted_identities, (identity, identity + 1))
-        return self._by_identity[low:high]
+    def columns_of(self, identities: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
+        """The columns of each identity, in rising order."""
+        first = self._sorted_identities.searchsorted(identities, side="left")
+        last = self._sorted_identities.searchsorted(identities, side="right")
+        for low, high in zip(first.tolist(), last.tolist(), strict=True):
+            yield self._by_identity[low:high]
 
 
 def _ranks_of_good(
     distances_QG: NDArray[np.float32], *, queries: _Labels, gallery: _Gallery
 ) -> Iterator[NDArray[np.int64]]:
     """For each query the 1-based ranks of its good images, in rising order; none if left out."""
-    for distances_G, identity, camera in zip(
-        distances_QG, queries.identities.tolist(), queries.cameras.tolist(), strict=True
+    row_G = np.empty(len(gallery), np.float32)
+    flags_G = np.empty(len(gallery), np.bool_)
+    for distances_G, identity, camera, same in zip(
+        distances_QG,
+        queries.identities.tolist(),
+        queries.cameras.tolist(),
+        gallery.columns_of(queries.identities),
+        strict=True,
     ):
-        same = gallery.columns_of(identity)
         other_camera = gallery.labels.cameras[same] != camera
         good = same[other_camera]
         if identity <= DISTRACTOR or len(good) == 0:
             yield np.empty(0, np.int64)
             continue
-        row_G = np.array(distances_G, dtype=np.float32)
-        if np.isnan(row_G.min()) or not np.isfinite(row_G[good]).all():
+        np.copyto(row_G, distances_G, casting="same_kind")
+        if not np.isfinite(row_G, out=flags_G).all():
             raise EvaluationError(
                 "a distance is NaN or infinite, so nothing can be ranked by it; look for "
                 "non-finite embeddings or weights in the checkpoint"
@@ -245,55 +255,68 @@ def _ranks_of_good(
         # Nothing counts what is further than every good image, so this deletes junk.
         row_G[same[~other_camera]] = np.inf
         row_G[gallery.junk] = np.inf
-        yield np.sort(_ranks(row_G, good))
+        yield _ranks(row_G, good, flags_G=flags_G)
 
 
-def _ranks(row_G: NDArray[np.float32], good: NDArray[np.int64]) -> NDArray[np.int64]:
-    """1-based place of each of these columns in a stable sort of the row."""
-    if len(good) > MAX_GOOD_TO_COUNT:
+def _ranks(
+    row_G: NDArray[np.float32], good: NDArray[np.int64], *, flags_G: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """1-based places of these columns in a stable sort of the row, in rising order.
+
+    `flags_G` is room to work in: reused, it stays in the cache.
+    """
+    good = good[row_G[good].argsort(kind="stable")]
+    last = _count_up_to(row_G, good[-1], flags_G=flags_G)
+    if last < MAX_SHARE_TO_CUT * len(row_G):
+        # What comes after the last good image changes no rank.
+        columns = np.flatnonzero(flags_G)
+        row_G, good, flags_G = row_G[columns], columns.searchsorted(good), flags_G[:last]
+    if len(row_G) < MIN_IMAGES_TO_COUNT * len(good):
         place_G = np.empty(len(row_G), np.int64)
-        place_G[np.argsort(row_G, kind="stable")] = np.arange(1, len(row_G) + 1)
+        place_G[row_G.argsort(kind="stable")] = np.arange(1, len(row_G) + 1)
         return place_G[good]
-    ranks = [
-        1
-        + np.count_nonzero(row_G[:column] <= distance)
-        + np.count_nonzero(row_G[column:] < distance)
-        for column, distance in zip(good.tolist(), row_G[good], strict=True)
-    ]
-    return np.array(ranks, np.int64)
+    ranks = [_count_up_to(row_G, column, flags_G=flags_G) for column in good[:-1].tolist()]
+    return np.array([*ranks, last], np.int64)
+
+
+def _count_up_to(row_G: NDArray[np.float32], column: int, *, flags_G: NDArray[np.bool_]) -> int:
+    """How many a stable sort places up to this column, itself included; `flags_G` tells which."""
+    distance, after = row_G[column], column + 1
+    np.less_equal(row_G[:after], distance, out=flags_G[:after])
+    np.less(row_G[after:], distance, out=flags_G[after:])
+    return int(np.count_nonzero(flags_G))
 
 
 def _summary(
-    ranks_of_good: Iterator[NDArray[np.int64]], *, ranks: Sequence[int]
+    ranks_of_good: Sequence[NDArray[np.int64]], *, ranks: Sequence[int]
 ) -> RetrievalScores:
-    per_query = list(ranks_of_good)
-    scored = [good for good in per_query if len(good) > 0]
-    if not scored:
+    num_good_Q = np.array([len(good) for good in ranks_of_good], np.int64)
+    scored_Q = num_good_Q > 0
+    if not scored_Q.any():
         raise EvaluationError(
-            f"none of {len(per_query)} queries has a good image (the same person, seen by another "
+            f"none of {len(num_good_Q)} queries has a good image (the same person, seen by another "
             "camera) in the gallery; check that both splits are of one domain with at least two "
             "cameras"
         )
-    first = np.array([good[0] for good in scored])
-    precisions = np.array([_average_precision(good) if len(good) else np.nan for good in per_query])
+    # The good images of all scored queries in one row, of each query from `first` to `last`.
+    num_good = num_good_Q[scored_Q]
+    last = num_good.cumsum() - 1
+    first = last + 1 - num_good
+    rank = np.concatenate(ranks_of_good)
+    found = np.arange(1, len(rank) + 1) - np.repeat(first, num_good)
+    precision = found / rank
+    # Precision one rank earlier, 1 before the first.
+    earlier = np.where(rank > 1, (found - 1) / np.maximum(rank - 1, 1), 1.0)
+    average_precision = np.add.reduceat(precision, first) / num_good
+    trapezoid = np.add.reduceat((precision + earlier) / 2, first) / num_good
+    average_precisions_Q = np.full(len(num_good_Q), np.nan)
+    average_precisions_Q[scored_Q] = average_precision
     return RetrievalScores(
-        average_precisions=precisions,
-        mean_average_precision=float(np.nanmean(precisions)),
-        map_trapezoid=float(np.mean([_trapezoid_precision(good) for good in scored])),
-        mean_inp=float(np.mean([len(good) / good[-1] for good in scored])),
-        cmc={k: float(np.mean(first <= k)) for k in ranks},
-        num_queries=len(per_query),
-        num_left_out=len(per_query) - len(scored),
+        average_precisions=average_precisions_Q,
+        mean_average_precision=float(average_precision.mean()),
+        map_trapezoid=float(trapezoid.mean()),
+        mean_inp=float((num_good / rank[last]).mean()),
+        cmc={k: float((rank[first] <= k).mean()) for k in ranks},
+        num_queries=len(num_good_Q),
+        num_left_out=len(num_good_Q) - len(num_good),
     )
-
-
-def _average_precision(good_ranks: NDArray[np.int64]) -> float:
-    """Mean over the good images of i / r_i, with r_i the rank of the i-th."""
-    return float(np.mean(np.arange(1, len(good_ranks) + 1) / good_ranks))
-
-
-def _trapezoid_precision(good_ranks: NDArray[np.int64]) -> float:
-    """The same with i / r_i averaged with the precision one rank earlier (1 before the first)."""
-    found = np.arange(1, len(good_ranks) + 1)
-    earlier = np.where(good_ranks > 1, (found - 1) / np.maximum(good_ranks - 1, 1), 1.0)
-    return float(np.mean((found / good_ranks + earlier) / 2))

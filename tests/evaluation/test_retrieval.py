@@ -107,15 +107,21 @@ def test_matches_a_loop_over_a_stable_sort(seed, levels):
 
 
 @pytest.mark.parametrize("levels", [None, 4])
-def test_sorting_and_counting_give_the_same_ranks(levels, monkeypatch):
+@pytest.mark.parametrize(
+    "route", [{"MIN_IMAGES_TO_COUNT": 0}, {"MIN_IMAGES_TO_COUNT": 1 << 20}, {"MAX_SHARE_TO_CUT": 0}]
+)
+def test_every_route_gives_the_same_ranks(levels, route, monkeypatch):
     generator = np.random.default_rng(0)
-    labels = random_labels(generator, num_queries=20, num_gallery=90, num_identities=3)
-    distances = generator.random((20, 90), dtype=np.float32)
+    labels = random_labels(generator, num_queries=40, num_gallery=300, num_identities=60)
+    distances = generator.random((40, 300), dtype=np.float32)
+    distances[:20] *= labels["query_identities"][:20, None] != labels["gallery_identities"]
     if levels is not None:
         distances = np.floor(distances * levels) / levels
-    counted = retrieval_scores(distances, **labels)
-    monkeypatch.setattr(retrieval, "MAX_GOOD_TO_COUNT", 0)
-    assert retrieval_scores(distances, **labels) == counted
+    expected = scores_by_hand(distances, labels)
+    assert_same(retrieval_scores(distances, **labels), expected)
+    for name, value in route.items():
+        monkeypatch.setattr(retrieval, name, value)
+    assert_same(retrieval_scores(distances, **labels), expected)
 
 
 def test_distractors_are_wrong_and_junk_takes_no_rank():
