@@ -20,7 +20,7 @@ def initial_centres(embeddings: Tensor, groups: Tensor, *, num_groups: int) -> T
         groups: (N,) int64, 0 to K - 1, or -1 for an outlier, which counts nowhere.
         num_groups: K.
     """
-    mean_KD, _ = _mean_by_group(embeddings, groups, num_groups=num_groups)
+    mean_KD, _ = mean_by_group(embeddings, groups, num_groups=num_groups)
     return normalize(mean_KD, dim=1)
 
 
@@ -40,13 +40,19 @@ def moved_centres(
         groups: (B,) int64, 0 to K - 1, or -1 for an outlier, which moves nothing.
         momentum: share of the old centre that stays, 0 to 1.
     """
-    mean_KD, present_K = _mean_by_group(embeddings, groups, num_groups=len(centres))
+    mean_KD, present_K = mean_by_group(embeddings, groups, num_groups=len(centres))
     moved_KD = normalize(momentum * centres + (1 - momentum) * mean_KD, dim=1)
     return torch.where(present_K[:, None], moved_KD, centres)
 
 
-def _mean_by_group(embeddings: Tensor, groups: Tensor, *, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Mean embedding of each group, 0 for an empty one, and which groups have an image."""
+def mean_by_group(embeddings: Tensor, groups: Tensor, *, num_groups: int) -> tuple[Tensor, Tensor]:
+    """(K, D) float32: the mean of each group, 0 for an empty one; and (K,) which have an image.
+
+    Args:
+        embeddings: (B, D).
+        groups: (B,) int64, 0 to K - 1, or -1 for an outlier, which counts nowhere.
+        num_groups: K.
+    """
     with_outliers_last = torch.where(groups < 0, num_groups, groups)
     sorted_groups, order = with_outliers_last.sort(stable=True)
     edges = torch.arange(num_groups + 1, device=groups.device)

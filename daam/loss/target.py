@@ -1,12 +1,54 @@
-"""Loss on the unlabelled target domain.
+"""Losses on the unlabelled target domain: one learns from the images alone, two from groups.
 
-Shapes: B = target images in the batch, D = embedding width, K = groups (pseudo-labels).
+Shapes: B = target images in the batch, D = embedding width, N = images of the target's train
+split, K = groups (pseudo-labels).
 """
 
 import torch
 from torch import Tensor
 
 from daam.loss.precision import in_float32
+from daam.loss.triplet import batch_hard_triplet
+
+
+@in_float32
+def exemplar_loss(
+    embeddings: Tensor,
+    rows: Tensor,
+    memory: Tensor,
+    *,
+    temperature: float,
+    num_neighbours: int,
+) -> Tensor:
+    """Tell each target image from all others, and bring it close to its nearest ones.
+
+    Source: Zhong et al. 2019, arXiv:1904.01990 (ECN). With M the memory,
+    t the image's row, k the number of neighbours and s = M z / temperature:
+    p = softmax(s), w_t = 1, w_j = 1/k for the k rows j != t of largest s_j,
+    L = mean over images of -sum_j (w_j / sum w) log p_j.
+    With k = 0 the image alone is the label. Ours differs from the authors' in that w is normalised
+    (so with k > 0 the loss is about half of theirs), and that the image itself is never counted
+    among its k nearest. A memory of fewer than k other images has that many neighbours. Only z
+    gets a gradient.
+
+    Args:
+        embeddings: (B, D), L2-normalised; computed in float32.
+        rows: (B,) int64, where each image is in the memory, 0 to N - 1.
+        memory: (N, D), L2-normalised, one vector an image: see `daam.labels.exemplars`.
+        temperature: of the prediction, above 0.
+        num_neighbours: k, 0 or more.
+    """
+    if len(embeddings) == 0:
+        return embeddings.sum()
+    score_BN = embeddings @ memory.detach().float().T / temperature
+    label_score_B = score_BN.gather(1, rows[:, None]).squeeze(1)
+    num_neighbours = min(num_neighbours, len(memory) - 1)
+    if num_neighbours > 0:
+        of_others_BN = score_BN.detach().scatter(1, rows[:, None], -torch.inf)
+        nearest_Bk = of_others_BN.topk(num_neighbours, dim=1).indices
+        label_score_B = (label_score_B + score_BN.gather(1, nearest_Bk).mean(dim=1)) / 2
+    # The weights sum to 1, so -sum_j w_j log p_j needs no second (B, N) table of log p.
+    return (score_BN.logsumexp(dim=1) - label_score_B).mean()
 
 
 @in_float32
@@ -51,3 +93,19 @@ def soft_label_loss(
     hard_B = log_p_BK.gather(1, groups.clamp(min=0)[:, None]).squeeze(1)
     loss_B = -((1 - softness) * hard_B + softness * (soft_BK * log_p_BK).sum(dim=1))
     return torch.where(grouped_B, loss_B, 0).sum() / grouped_B.sum().clamp(min=1)
+
+
+def group_triplet_loss(embeddings: Tensor, groups: Tensor, *, margin: float) -> Tensor:
+    """Pull each target image to its group's furthest image, push it from the nearest other group.
+
+    The batch-hard triplet loss with groups in place of identities, see `batch_hard_triplet`:
+    L = mean over anchors of max(0, max D(same group) - min D(other group) + margin), D the cosine
+    distance. An outlier (group -1) is neither anchor nor positive nor negative; without an anchor
+    that has both a positive and a negative the loss is 0.
+
+    Args:
+        embeddings: (B, D), L2-normalised; computed in float32.
+        groups: (B,) int64, the group of each image, or -1 for an outlier.
+        margin: required gap between the two, in cosine distance (0 to 2).
+    """
+    return batch_hard_triplet(embeddings, groups, margin=margin)
