@@ -64,11 +64,10 @@ def paint(
     """
     part = limbs.parts.take(surface.limb)
     albedo = _plain_colours(person).take(part, axis=0)
-    width = surface.shape[1]
 
     cloth = np.flatnonzero((part == Part.TORSO) | (part == Part.TAIL))
     if len(cloth):
-        line, column = np.divmod(surface.pixels[cloth].astype(np.int32), np.int32(width))
+        line, column = surface.line[cloth], surface.column[cloth]
         height_px = max(trunk.hip_y - trunk.neck_y, 1.0)
         up = (np.float32(trunk.hip_y) - line.astype(np.float32)) * np.float32(1 / height_px)
         spine = np.float32(trunk.hip_x) + up * np.float32(trunk.neck_x - trunk.hip_x)
@@ -119,8 +118,9 @@ def folds(surface: Surface, *, limbs: LimbTable) -> np.ndarray:
     return grain
 
 
+@lru_cache(maxsize=256)
 def _plain_colours(person: Person) -> np.ndarray:
-    """(parts, 3): the colour every part starts from."""
+    """(parts, 3): the colour every part starts from; not to be written to."""
     outfit = person.outfit
     colours = np.zeros((len(Part) + 1, 3), np.float32)
     for part, colour in (

@@ -107,8 +107,7 @@ def _crevices(surface: Surface, *, per_m: float) -> np.ndarray:
     around = _box(_box(depth, radius).T, radius).T
     behind = np.clip((depth - around) * np.float32(1 / (0.14 * per_m)), 0.0, 1.0)
     light = 1.0 - np.float32(0.6) * behind
-    width = surface.shape[1]
-    return light[surface.pixels // (2 * width), (surface.pixels % width) // 2]
+    return light[surface.line >> 1, surface.column >> 1]
 
 
 def _box(values: np.ndarray, radius: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Who somebody is: the stable look of an identity, drawn from the habits of a domain."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -87,6 +88,7 @@ class Person:
     scarf_colour: RGB
 
 
+@lru_cache(maxsize=1024)
 def draw_person(look: DomainLook, *, cast: str, identity: int) -> Person:
     """Identity number `identity` of a domain; `cast` names the stream ("people", "extras")."""
     rng = stream("person", look.seed, look.name, cast, identity)

@@ -12,6 +12,13 @@ from daam.data.render.limbs import LimbTable
 from daam.data.render.settings import CameraLook
 
 FAR = np.float32(1e9)
+EMPTY = np.uint32(0x7F800000)
+"""The bits of infinity: below those of NaN, above those of every distance."""
+LIMB_BITS = np.uint32(63)
+"""The lowest bits of a distance hold the limb it is of. What orders positive floats orders their
+bits, so one minimum of integers keeps the nearest limb and its name: 1/500 pixel is lost."""
+MIDDLE = np.float32(512)
+"""Distance of the person's middle, raster pixels: what makes all distances positive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +59,11 @@ class Surface:
     shape: tuple[int, int]
     pixels: np.ndarray
     """(N,) int64, position in the flattened raster."""
+    line: np.ndarray
+    column: np.ndarray
+    """(N,) int64, the same position in two numbers."""
     limb: np.ndarray
-    """(N,) uint8, row of the `LimbTable`."""
+    """(N,) int64, row of the `LimbTable`."""
     along: np.ndarray
     """(N,) float32, 0 at the limb's start, 1 at its end."""
     normal: np.ndarray
@@ -74,54 +84,88 @@ def rasterise(limbs: LimbTable, *, projection: Projection, shape: tuple[int, int
     radius = np.maximum(radius / distance, 0.6)
     depth = (distance - middle) * projection.camera.focal_px * zoom / middle
 
-    owner = np.zeros(shape, np.uint8)
-    nearest = np.full(shape, FAR)
-    columns = np.arange(width, dtype=np.float32) + np.float32(0.5)
-    lines = (np.arange(height, dtype=np.float32) + np.float32(0.5))[:, None]
-    hem = math.sin(projection.camera.pitch)
-
     both = np.stack([x, y, radius, depth], axis=1)
     screen = _Screen.of(both[:count], both[count:])
-    squashes, flats = limbs.squash.tolist(), limbs.flat.tolist()
-    for row, (ax, ay, ar, az, ux, uy, length, dr, dz) in enumerate(screen.rows.tolist()):
-        bx, by, br = ax + ux * length, ay + uy * length, ar + dr
-        left = max(0, int(min(ax - ar, bx - br)))
-        right = min(width, int(max(ax + ar, bx + br)) + 2)
-        top = max(0, int(min(ay - ar, by - br)))
-        low = min(height, int(max(ay + ar, by + br)) + 2)
-        if left >= right or top >= low:
-            continue
-        squash, flat = squashes[row], flats[row]
-        dx, dy = columns[left:right] - np.float32(ax), lines[top:low] - np.float32(ay)
-        axial = dx * np.float32(ux) + dy * np.float32(uy)
-        foot = np.minimum(axial, np.float32(length))
-        np.maximum(foot, 0, out=foot)
-        # The squared distance from the axis, without the offset itself: d2 - f (2 a - f).
-        across = axial if flat else 2 * axial - foot
-        across = across * (axial if flat else foot)
-        space = foot * np.float32(dr / length)
-        space += np.float32(ar)
-        space *= space
-        space -= dx * dx + dy * dy
-        space += across
-        hit = space > 0
-        bulge = np.sqrt(np.maximum(space, 0, out=space), out=space)
-        bulge *= np.float32(squash)
-        if flat:
-            # Cut at the ends; seen from above, the near side of a hem hangs lower.
-            hit &= (axial >= 0) & (axial <= np.float32(hem) * bulge + np.float32(length))
-        foot *= np.float32(dz / length)
-        foot += np.float32(az)
-        foot -= bulge
-        there = nearest[top:low, left:right]
-        hit &= foot < there
-        np.copyto(there, foot, where=hit)
-        np.copyto(owner[top:low, left:right], np.uint8(row + 1), where=hit)
+    nearest = np.full(shape, EMPTY)
+    hem = np.float32(math.sin(projection.camera.pitch))
+    boxes = screen.boxes(height=height, width=width).tolist()
+    lines = screen.lines(height=height, width=width, squash=limbs.squash, flat=limbs.flat)
+    # Beside a limb the root is of a negative number, and NaN's bits are above every distance's.
+    with np.errstate(invalid="ignore"):
+        for row, ((left, right, top, low), flat) in enumerate(
+            zip(boxes, limbs.flat.tolist(), strict=True)
+        ):
+            if left >= right or top >= low:
+                continue
+            length, start, slope, narrowing, radius_there = lines.scalars[row]
+            down, across = slice(top, low), slice(left, right)
+            axial = lines.axial_y[row, down, None] + lines.axial_x[row, across]
+            foot = np.minimum(axial, length)
+            np.maximum(foot, 0, out=foot)
+            bulge = foot * narrowing
+            if flat:
+                bulge += radius_there
+                bulge *= bulge
+                off = lines.off_y[row, down, None] + lines.off_x[row, across]
+                off *= off
+                bulge -= off
+            else:
+                bulge += lines.reach_y[row, down, None] + lines.reach_x[row, across]
+                bulge *= foot
+                bulge -= lines.off_y[row, down, None] + lines.off_x[row, across]
+            np.sqrt(bulge, out=bulge)
+            foot *= slope
+            foot += start
+            foot -= bulge
+            if flat:
+                # Cut at the ends; seen from above, the near side of a hem hangs lower.
+                bulge *= hem
+                bulge += length
+                foot[(axial < 0) | (axial > bulge)] = np.nan
+            marked = foot.view(np.uint32)
+            marked &= ~LIMB_BITS
+            marked |= np.uint32(row)
+            there = nearest[down, across]
+            np.minimum(there, marked, out=there)
 
-    pixels = np.flatnonzero(owner)
-    limb = owner.ravel()[pixels] - np.uint8(1)
-    along, normal = screen.surface(pixels, limb, width=width, flat=limbs.flat)
-    return Surface(shape=shape, pixels=pixels, limb=limb, along=along, normal=normal, depth=nearest)
+    line, column = np.nonzero(nearest != EMPTY)
+    pixels = line * width + column
+    limb = (nearest.ravel()[pixels] & LIMB_BITS).astype(np.int64)
+    distances = (nearest & ~LIMB_BITS).view(np.float32)
+    distances -= MIDDLE
+    distances[nearest == EMPTY] = FAR
+    along, normal = screen.surface(line, column, limb, flat=limbs.flat)
+    return Surface(
+        shape=shape,
+        pixels=pixels,
+        line=line,
+        column=column,
+        limb=limb,
+        along=along,
+        normal=normal,
+        depth=distances,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """What a limb's surface is computed from, a row of each table a limb: (L, W) for `_x`, (L, H)
+    for `_y`; the sum of both is the term's value at a pixel.
+
+    With a the way along the axis, f the same held between both ends, d the distance from the start,
+    r the radius at the start, g what it gains along the axis and s the squash, a round limb bulges
+    towards the camera by sqrt(s^2 ((r + g f)^2 - d^2 + f (2 a - f))), which is
+    sqrt(f (s^2 (g^2 - 1) f + reach) - off), and a flat one by sqrt((s (r + g f))^2 - off^2).
+    """
+
+    scalars: list[np.ndarray]
+    """Of each limb (5,): length, distance at the start, its gain, f's factor, s r."""
+    axial_x: np.ndarray
+    axial_y: np.ndarray
+    reach_x: np.ndarray
+    reach_y: np.ndarray
+    off_x: np.ndarray
+    off_y: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,20 +184,46 @@ class _Screen:
         rows = np.concatenate([starts, axis, length[:, None], gained[:, 2:]], axis=1)
         return cls(rows=rows.astype(np.float32))
 
+    def boxes(self, *, height: int, width: int) -> np.ndarray:
+        """(L, 4) int: left, right, top and low end of what each limb may cover of the raster."""
+        ax, ay, ar, _, ux, uy, length, dr, _ = self.rows.T.astype(np.float64)
+        bx, by, br = ax + ux * length, ay + uy * length, ar + dr
+        left, top = np.minimum(ax - ar, bx - br), np.minimum(ay - ar, by - br)
+        right, low = np.maximum(ax + ar, bx + br) + 2, np.maximum(ay + ar, by + br) + 2
+        box = np.stack([left, right, top, low], axis=1)
+        return np.clip(box, 0, [width, width, height, height]).astype(np.int64)
+
+    def lines(self, *, height: int, width: int, squash: np.ndarray, flat: np.ndarray) -> "_Lines":
+        """The terms of each limb's surface that belong to one column or line of the raster."""
+        ax, ay, ar, az, ux, uy, length, dr, dz = self.rows.T.astype(np.float64)[..., None]
+        dx, dy = np.arange(width) + 0.5 - ax, np.arange(height) + 0.5 - ay
+        slope, squash, flat = dr / length, squash[:, None], flat[:, None]
+        of_square = squash * squash
+        narrowing = np.where(flat, squash * slope, of_square * (slope * slope - 1))
+        scalars = np.concatenate([length, MIDDLE + az, dz / length, narrowing, squash * ar], axis=1)
+        tables = (
+            dx * ux,
+            dy * uy,
+            2 * of_square * (dx * ux + ar * slope),
+            2 * of_square * (dy * uy),
+            np.where(flat, squash * dx * uy, of_square * (dx * dx - ar * ar)),
+            np.where(flat, -squash * dy * ux, of_square * (dy * dy)),
+        )
+        return _Lines(list(scalars.astype(np.float32)), *(t.astype(np.float32) for t in tables))
+
     def surface(
-        self, pixels: np.ndarray, limb: np.ndarray, *, width: int, flat: np.ndarray
+        self, line: np.ndarray, column: np.ndarray, limb: np.ndarray, *, flat: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Share of the way along the limb (N,) and normal (3, N) at pixels of known limbs."""
         columns = np.ascontiguousarray(self.rows.T)
         ax, ay, ar, _, ux, uy, length, dr, _ = (column.take(limb) for column in columns)
-        line, column = np.divmod(pixels.astype(np.int32), np.int32(width))
         dx = column.astype(np.float32) + np.float32(0.5) - ax
         dy = line.astype(np.float32) + np.float32(0.5) - ay
         axial = dx * ux + dy * uy
         along = np.clip(axial / length, 0, 1)
         foot = np.where(flat[limb], axial, along * length)
         inverse = 1 / (ar + along * dr)
-        normal = np.empty((3, len(pixels)), np.float32)
+        normal = np.empty((3, len(limb)), np.float32)
         normal[0] = (dx - foot * ux) * inverse
         normal[1] = (foot * uy - dy) * inverse
         left = 1 - normal[0] * normal[0] - normal[1] * normal[1]

@@ -8,6 +8,7 @@ and weather, filmed by which make of camera. Its cameras follow from it. The nam
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -150,6 +151,7 @@ class CameraLook:
     jpeg_quality: int
 
 
+@lru_cache(maxsize=64)
 def camera_look(look: DomainLook, *, camera: int) -> CameraLook:
     """Camera number `camera` (from 1) of a domain; depends on nothing but the domain and it."""
     rng = stream("camera", look.seed, look.name, camera)
