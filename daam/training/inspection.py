@@ -1,7 +1,9 @@
 """Diagnostics of an epoch that need no label: do the two branches do their work?
 
-Shapes: B = images of a domain, C = channels.
+Shapes: N = images looked at, B = images in a forward pass, C = channels.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from daam.data.decode import PixelReader
 from daam.data.transforms import normalise
 from daam.errors import TrainingError
 from daam.evaluation.diagnostics import (
+    AttentionStatistics,
     attention_statistics,
     domain_mean_cosine,
     domain_probe_accuracy,
@@ -32,31 +35,40 @@ def inspect(run: Run) -> dict[str, float]:
     Raises:
         TrainingError: the network's features are not finite.
     """
-    source, target = run.source.reader, run.target.reader
-    images_BHWC = torch.cat([spread_out(source), spread_out(target)])
-    num_source = min(NUM_IMAGES, source.num_rows)
-    domains = (torch.arange(len(images_BHWC)) >= num_source).long()
+    shared, specific, attention = [], [], []
     was_training = run.network.training
     run.network.eval()
     with torch.inference_mode(), run.compute.autocast():
-        output = run.network(normalise(run.compute.move(images_BHWC)), num_source=num_source)
+        for images_BHWC, num_source in batches(run):
+            output = run.network(normalise(run.compute.move(images_BHWC)), num_source=num_source)
+            shared.append(output.shared_BC.float())
+            if output.attention_BCHW is not None and output.specific_BC is not None:
+                specific.append(output.specific_BC.float())
+                attention.append(attention_statistics(output.attention_BCHW))
     run.network.train(was_training)
-    if not output.shared_BC.isfinite().all():
+
+    shared_NC = torch.cat(shared)
+    if not shared_NC.isfinite().all():
         raise TrainingError(
             f"the features of epoch {run.num_epochs_done} are NaN or infinite: its last step "
             "diverged; lower optimiser.learning_rate and go on from the last checkpoint"
         )
-    shared_BC = unit(output.shared_BC)
+    shared_NC = F.normalize(shared_NC, dim=1)
+    num_source = min(NUM_IMAGES, run.source.reader.num_rows)
+    domains_N = (torch.arange(len(shared_NC), device=shared_NC.device) >= num_source).long()
+    seed = run.config.seed
     found = {
-        "probe_shared": domain_probe_accuracy(shared_BC, domains, seed=run.config.seed),
-        "domain_mean_cosine": domain_mean_cosine(shared_BC, domains),
-        "source_distance": mean_pairwise_distance(shared_BC[:num_source]),
-        "target_distance": mean_pairwise_distance(shared_BC[num_source:]),
+        "probe_shared": domain_probe_accuracy(shared_NC, domains_N, seed=seed),
+        "domain_mean_cosine": domain_mean_cosine(shared_NC, domains_N),
+        "source_distance": mean_pairwise_distance(shared_NC[:num_source]),
+        "target_distance": mean_pairwise_distance(shared_NC[num_source:]),
     }
-    if output.attention_BCHW is not None and output.specific_BC is not None:
-        specific_BC = unit(output.specific_BC)
-        found["probe_specific"] = domain_probe_accuracy(specific_BC, domains, seed=run.config.seed)
-        statistics = attention_statistics(output.attention_BCHW)
+    if attention:
+        specific_NC = F.normalize(torch.cat(specific), dim=1)
+        found["probe_specific"] = domain_probe_accuracy(specific_NC, domains_N, seed=seed)
+        statistics = AttentionStatistics.pooled(
+            attention, num_images=[len(part) for part in specific]
+        )
         found["attention_mean"] = statistics.mean
         found["attention_std"] = statistics.std
         found["attention_above_0.9"] = statistics.share_above
@@ -64,12 +76,19 @@ def inspect(run: Run) -> dict[str, float]:
     return found
 
 
-def spread_out(reader: PixelReader) -> Tensor:
-    """Return up to 256 images spread evenly over a split."""
+def batches(run: Run) -> Iterator[tuple[Tensor, int]]:
+    """Images spread over both domains, the source first, and how many of a batch are its own.
+
+    They are decoded anew in every epoch: that takes a few per cent of embedding them, and keeping
+    them 50 MB for each run at 256 x 128.
+    """
+    for reader, is_source in ((run.source.reader, True), (run.target.reader, False)):
+        rows = spread_rows(reader)
+        for part in np.array_split(rows, -(-len(rows) // run.config.evaluation.batch_size)):
+            yield reader.read(part), len(part) if is_source else 0
+
+
+def spread_rows(reader: PixelReader) -> np.ndarray:
+    """Return up to 256 rows spread evenly over a split."""
     count = min(NUM_IMAGES, reader.num_rows)
-    return reader.read(np.linspace(0, reader.num_rows - 1, count).astype(np.int64))
-
-
-def unit(embeddings_BC: Tensor) -> Tensor:
-    """Return embeddings of length 1 on the CPU."""
-    return F.normalize(embeddings_BC.float(), dim=1).cpu()
+    return np.linspace(0, reader.num_rows - 1, count).astype(np.int64)

@@ -1,5 +1,7 @@
 """Label-free diagnostics against loops, and on embeddings whose health is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.nn.functional import normalize
 from daam.errors import EvaluationError
 from daam.evaluation import diagnostics
 from daam.evaluation.diagnostics import (
+    AttentionStatistics,
     attention_statistics,
     domain_mean_cosine,
     domain_probe_accuracy,
@@ -40,6 +43,16 @@ def test_attention_that_is_all_shared_shows(dtype):
     assert (found.mean, found.std, found.share_above, found.share_below) == (1, 0, 1, 0)
 
 
+def test_statistics_of_batches_pool_to_those_of_all_images():
+    attention = torch.rand(10, 4, 5, 2, generator=torch.Generator().manual_seed(0)) ** 3
+    sizes = [1, 2, 7]
+    pooled = AttentionStatistics.pooled(
+        [attention_statistics(part) for part in attention.split(sizes)], num_images=sizes
+    )
+    whole = attention_statistics(attention)
+    assert dataclasses.astuple(pooled) == pytest.approx(dataclasses.astuple(whole), abs=1e-6)
+
+
 def test_the_probe_tells_shifted_domains_apart():
     domains = torch.arange(400) % 2
     shifted = embeddings_of(400) + 2 * domains[:, None] / 4
@@ -58,6 +71,39 @@ def test_the_probe_is_tried_on_images_it_has_not_seen():
     assert accuracy < 0.9
 
 
+def probe_by_hand(features, domains, *, seed):
+    """Ridge regression by the normal equations, learnt from each half and tried on the other."""
+    generator = np.random.default_rng(seed)
+    members = [generator.permutation(np.flatnonzero(domains == domain)) for domain in (0, 1)]
+    half = min(len(rows) for rows in members) // 2
+    halves = [
+        np.concatenate([rows[:half] for rows in members]),
+        np.concatenate([rows[half : 2 * half] for rows in members]),
+    ]
+    side = np.where(domains == 1, 1.0, -1.0)
+    num_right = 0
+    for taught, tried in (halves, halves[::-1]):
+        mean, std = features[taught].mean(axis=0), features[taught].std(axis=0)
+        known, unknown = (features[taught] - mean) / std, (features[tried] - mean) / std
+        penalty = diagnostics.PROBE_PENALTY * len(taught) * np.eye(features.shape[1])
+        weight = np.linalg.solve(known.T @ known + penalty, known.T @ side[taught])
+        num_right += sum(
+            (row @ weight > 0) == (where > 0)
+            for row, where in zip(unknown, side[tried], strict=True)
+        )
+    return num_right / (4 * half)
+
+
+@pytest.mark.parametrize("width", [16, 100])  # fewer and more than the 60 images of a half
+def test_the_probe_is_the_ridge_regression_it_says(width):
+    domains = torch.arange(120) % 2
+    embeddings = embeddings_of(120, width=width) + domains[:, None] / (width / 2)
+    found = domain_probe_accuracy(embeddings, domains, seed=3)
+    expected = probe_by_hand(embeddings.double().numpy(), domains.numpy(), seed=3)
+    assert found == pytest.approx(expected)
+    assert 0.55 < found < 0.99
+
+
 def test_the_probe_repeats_with_its_seed_and_takes_a_sample(monkeypatch):
     domains = torch.arange(400) % 2
     embeddings = embeddings_of(400) + domains[:, None] / 10
@@ -65,7 +111,8 @@ def test_the_probe_repeats_with_its_seed_and_takes_a_sample(monkeypatch):
     scores = [domain_probe_accuracy(embeddings, domains, seed=seed) for seed in (1, 1, 2, 3, 4)]
     assert scores[0] == scores[1]
     assert len(set(scores)) > 1
-    assert all((score * 100).is_integer() for score in scores)
+    for score in scores:
+        assert score * 200 == pytest.approx(round(score * 200))
 
 
 def test_a_constant_embedding_can_be_probed():
@@ -133,11 +180,21 @@ def test_silhouette_matches_the_loop_without_outliers():
     assert found == pytest.approx(silhouette_by_hand(embeddings, groups.tolist()), abs=1e-5)
 
 
-def test_silhouette_of_a_sample_repeats_with_its_seed(monkeypatch):
-    monkeypatch.setattr(diagnostics, "SILHOUETTE_IMAGES", 30)
-    groups = np.arange(100) % 3
-    scores = [silhouette(embeddings_of(100), groups, seed=seed) for seed in (1, 1, 2)]
+def test_silhouette_of_a_sample_is_near_that_of_all_and_repeats_with_its_seed(monkeypatch):
+    groups = np.arange(300) % 3
+    embeddings = normalize(embeddings_of(300) + embeddings_of(3, seed=1)[groups], dim=1)
+    whole = silhouette(embeddings, groups, seed=0)
+    monkeypatch.setattr(diagnostics, "SILHOUETTE_IMAGES", 100)
+    scores = [silhouette(embeddings, groups, seed=seed) for seed in (1, 1, 2)]
     assert scores[0] == scores[1] != scores[2]
+    assert scores == pytest.approx([whole] * 3, abs=0.03)
+
+
+def test_silhouette_of_groups_that_are_points_is_finite():
+    embeddings = normalize(torch.ones(6, 4), dim=1)
+    score = silhouette(embeddings, np.arange(6) % 2, seed=0)
+    assert score is not None
+    assert -1 <= score <= 1
 
 
 @pytest.mark.parametrize("groups", [[0, 0, 0], [-1, -1, -1], [-1, 0, 0], [0, 1, 2]])

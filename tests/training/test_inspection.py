@@ -10,7 +10,7 @@ from daam.data.decode import PixelReader
 from daam.data.transforms import normalise
 from daam.errors import TrainingError
 from daam.training.assemble import Run, assemble
-from daam.training.inspection import NUM_IMAGES, inspect, spread_out
+from daam.training.inspection import NUM_IMAGES, inspect, spread_rows
 from tests.data.images_in_memory import make_images
 from tests.training.tiny_runs import same, weights_of
 
@@ -70,14 +70,22 @@ def test_features_that_are_not_finite_are_refused(run):
 
 def test_images_are_spread_evenly_over_a_large_split():
     num_rows = 2 * NUM_IMAGES + 10
-    reader = PixelReader(make_images(num_rows), height=16, width=8)
-    found = spread_out(reader)
-    assert found.shape == (NUM_IMAGES, 16, 8, 3)
-    for at in (0, 1, 100, NUM_IMAGES - 1):
-        row = int(at * (num_rows - 1) / (NUM_IMAGES - 1))
-        assert torch.equal(found[at], reader.read(np.array([row]))[0])
+    found = spread_rows(PixelReader(make_images(num_rows), height=16, width=8))
+    assert len(found) == NUM_IMAGES
+    assert found.tolist() == [
+        int(at * (num_rows - 1) / (NUM_IMAGES - 1)) for at in range(NUM_IMAGES)
+    ]
 
 
 def test_all_images_of_a_small_split_are_looked_at():
     reader = PixelReader(make_images(7), height=16, width=8)
-    assert torch.equal(spread_out(reader), reader.read(np.arange(7)))
+    assert spread_rows(reader).tolist() == list(range(7))
+
+
+def test_the_size_of_a_forward_pass_changes_nothing_but_rounding(config_of):
+    found = [
+        inspect(assemble(config_of({"evaluation.batch_size": batch_size})))
+        for batch_size in (1, 7, 500)
+    ]
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], abs=1e-5)
