@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.cluster import DBSCAN
-from sklearn.neighbors import sort_graph_by_row_values
 from torch import Tensor
 
 from daam.errors import TrainingError
@@ -35,7 +34,7 @@ def pseudo_labels(
 ) -> PseudoLabels:
     """Group images by the density of their k-reciprocal Jaccard distances.
 
-    The same embeddings give the same groups, numbered by their first image.
+    The same embeddings give the same groups, numbered by the first image that is a core.
 
     Args:
         embeddings: (N, D), L2-normalised, on any device.
@@ -67,7 +66,7 @@ def pseudo_labels(
 def group_by_density(
     distances: sparse.csr_array, *, eps: float, min_samples: int
 ) -> NDArray[np.int64]:
-    """(N,) DBSCAN's group of each row, 0 and up in the order of their first rows; -1 an outlier.
+    """(N,) DBSCAN's group of each row, numbered by their first cores from 0; -1 an outlier.
 
     Args:
         distances: (N, N), symmetric; a stored zero is a distance of 0, what is not stored is
@@ -77,25 +76,24 @@ def group_by_density(
     """
     if len(entries_per_row(distances)) == 0:
         return np.empty(0, np.int64)
-    near = sort_graph_by_row_values(_within(distances, eps=eps), warn_when_not_sorted=False)
+    near = _within(distances, eps=eps)
     found = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(near)
     return found.labels_.astype(np.int64)
 
 
 def _within(distances: sparse.csr_array, *, eps: float) -> sparse.csr_array:
-    """A copy with the entries up to eps, and every row at distance 0 from itself."""
+    """A copy with the entries up to eps and every row at distance 0 from itself, nearest first.
+
+    (The order within a row is what scikit-learn asks of a graph of distances.)
+    """
     num_entries = entries_per_row(distances)
     num_rows = len(num_entries)
-    rows = np.repeat(np.arange(num_rows), num_entries)
-    keep = (distances.data <= eps) & (rows != distances.indices)
     itself = np.arange(num_rows)
-    return sparse.csr_array(
-        (
-            np.concatenate([distances.data[keep], np.zeros(num_rows, distances.dtype)]),
-            (
-                np.concatenate([rows[keep], itself]),
-                np.concatenate([distances.indices[keep], itself]),
-            ),
-        ),
-        distances.shape,
-    )
+    rows = np.repeat(itself, num_entries)
+    keep = (distances.data <= eps) & (rows != distances.indices)
+    rows = np.concatenate([rows[keep], itself])
+    columns = np.concatenate([distances.indices[keep], itself])
+    values = np.concatenate([distances.data[keep], np.zeros(num_rows, distances.dtype)])
+    order = np.lexsort((values, rows))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_rows))])
+    return sparse.csr_array((values[order], columns[order], starts), distances.shape)

@@ -1,13 +1,14 @@
 """k-reciprocal Jaccard distance between images, as a sparse graph.
 
-Shapes: N = images, D = embedding width, k = neighbours looked at.
+Shapes: N = images, D = embedding width, k = neighbours looked at, T = rows of a tile.
 
 Nothing here is N x N: what two images do not share costs nothing. Only the neighbour search
-compares all pairs, N^2 D multiplications in chunks, on the device of the embeddings; the rest runs
-on the CPU and grows with the number of pairs that share a neighbour.
+compares all pairs, each once: N^2 D / 2 multiplications, in tiles, on the device of the embeddings.
+The rest runs on the CPU and grows with the number of pairs that share a neighbour.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from torch import Tensor
 
-# Entries of a chunk of similarities: 64 MiB of float32.
-SEARCH_CHUNK_ENTRIES = 1 << 24
+# Images compared at once with as many others: 16 MiB of similarities, and again turned over.
+TILE_ROWS = 2048
 # Entries of the embeddings gathered at once for weights: 512 KiB, which stays in a core's cache.
 WEIGHT_CHUNK_ENTRIES = 1 << 17
 # Shared neighbours summed at once: a few arrays of 1 to 2 MiB, which a core's cache holds.
@@ -50,9 +51,9 @@ def jaccard_distances(
     if num_rows == 0:
         return sparse.csr_array((0, 0), dtype=np.float32)
     embeddings = embeddings.detach().float()
-    neighbours_Nk = nearest_neighbours(embeddings, k=max(k1, k2))
+    similarity_Nk, neighbours_Nk = _search(embeddings, k=max(k1, k2))
     neighbourhoods = _expanded_neighbourhoods(neighbours_Nk[:, :k1], half=round(k1 / 2) + 1)
-    weights = _softmax_weights(neighbourhoods, embeddings)
+    weights = _softmax_weights(neighbourhoods, embeddings, similarity_Nk, neighbours_Nk)
     if k2 > 1:
         weights = _adjacency(neighbours_Nk[:, :k2], mean=True) @ weights
     return _distances_from_overlap(weights, max_distance=max_distance)
@@ -68,15 +69,7 @@ def nearest_neighbours(embeddings: Tensor, *, k: int) -> NDArray[np.int64]:
         embeddings: (N, D), L2-normalised.
         k: neighbours an image, itself included.
     """
-    num_rows = len(embeddings)
-    k = min(k, num_rows)
-    neighbours_Nk = np.empty((num_rows, k), np.int64)
-    chunk = max(1, SEARCH_CHUNK_ENTRIES // num_rows)
-    for start in range(0, num_rows, chunk):
-        similarity_CN = embeddings[start : start + chunk] @ embeddings.T
-        similarity_CN.diagonal(start).fill_(torch.inf)
-        neighbours_Nk[start : start + chunk] = _stable_top(similarity_CN, k=k).cpu().numpy()
-    return neighbours_Nk
+    return _search(embeddings.detach().float(), k=k)[1]
 
 
 def entries_per_row(graph: sparse.csr_array) -> NDArray[np.int64]:
@@ -84,20 +77,68 @@ def entries_per_row(graph: sparse.csr_array) -> NDArray[np.int64]:
     return np.diff(_offsets(graph))
 
 
-def _stable_top(similarity_CN: Tensor, *, k: int) -> Tensor:
-    """Columns of the k largest of each row, equal ones by column."""
-    num_columns = similarity_CN.shape[1]
-    values_Ck, columns_Ck = similarity_CN.topk(min(k + 1, num_columns), dim=1)
+def _search(embeddings_ND: Tensor, *, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(N, min(k, N)) cosines and rows of the nearest; infinity stands for an image with itself.
+
+    Similarity is symmetric, so a tile of it serves the images of its rows and, turned over, those
+    of its columns. Tiles are visited such that each image meets the others in the order of rows.
+    """
+    num_rows = len(embeddings_ND)
+    k = min(k, num_rows)
+    nearest = _Nearest(
+        similarity_Nk=embeddings_ND.new_full((num_rows, k), -torch.inf),
+        rows_Nk=torch.zeros((num_rows, k), dtype=torch.int64, device=embeddings_ND.device),
+    )
+    starts = range(0, num_rows, TILE_ROWS)
+    for first in starts:
+        for second in starts[first // TILE_ROWS :]:
+            similarity_TT = (
+                embeddings_ND[first : first + TILE_ROWS]
+                @ embeddings_ND[second : second + TILE_ROWS].T
+            )
+            if first == second:
+                similarity_TT.fill_diagonal_(torch.inf)
+            else:
+                nearest.meet(similarity_TT.T.contiguous(), at=second, others_from=first)
+            nearest.meet(similarity_TT, at=first, others_from=second)
+    return nearest.similarity_Nk.cpu().numpy(), nearest.rows_Nk.cpu().numpy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Nearest:
+    """The nearest images met so far, nearest first, equally near ones by row."""
+
+    similarity_Nk: Tensor
+    rows_Nk: Tensor
+
+    def meet(self, similarity_TT: Tensor, *, at: int, others_from: int) -> None:
+        """Compare images `at` and on with others, all of which come after those met before."""
+        k = self.rows_Nk.shape[1]
+        mine = slice(at, at + len(similarity_TT))
+        new_Tk, columns_Tk = _stable_top(similarity_TT, k=min(k, similarity_TT.shape[1]))
+        similarity_T2k = torch.cat([self.similarity_Nk[mine], new_Tk], dim=1)
+        rows_T2k = torch.cat([self.rows_Nk[mine], columns_Tk + others_from], dim=1)
+        similarity_T2k, order_T2k = similarity_T2k.sort(dim=1, descending=True, stable=True)
+        self.similarity_Nk[mine] = similarity_T2k[:, :k]
+        self.rows_Nk[mine] = rows_T2k.gather(1, order_T2k[:, :k])
+
+
+def _stable_top(similarity_TT: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row and their columns, largest first, equal ones by column."""
+    num_columns = similarity_TT.shape[1]
+    values_Tk, columns_Tk = similarity_TT.topk(min(k + 1, num_columns), dim=1)
     if k < num_columns:
         # A tie across the border: top-k may have kept any of the equal ones.
-        cut_C = (values_Ck[:, k - 1] == values_Ck[:, k]).nonzero().squeeze(1)
-        values_Ck, columns_Ck = values_Ck[:, :k], columns_Ck[:, :k]
-        if len(cut_C) > 0:
-            values, columns = similarity_CN[cut_C].sort(dim=1, descending=True, stable=True)
-            values_Ck[cut_C], columns_Ck[cut_C] = values[:, :k], columns[:, :k]
-    columns_Ck, by_column_Ck = columns_Ck.sort(dim=1)
-    by_value_Ck = values_Ck.gather(1, by_column_Ck).sort(dim=1, descending=True, stable=True)[1]
-    return columns_Ck.gather(1, by_value_Ck)
+        cut_T = (values_Tk[:, k - 1] == values_Tk[:, k]).nonzero().squeeze(1)
+        values_Tk, columns_Tk = values_Tk[:, :k], columns_Tk[:, :k]
+        if len(cut_T) > 0:
+            values, columns = similarity_TT[cut_T].sort(dim=1, descending=True, stable=True)
+            values_Tk[cut_T], columns_Tk[cut_T] = values[:, :k], columns[:, :k]
+    columns_Tk, by_column_Tk = columns_Tk.sort(dim=1)
+    values_Tk, by_value_Tk = values_Tk.gather(1, by_column_Tk).sort(
+        dim=1, descending=True, stable=True
+    )
+    return values_Tk, columns_Tk.gather(1, by_value_Tk)
 
 
 def _expanded_neighbourhoods(neighbours_Nk: NDArray[np.int64], *, half: int) -> sparse.csr_array:
@@ -128,23 +169,48 @@ def _adjacency(neighbours_Nk: NDArray[np.int64], *, mean: bool = False) -> spars
     return sparse.csr_array((values, neighbours_Nk.ravel(), starts), (num_rows, num_rows))
 
 
-def _softmax_weights(pattern: sparse.csr_array, embeddings: Tensor) -> sparse.csr_array:
-    """softmax over each row's stored columns of minus the squared Euclidean distance."""
-    rows = np.repeat(np.arange(_num_rows(pattern)), entries_per_row(pattern))
-    left = torch.from_numpy(rows).to(embeddings.device)
-    right = torch.from_numpy(pattern.indices.astype(np.int64)).to(embeddings.device)
-    chunk = max(1, WEIGHT_CHUNK_ENTRIES // embeddings.shape[1])
-    products = embeddings.new_empty(len(rows))
-    for start in range(0, len(rows), chunk):
-        pairs = slice(start, start + chunk)
-        products[pairs] = (embeddings[left[pairs]] * embeddings[right[pairs]]).sum(dim=1)
-    cosine = products.cpu().numpy()
+def _softmax_weights(
+    pattern: sparse.csr_array,
+    embeddings: Tensor,
+    similarity_Nk: NDArray[np.float32],
+    neighbours_Nk: NDArray[np.int64],
+) -> sparse.csr_array:
+    """softmax over each row's stored columns of minus the squared Euclidean distance.
+
+    Most of the columns are among the neighbours, whose similarity the search has found.
+    """
+    num_rows, k = neighbours_Nk.shape
+    rows = np.repeat(np.arange(num_rows), entries_per_row(pattern))
+    columns = np.asarray(pattern.indices, np.int64)
+    pairs = rows * num_rows + columns
+    found_pairs = (np.arange(num_rows)[:, None] * num_rows + neighbours_Nk).ravel()
+    order = np.argsort(found_pairs)
+    place = np.searchsorted(found_pairs, pairs, sorter=order).clip(max=num_rows * k - 1)
+    place = order[place]
+    cosine = similarity_Nk.ravel()[place]
+    # The search gives an image infinity with itself.
+    unknown = (found_pairs[place] != pairs) | np.isinf(cosine)
+    cosine[unknown] = _cosines(embeddings, rows[unknown], columns[unknown])
     # |a - b|^2 = 2 - 2 cos for unit vectors, 0 to 4: the exponential needs no shift.
     unnormalised = np.exp(2 * cosine - 2)
     total = np.add.reduceat(unnormalised, _offsets(pattern)[:-1])
     return sparse.csr_array(
         (unnormalised / total[rows], pattern.indices, pattern.indptr), pattern.shape
     )
+
+
+def _cosines(
+    embeddings: Tensor, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Of each row with the column at its place."""
+    left = torch.from_numpy(rows).to(embeddings.device)
+    right = torch.from_numpy(columns).to(embeddings.device)
+    chunk = max(1, WEIGHT_CHUNK_ENTRIES // embeddings.shape[1])
+    cosine = embeddings.new_empty(len(rows))
+    for start in range(0, len(rows), chunk):
+        pairs = slice(start, start + chunk)
+        cosine[pairs] = (embeddings[left[pairs]] * embeddings[right[pairs]]).sum(dim=1)
+    return cosine.cpu().numpy()
 
 
 def _distances_from_overlap(weights: sparse.csr_array, *, max_distance: float) -> sparse.csr_array:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from sklearn.cluster import DBSCAN
 from torch.nn.functional import normalize
 
 from daam.errors import TrainingError
 from daam.labels.grouping import group_by_density, pseudo_labels
+from daam.labels.neighbours import jaccard_distances
 
 
 def groups_by_hand(distances, eps, min_samples):
@@ -99,14 +101,34 @@ def test_the_outlier_share_counts_images_without_a_group():
     assert found.num_groups == len(set(found.groups.tolist()) - {-1})
 
 
-def test_groups_are_numbered_by_their_first_image_and_stay_so():
+def test_groups_are_numbered_by_their_first_core_and_stay_so():
+    # Row 0 is a border of the group of rows 4 to 6; rows 1 to 3 have the first core.
+    points = np.array([5.9, 1.0, 1.1, 1.2, 5.0, 5.1, 5.2])
+    distances = np.abs(points[:, None] - points[None, :]).astype(np.float32)
+    graph = stored(distances, up_to=0.75, diagonal=True)
+    found = group_by_density(graph, eps=0.75, min_samples=3)
+    assert found.tolist() == [1, 0, 0, 0, 1, 1, 1]
     embeddings, _ = images(num_people=10, images_each=12, num_outliers=8)
-    found, again = (
+    first, again = (
         pseudo_labels(embeddings, k1=10, k2=3, eps=0.6, min_samples=4) for _ in range(2)
     )
-    first_images = [int(np.argmax(found.groups == group)) for group in range(found.num_groups)]
-    assert first_images == sorted(first_images)
-    np.testing.assert_array_equal(found.groups, again.groups)
+    np.testing.assert_array_equal(first.groups, again.groups)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("noise", "width"), [(0.2, 64), (1.0, 16), (1.5, 8)])
+def test_groups_are_those_of_dbscan_on_dense_distances(noise, width, seed):
+    embeddings, _ = images(
+        num_people=12, images_each=10, num_outliers=40, noise=noise, width=width, seed=seed
+    )
+    graph = jaccard_distances(embeddings, k1=12, k2=4)
+    dense = np.ones((len(embeddings), len(embeddings)))
+    rows = np.repeat(np.arange(len(dense)), np.diff(graph.indptr))
+    dense[rows, graph.indices] = graph.data
+    for eps in (0.3, 0.5, 0.7):
+        expected = DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(dense)
+        found = pseudo_labels(embeddings, k1=12, k2=4, eps=eps, min_samples=4)
+        np.testing.assert_array_equal(found.groups, expected)
 
 
 @pytest.mark.parametrize("num_images", [1, 2, 3])

@@ -65,7 +65,9 @@ def dense(distances):
 
 @pytest.mark.parametrize(("k1", "k2"), [(30, 6), (20, 6), (10, 1), (7, 3), (5, 9), (1, 1)])
 @pytest.mark.parametrize("noise", [0.3, 1.0, 2.0])
-def test_matches_the_dense_definition(k1, k2, noise):
+@pytest.mark.parametrize("tile", [13, 2048])
+def test_matches_the_dense_definition(k1, k2, noise, tile, monkeypatch):
+    monkeypatch.setattr(neighbours, "TILE_ROWS", tile)
     embeddings = people(num_people=12, images_each=8, width=24, noise=noise, seed=k1)
     found = jaccard_distances(embeddings, k1=k1, k2=k2)
     np.testing.assert_allclose(dense(found), jaccard_by_hand(embeddings, k1=k1, k2=k2), atol=1e-6)
@@ -98,11 +100,31 @@ def test_more_copies_than_neighbours_rank_by_row():
     np.testing.assert_allclose(dense(found), jaccard_by_hand(embeddings, k1=10, k2=3), atol=1e-6)
 
 
+@pytest.mark.parametrize("tile", [1, 4, 7, 16, 100])
+@pytest.mark.parametrize("k", [1, 3, 10, 50])
+def test_ties_rank_by_row_whatever_the_tile(tile, k, monkeypatch):
+    # Whole numbers: their products are exact, so equal pairs are equal to the bit in any tile.
+    generator = torch.Generator().manual_seed(tile + k)
+    embeddings = torch.randint(-1, 2, (50, 4), generator=generator).float()
+    monkeypatch.setattr(neighbours, "TILE_ROWS", tile)
+    expected = ranking_by_hand(embeddings)[:, :k]
+    np.testing.assert_array_equal(nearest_neighbours(embeddings, k=k), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finds_the_same_distances():
+    embeddings = people(num_people=30, images_each=20, width=64, noise=1.0, seed=0)
+    on_cpu, on_gpu = (
+        jaccard_distances(embeddings.to(device), k1=20, k2=6) for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(dense(on_gpu), dense(on_cpu), atol=1e-5)
+
+
 def test_neighbours_come_nearest_first_whatever_the_chunk(monkeypatch):
     embeddings = people(num_people=6, images_each=5, width=16, noise=1.0, seed=4)
     expected = ranking_by_hand(embeddings)[:, :7]
     np.testing.assert_array_equal(nearest_neighbours(embeddings, k=7), expected)
-    monkeypatch.setattr(neighbours, "SEARCH_CHUNK_ENTRIES", 5 * len(embeddings))
+    monkeypatch.setattr(neighbours, "TILE_ROWS", 5)
     np.testing.assert_array_equal(nearest_neighbours(embeddings, k=7), expected)
 
 
