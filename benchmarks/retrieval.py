@@ -1,0 +1,300 @@
+"""Retrieval scores: ours beside other implementations, and how far ours goes.
+
+    python benchmarks/retrieval.py compare --peer fast-reid=FOLDER/rank_cy.so
+    python benchmarks/retrieval.py scale --queries 10000 --gallery 1000000 --width 128
+
+`compare` scores one matrix of distances, 3368 x 19732 with the sizes of Market-1501's test, with
+each side in turn (A B C A B C), after checking that all agree. A peer is a Python module, compiled
+or not, with `evaluate_cy(distances, query_ids, gallery_ids, query_cameras, gallery_cameras,
+max_rank)`, which is how fast-reid, torchreid and OpenUnReID have it; they are not part of this
+project. Peak memory is measured for each side in a process of its own.
+
+`scale` scores embeddings by the chunk, and says what the matrix product alone takes.
+
+Shapes: Q = queries, G = gallery images, D = embedding width.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import importlib.util
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import normalize
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from daam.evaluation.retrieval import (
+    RetrievalScores,
+    cosine_distances,
+    retrieval_scores,
+    retrieval_scores_from_embeddings,
+)
+
+OURS = "daam"
+NUM_QUERIES, NUM_PEOPLE, NUM_CAMERAS = 3368, 750, 6
+NUM_IMAGES_OF_PEOPLE, NUM_DISTRACTORS, NUM_JUNK = 13115, 2798, 3819
+# How far identities stand apart, from a model that knows little to one that knows nearly all.
+SEPARATIONS = {"weak": 0.5, "fair": 0.65, "strong": 0.8}
+# Distances in whole steps of this are full of ties.
+TIE_STEP = 1 / 64
+
+
+class Labels(TypedDict):
+    query_identities: NDArray[np.int64]
+    query_cameras: NDArray[np.int64]
+    gallery_identities: NDArray[np.int64]
+    gallery_cameras: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    mean_average_precision: float
+    first_rank: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    cpu_s: float
+    wall_s: float
+
+
+T = TypeVar("T")
+Side = Callable[[NDArray[np.float32], Labels], Found]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    compare = commands.add_parser("compare", help="time ours and peers on the same distances")
+    compare.add_argument("--peer", action="append", default=[], metavar="NAME=PATH")
+    compare.add_argument("--rounds", type=int, default=5)
+    compare.add_argument("--models", nargs="+", choices=SEPARATIONS, default=list(SEPARATIONS))
+    compare.add_argument(
+        "--junk",
+        action="store_true",
+        help="3819 gallery images show nobody: we skip them, peers get distances without them",
+    )
+    scale = commands.add_parser("scale", help="time ours from embeddings")
+    scale.add_argument("--queries", type=int, default=10_000)
+    scale.add_argument("--gallery", type=int, default=1_000_000)
+    scale.add_argument("--width", type=int, default=128)
+    scale.add_argument("--chunk", type=int, default=256)
+    scale.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.command == "compare":
+        peers = dict(peer.split("=", 1) for peer in arguments.peer)
+        for model in arguments.models:
+            compare_sides(peers, model=model, junk=arguments.junk, rounds=arguments.rounds)
+    else:
+        torch.set_num_threads(arguments.threads)
+        measure_scale(
+            num_queries=arguments.queries,
+            num_gallery=arguments.gallery,
+            width=arguments.width,
+            chunk=arguments.chunk,
+        )
+
+
+def compare_sides(peers: dict[str, str], *, model: str, junk: bool, rounds: int) -> None:
+    labels = market_labels(junk=junk)
+    distances = market_distances(labels, separation=SEPARATIONS[model])
+    sides = {OURS: score_ours} | {name: score_peer(path) for name, path in peers.items()}
+    inputs = {name: given(name, distances, labels) for name in sides}
+    ours = retrieval_scores(distances, **labels)
+    print(
+        f"\n{model} model: mAP {ours.mean_average_precision:.4f}, mINP {ours.mean_inp:.4f}, "
+        f"{ours.num_left_out} queries left out; one read of the distances "
+        f"{statistics.median(timed(distances.max)[0].wall_s for _ in range(5)):.3f} s"
+    )
+    for name, side in sides.items():  # also the warm-up
+        found = side(*inputs[name])
+        assert abs(found.mean_average_precision - ours.mean_average_precision) < 1e-6, (name, found)
+        assert abs(found.first_rank - ours.cmc[1]) < 1e-6, (name, found)
+    costs: dict[str, list[Cost]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            costs[name].append(timed(lambda side=side, name=name: side(*inputs[name]))[0])
+    cpu, wall = (
+        {name: statistics.median(getattr(cost, kind) for cost in costs[name]) for name in sides}
+        for kind in ("cpu_s", "wall_s")
+    )
+    rounded = {
+        name: (np.floor(distances / TIE_STEP).astype(np.float32), labels)
+        for name, (distances, labels) in inputs.items()
+    }
+    print(f"{'':12} CPU s   wall s  CPU, times ours   extra MiB   mAP with ties")
+    for name, side in sides.items():
+        print(
+            f"{name:12}{cpu[name]:6.3f}{wall[name]:9.3f}{cpu[name] / cpu[OURS]:17.1f}"
+            f"{extra_memory_of(name, peers.get(name), model=model, junk=junk) / 2**20:12.0f}"
+            f"{side(*rounded[name]).mean_average_precision:16.6f}"
+        )
+
+
+def measure_scale(*, num_queries: int, num_gallery: int, width: int, chunk: int) -> None:
+    generator = np.random.default_rng(0)
+    identities = generator.integers(1, 1 + num_gallery // 20, num_gallery)
+    labels = Labels(
+        query_identities=identities[generator.integers(0, num_gallery, num_queries)],
+        query_cameras=generator.integers(1, 1 + NUM_CAMERAS, num_queries),
+        gallery_identities=identities,
+        gallery_cameras=generator.integers(1, 1 + NUM_CAMERAS, num_gallery),
+    )
+    torch.manual_seed(0)
+    centres = normalize(torch.randn(int(identities.max()) + 1, width), dim=1)
+    query, gallery = (
+        embed(torch.from_numpy(of), centres=centres, separation=SEPARATIONS["strong"])
+        for of in (labels["query_identities"], labels["gallery_identities"])
+    )
+    # The product alone, on a few chunks that are freed at once.
+    samples = [timed(lambda: query[:chunk] @ gallery.T)[0] for _ in range(5)]
+    product = statistics.median(sample.wall_s for sample in samples)
+    rows = min(chunk, num_queries)
+    forget_peak()
+    before = resident_bytes("VmRSS")
+    cost, scores = timed(
+        lambda: retrieval_scores_from_embeddings(query, gallery, **labels, chunk=chunk)
+    )
+    assert isinstance(scores, RetrievalScores)
+    print(
+        f"{num_queries} x {num_gallery} x {width}, chunk {chunk}, {torch.get_num_threads()} "
+        f"threads: wall {cost.wall_s:.1f} s, CPU {cost.cpu_s:.1f} s, of which the product about "
+        f"{product * num_queries / rows:.1f} s wall "
+        f"({2e-9 * rows * num_gallery * width / product:.0f} GFLOP/s); peak memory "
+        f"{resident_bytes('VmHWM') / 2**30:.2f} GiB, {before / 2**30:.2f} before; "
+        f"mAP {scores.mean_average_precision:.4f}"
+    )
+
+
+def market_labels(*, junk: bool) -> Labels:
+    """As many images of people, distractors and junk as Market-1501; few people have many."""
+    generator = np.random.default_rng(0)
+    share = generator.dirichlet(np.full(NUM_PEOPLE, 3.0))
+    people = np.concatenate(  # everybody has two images at least
+        [
+            np.repeat(np.arange(1, NUM_PEOPLE + 1), 2),
+            generator.choice(NUM_PEOPLE, NUM_IMAGES_OF_PEOPLE - 2 * NUM_PEOPLE, p=share) + 1,
+        ]
+    )
+    nobody = np.full(NUM_JUNK, -1 if junk else 0)
+    gallery = np.concatenate([people, np.zeros(NUM_DISTRACTORS, np.int64), nobody])
+    generator.shuffle(gallery)
+    return Labels(
+        query_identities=generator.integers(1, NUM_PEOPLE + 1, NUM_QUERIES),
+        query_cameras=generator.integers(1, NUM_CAMERAS + 1, NUM_QUERIES),
+        gallery_identities=gallery,
+        gallery_cameras=generator.integers(1, NUM_CAMERAS + 1, len(gallery)),
+    )
+
+
+def market_distances(labels: Labels, *, separation: float) -> NDArray[np.float32]:
+    torch.manual_seed(0)
+    centres = normalize(torch.randn(NUM_PEOPLE + 1, 128), dim=1)
+    query, gallery = (
+        embed(torch.from_numpy(of), centres=centres, separation=separation)
+        for of in (labels["query_identities"], labels["gallery_identities"])
+    )
+    return cosine_distances(query, gallery).numpy()
+
+
+def embed(identities: torch.Tensor, *, centres: torch.Tensor, separation: float) -> torch.Tensor:
+    """(N, D): noise about the centre of the identity; distractors and junk are noise alone."""
+    embeddings = torch.randn(len(identities), centres.shape[1]) / centres.shape[1] ** 0.5
+    embeddings += separation * centres[identities.clamp(min=0)] * (identities > 0)[:, None]
+    return normalize(embeddings, dim=1)
+
+
+def given(
+    name: str, distances: NDArray[np.float32], labels: Labels
+) -> tuple[NDArray[np.float32], Labels]:
+    """What a side is given: peers know no junk, their readers of datasets leave it out."""
+    if name == OURS:
+        return distances, labels
+    kept = labels["gallery_identities"] >= 0
+    return np.ascontiguousarray(distances[:, kept]), Labels(
+        query_identities=labels["query_identities"],
+        query_cameras=labels["query_cameras"],
+        gallery_identities=labels["gallery_identities"][kept],
+        gallery_cameras=labels["gallery_cameras"][kept],
+    )
+
+
+def score_ours(distances: NDArray[np.float32], labels: Labels) -> Found:
+    scores = retrieval_scores(distances, **labels)
+    return Found(mean_average_precision=scores.mean_average_precision, first_rank=scores.cmc[1])
+
+
+def score_peer(path: str) -> Side:
+    name = Path(path).name.split(".")[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def score(distances: NDArray[np.float32], labels: Labels) -> Found:
+        cmc, precision, *_ = module.evaluate_cy(
+            distances,
+            labels["query_identities"],
+            labels["gallery_identities"],
+            labels["query_cameras"],
+            labels["gallery_cameras"],
+            50,
+        )
+        # A mean of float32 precisions in float64, or the peer's own mean.
+        mean = float(np.asarray(precision, np.float64).mean())
+        return Found(mean_average_precision=mean, first_rank=float(cmc[0]))
+
+    return score
+
+
+def timed(work: Callable[[], T]) -> tuple[Cost, T]:
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = work()
+    return Cost(cpu_s=time.process_time() - cpu, wall_s=time.perf_counter() - wall), result
+
+
+def extra_memory_of(name: str, path: str | None, *, model: str, junk: bool) -> int:
+    """Bytes that scoring takes at its peak, beside the distances, in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure_memory, (name, path, model, junk))
+
+
+def measure_memory(name: str, path: str | None, model: str, junk: bool) -> int:  # noqa: FBT001
+    labels = market_labels(junk=junk)
+    distances = market_distances(labels, separation=SEPARATIONS[model])
+    side = score_ours if path is None else score_peer(path)
+    distances, labels = given(name, distances, labels)
+    forget_peak()
+    before = resident_bytes("VmRSS")
+    side(distances, labels)
+    return resident_bytes("VmHWM") - before
+
+
+def forget_peak() -> None:
+    """Set the process's peak memory to what it holds now (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident_bytes(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError(f"/proc/self/status has no {field}")
+
+
+if __name__ == "__main__":
+    main()
