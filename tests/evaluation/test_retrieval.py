@@ -8,11 +8,12 @@ import torch
 from torch.nn.functional import normalize
 
 from daam.errors import EvaluationError
-from daam.evaluation import retrieval
+from daam.evaluation import ranks
 from daam.evaluation.retrieval import (
     cosine_distances,
     ranked_gallery,
     retrieval_scores,
+    retrieval_scores_from_chunks,
     retrieval_scores_from_embeddings,
 )
 
@@ -120,7 +121,7 @@ def test_every_route_gives_the_same_ranks(levels, route, monkeypatch):
     expected = scores_by_hand(distances, labels)
     assert_same(retrieval_scores(distances, **labels), expected)
     for name, value in route.items():
-        monkeypatch.setattr(retrieval, name, value)
+        monkeypatch.setattr(ranks, name, value)
     assert_same(retrieval_scores(distances, **labels), expected)
 
 
@@ -171,6 +172,19 @@ def test_embeddings_score_as_their_distances_do(chunk):
     distances = cosine_distances(query, gallery).numpy()
     np.testing.assert_allclose(distances, 1 - query.numpy() @ gallery.numpy().T, atol=1e-6)
     assert scores == retrieval_scores(distances, **labels)
+
+
+def test_chunks_that_do_not_cover_the_queries_are_an_error():
+    labels: dict[str, Any] = WORKED_EXAMPLE | {
+        "query_identities": np.array([1, 1]),
+        "query_cameras": np.array([1, 2]),
+    }
+    row = np.arange(6, dtype=np.float32)[None]
+    assert retrieval_scores_from_chunks([row, row], **labels).num_queries == 2
+    with pytest.raises(EvaluationError, match="end after 1 of 2 queries"):
+        retrieval_scores_from_chunks([row], **labels)
+    with pytest.raises(EvaluationError, match=r"from query 2 on.*labels for 2 queries"):
+        retrieval_scores_from_chunks([row, row, row], **labels)
 
 
 def test_the_distances_given_are_not_changed():
