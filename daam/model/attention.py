@@ -1,11 +1,24 @@
 """Attention that splits a feature map into a shared and a specific part.
 
-Shapes: B = images, C = channels, H and W = height and width of the feature map.
+Every kind is A = sigmoid((logits(F) + bias) / temperature) with logits that begin at zero. So A
+starts as sigmoid(bias / temperature) everywhere, and a pretrained feature map is scaled evenly, not
+torn. A temperature above 1 softens A, one below 1 sharpens it.
+
+Shapes: B = images, C = channels, D = channels of a bottleneck, H and W = height and width of the
+feature map.
 Source: DAAM, arXiv 1905.10529, "residual attention": what the shared part leaves over is specific.
 """
 
+from abc import ABC, abstractmethod
+from typing import TypeVar
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from daam.model.pooling import mean_over_channels, mean_over_positions
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 def split_features(features_BCHW: Tensor, attention_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,19 +32,41 @@ def split_features(features_BCHW: Tensor, attention_BCHW: Tensor) -> tuple[Tenso
     return shared_BCHW, features_BCHW - shared_BCHW
 
 
-class FactorisedAttention(nn.Module):
-    """A = sigmoid((channel(F) + spatial(F) + bias) / temperature).
+class Attention(nn.Module, ABC):
+    """What the kinds have in common: a bias, a temperature and the sigmoid.
 
-    The channel part is a squeeze-and-excitation (Hu et al. 2018), the spatial part a convolution of
-    the channel mean. Both begin at zero, so A starts as sigmoid(bias / temperature) everywhere and
-    a pretrained feature map is scaled evenly, not torn.
+    Args:
+        initial_bias: 1.0 starts A near .73 at temperature 1.
+        temperature: positive.
+    """
+
+    def __init__(self, *, initial_bias: float, temperature: float) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor(float(initial_bias)))
+        self.temperature = temperature
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        """Return A(F) in (0, 1): (B, C, H, W), or as large as the kind needs to broadcast to it."""
+        return torch.sigmoid(self.logits(features_BCHW))
+
+    @abstractmethod
+    def logits(self, features_BCHW: Tensor) -> Tensor:
+        """Return what the sigmoid is taken of."""
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """Add the bias and divide by the temperature: cheap on logits that are yet to broadcast."""
+        return (logits + self.bias) / self.temperature
+
+
+class FactorisedAttention(Attention):
+    """Logits = channel(F) + spatial(F), those of the two kinds below.
 
     Args:
         num_channels: C.
         reduction: the squeeze keeps C / reduction channels, at least 4.
-        initial_bias: 1.0 starts A near .73.
+        initial_bias: see `Attention`.
         kernel: odd width of the spatial convolution.
-        temperature: above 1 softens A, below 1 sharpens it.
+        temperature: see `Attention`.
     """
 
     def __init__(
@@ -43,19 +78,107 @@ class FactorisedAttention(nn.Module):
         kernel: int,
         temperature: float,
     ) -> None:
-        super().__init__()
-        num_squeezed = max(4, num_channels // reduction)
-        self.squeeze = nn.Linear(num_channels, num_squeezed)
-        self.excite = nn.Linear(num_squeezed, num_channels, bias=False)
-        self.spatial = nn.Conv2d(1, 1, kernel, padding=kernel // 2, bias=False)
-        self.bias = nn.Parameter(torch.tensor(float(initial_bias)))
-        self.temperature = temperature
-        nn.init.zeros_(self.excite.weight)
-        nn.init.zeros_(self.spatial.weight)
+        super().__init__(initial_bias=initial_bias, temperature=temperature)
+        self.squeeze, self.excite = squeeze_and_excite(num_channels, reduction=reduction)
+        self.spatial = spatial_convolution(kernel)
 
-    def forward(self, features_BCHW: Tensor) -> Tensor:
-        """Return A(F), (B, C, H, W) in (0, 1)."""
-        channel_BC = self.excite(torch.relu(self.squeeze(features_BCHW.mean(dim=(2, 3)))))
-        spatial_B1HW = self.spatial(features_BCHW.mean(dim=1, keepdim=True))
-        logit_BCHW = channel_BC[:, :, None, None] + spatial_B1HW + self.bias
-        return torch.sigmoid(logit_BCHW / self.temperature)
+    def logits(self, features_BCHW: Tensor) -> Tensor:
+        """Return (B, C, H, W)."""
+        channel_BC = channel_logits(features_BCHW, self.squeeze, self.excite)
+        spatial_B1HW = self.spatial(mean_over_channels(features_BCHW))
+        channel_BC11 = (channel_BC / self.temperature)[:, :, None, None]
+        return channel_BC11 + self.scaled(spatial_B1HW)
+
+
+class ChannelAttention(Attention):
+    """A squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507): one share for each channel.
+
+    Args:
+        num_channels: C.
+        reduction: the squeeze keeps C / reduction channels, at least 4.
+        initial_bias: see `Attention`.
+        temperature: see `Attention`.
+    """
+
+    def __init__(
+        self, num_channels: int, *, reduction: int, initial_bias: float, temperature: float
+    ) -> None:
+        super().__init__(initial_bias=initial_bias, temperature=temperature)
+        self.squeeze, self.excite = squeeze_and_excite(num_channels, reduction=reduction)
+
+    def logits(self, features_BCHW: Tensor) -> Tensor:
+        """Return (B, C, 1, 1)."""
+        channel_BC = channel_logits(features_BCHW, self.squeeze, self.excite)
+        return self.scaled(channel_BC)[:, :, None, None]
+
+
+class SpatialAttention(Attention):
+    """A convolution of the mean over channels: one share for each position.
+
+    Args:
+        initial_bias: see `Attention`.
+        kernel: odd width of the convolution.
+        temperature: see `Attention`.
+    """
+
+    def __init__(self, *, initial_bias: float, kernel: int, temperature: float) -> None:
+        super().__init__(initial_bias=initial_bias, temperature=temperature)
+        self.spatial = spatial_convolution(kernel)
+
+    def logits(self, features_BCHW: Tensor) -> Tensor:
+        """Return (B, 1, H, W)."""
+        return self.scaled(self.spatial(mean_over_channels(features_BCHW)))
+
+
+class FullAttention(Attention):
+    """Two 1x1 convolutions with a bottleneck: a share of its own for each feature.
+
+    Args:
+        num_channels: C.
+        reduction: the bottleneck has C / reduction channels, at least 4.
+        initial_bias: see `Attention`.
+        temperature: see `Attention`.
+    """
+
+    def __init__(
+        self, num_channels: int, *, reduction: int, initial_bias: float, temperature: float
+    ) -> None:
+        super().__init__(initial_bias=initial_bias, temperature=temperature)
+        num_squeezed = num_kept(num_channels, reduction=reduction)
+        self.squeeze = nn.Conv2d(num_channels, num_squeezed, 1)
+        self.excite = zeroed(nn.Conv2d(num_squeezed, num_channels, 1, bias=False))
+
+    def logits(self, features_BCHW: Tensor) -> Tensor:
+        """Return (B, C, H, W)."""
+        hidden_BDHW = torch.relu(self.squeeze(features_BCHW))
+        # Bias and temperature go through the convolution: no pass over the map of their own.
+        bias_C = (self.bias / self.temperature).expand(self.excite.out_channels)
+        return F.conv2d(hidden_BDHW, self.excite.weight / self.temperature, bias_C)
+
+
+def squeeze_and_excite(num_channels: int, *, reduction: int) -> tuple[nn.Linear, nn.Linear]:
+    """Return the two layers of a squeeze-and-excitation, the second at zero."""
+    num_squeezed = num_kept(num_channels, reduction=reduction)
+    squeeze = nn.Linear(num_channels, num_squeezed)
+    return squeeze, zeroed(nn.Linear(num_squeezed, num_channels, bias=False))
+
+
+def spatial_convolution(kernel: int) -> nn.Conv2d:
+    """Return a convolution of one map that keeps its size, at zero."""
+    return zeroed(nn.Conv2d(1, 1, kernel, padding=kernel // 2, bias=False))
+
+
+def channel_logits(features_BCHW: Tensor, squeeze: nn.Linear, excite: nn.Linear) -> Tensor:
+    """Return excite(relu(squeeze(mean of F over H, W))), (B, C)."""
+    return excite(torch.relu(squeeze(mean_over_positions(features_BCHW))))
+
+
+def num_kept(num_channels: int, *, reduction: int) -> int:
+    """Return how many channels a bottleneck has: C / reduction, at least 4."""
+    return max(4, num_channels // reduction)
+
+
+def zeroed(layer: Layer) -> Layer:
+    """Set a layer's weights to zero; return it."""
+    nn.init.zeros_(layer.weight)
+    return layer

@@ -1,17 +1,16 @@
 """Trunks that turn images into feature maps.
 
+A backbone is a sequence of stages. The last of them runs at stride 1, which gives parts of a person
+twice the resolution; `split_last_stage` takes it off for a network that runs it in each branch.
+
 Shapes: B = images, C = channels, H and W = height and width of the image.
 """
-
-import pickle
-from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from daam.errors import ConfigError
+from daam.model.weights import Weights, load_weights
 
 
 def tiny_backbone() -> nn.Sequential:
@@ -27,27 +26,25 @@ def tiny_backbone() -> nn.Sequential:
     )
 
 
-def resnet_backbone(name: str, *, weights: str) -> nn.Sequential:
-    """Return torchvision's `resnet18` or `resnet50` without its head, last stage at stride 1.
+def resnet_backbone(name: str, *, weights: Weights) -> nn.Sequential:
+    """Return one of torchvision's ResNets without its head, last stage at stride 1.
 
-    (B, 3, H, W) -> (B, 512 or 2048, H / 16, W / 16).
+    (B, 3, H, W) -> (B, C, H / 16, W / 16), C 512 or for `resnet50` 2048.
 
     Args:
-        name: `resnet18` or `resnet50`.
-        weights: `imagenet` (fetched by torchvision once), `none`, or the path of a state dict.
+        name: `resnet18`, `resnet34` or `resnet50`.
+        weights: what it starts from.
 
     Raises:
         ConfigError: the weights cannot be fetched, read, or are of another network.
     """
     build, published = {
         "resnet18": (models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1),
+        "resnet34": (models.resnet34, models.ResNet34_Weights.IMAGENET1K_V1),
         "resnet50": (models.resnet50, models.ResNet50_Weights.IMAGENET1K_V2),
     }[name]
     network = build(weights=None)
-    if weights == "imagenet":
-        network.load_state_dict(fetched_state(name, published))
-    elif weights != "none":
-        load_trunk_state(network, Path(weights).expanduser(), name=name)
+    load_weights(network, weights, name=name, published=published, classifier="fc.")
     lower_last_stride(network.layer4)
     return nn.Sequential(
         network.conv1,
@@ -61,6 +58,38 @@ def resnet_backbone(name: str, *, weights: str) -> nn.Sequential:
     )
 
 
+def convnext_backbone(*, weights: Weights) -> nn.Sequential:
+    """Return torchvision's ConvNeXt-tiny without its head, last stage at stride 1.
+
+    (B, 3, H, W) -> (B, 768, H / 16, W / 16). The last stage begins with a 2x2 convolution of stride
+    2. At stride 1 it sees each of its old windows and those between them; the map's last row and
+    column are repeated, so that the size stays. Without stochastic depth, whose random draws would
+    make a run that is resumed another one. It has layer norms: a norm for each domain changes only
+    the bottleneck of a network with this trunk.
+
+    Args:
+        weights: what it starts from.
+
+    Raises:
+        ConfigError: the weights cannot be fetched, read, or are of another network.
+    """
+    network = models.convnext_tiny(weights=None, stochastic_depth_prob=0.0)
+    published = models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1
+    load_weights(
+        network, weights, name="convnext_tiny", published=published, classifier="classifier."
+    )
+    *trunk, shrink, last_stage = network.features
+    lower_last_stride(shrink)
+    norm, convolution_2x2 = shrink.children()
+    padding = nn.ReplicationPad2d((0, 1, 0, 1))
+    return nn.Sequential(*trunk, nn.Sequential(norm, padding, convolution_2x2, last_stage))
+
+
+def split_last_stage(backbone: nn.Sequential) -> tuple[nn.Sequential, nn.Module]:
+    """Return a backbone without its last stage, and that stage: together the same network."""
+    return backbone[:-1], backbone[-1]
+
+
 def num_output_channels(backbone: nn.Module) -> int:
     """Return C of a backbone's feature map, by looking at one."""
     was_training = backbone.training
@@ -69,52 +98,6 @@ def num_output_channels(backbone: nn.Module) -> int:
         features_BCHW = backbone(torch.zeros(1, 3, 64, 32))
     backbone.train(was_training)
     return features_BCHW.shape[1]
-
-
-def fetched_state(name: str, published: models.WeightsEnum) -> dict[str, Tensor]:
-    """Return torchvision's published weights from its cache folder or from where they are kept."""
-    try:
-        return published.get_state_dict(progress=False, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
-        raise ConfigError(
-            f"the ImageNet weights of {name} cannot be fetched ({error}); download {published.url} "
-            "where you can and name the file: --set model.weights=PATH, or start from random "
-            "weights: --set model.weights=none"
-        ) from error
-
-
-def load_trunk_state(network: nn.Module, path: Path, *, name: str) -> None:
-    """Load a torchvision state dict from a file; its classifier may be missing or of any size."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"model.weights: there is no file {path}; check the path") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ConfigError(
-            f"model.weights: {path} is not a PyTorch state dict ({type(error).__name__}); "
-            "save one with torch.save(model.state_dict(), path)"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise ConfigError(
-            f"model.weights: {path} holds no state dict but a {type(state).__name__} of other "
-            "things; save one with torch.save(model.state_dict(), path)"
-        )
-    trunk = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    missing, unexpected = [], []
-    try:
-        missing, unexpected = network.load_state_dict(trunk, strict=False)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()  # under a heading, one line for each weight
-        raise ConfigError(
-            f"model.weights: {path} does not fit {name}: {first} Choose the backbone it is of"
-        ) from error
-    missing = [key for key in missing if not key.startswith("fc.")]
-    if missing or unexpected:
-        first = (missing or unexpected)[0]
-        raise ConfigError(
-            f"model.weights: {path} does not fit {name}: {len(missing)} weights are missing and "
-            f"{len(unexpected)} are unknown, {first} for example; use torchvision's names"
-        )
 
 
 def lower_last_stride(stage: nn.Module) -> None:

@@ -8,10 +8,16 @@ class SharedBranch(nn.Module):
 
     The norm between the embedding and the classifier (BNNeck, Luo et al. 2019, arXiv:1903.07071)
     lets metric losses and the cross-entropy each have the space that suits them.
+
+    Args:
+        num_channels: C.
+        num_identities: I, of the source.
+        pooling: (B, C, H, W) -> (B, C).
     """
 
-    def __init__(self, num_channels: int, *, num_identities: int) -> None:
+    def __init__(self, num_channels: int, *, num_identities: int, pooling: nn.Module) -> None:
         super().__init__()
+        self.pooling = pooling
         self.bottleneck = nn.BatchNorm1d(num_channels)
         self.bottleneck.bias.requires_grad_(False)  # noqa: FBT003  (torch's own signature)
         self.classifier = nn.Linear(num_channels, num_identities, bias=False)
@@ -19,7 +25,7 @@ class SharedBranch(nn.Module):
 
     def forward(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pooled embedding g and the bottleneck's b, both (B, C)."""
-        pooled_BC = shared_BCHW.mean(dim=(2, 3))
+        pooled_BC = self.pooling(shared_BCHW)
         return pooled_BC, self.bottleneck(pooled_BC)
 
 
@@ -33,7 +39,6 @@ class SpecificBranch(nn.Module):
             nn.Linear(num_channels, num_hidden), nn.ReLU(inplace=True), nn.Linear(num_hidden, 2)
         )
 
-    def forward(self, specific_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pooled specific features (B, C) and the domain logits (B, 2)."""
-        pooled_BC = specific_BCHW.mean(dim=(2, 3))
-        return pooled_BC, self.layers(pooled_BC)
+    def forward(self, specific_BC: Tensor) -> Tensor:
+        """Return the domain logits (B, 2) of pooled specific features (B, C)."""
+        return self.layers(specific_BC)

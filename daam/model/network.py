@@ -4,35 +4,58 @@ Shapes: B = images, S = the source images among them (they come first), C = chan
 I = source identities.
 """
 
+import copy
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from daam.model.attention import FactorisedAttention, split_features
+from daam.errors import ConfigError
+from daam.model.attention import Attention
 from daam.model.branches import SharedBranch, SpecificBranch
+from daam.model.heads import NominalHead, SimilarityHead
+from daam.model.norm import TARGET, BatchDomains
+from daam.model.pooling import AveragePooling, mean_over_positions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOutput:
     """What one forward pass gives; the specific part is None for a network without attention."""
 
+    features_BCHW: Tensor
+    """F, the map that the attention splits: where the losses' gradients meet."""
     attention_BCHW: Tensor | None
+    """A(F), as large as F."""
     shared_BC: Tensor
     bottleneck_BC: Tensor
     identity_logits_SI: Tensor
     specific_BC: Tensor | None
     domain_logits_B2: Tensor | None
+    similarity_logits: tuple[Tensor, Tensor | None] | None
+    """What the network's similarity head gives, None without one: `NominalHead` (B, 3) of the
+    shared and (B, 3) of the specific part; `ConfusionHead` (B, 2) to learn from and (B, 2) to
+    confuse; `ReversalHead` (B, 2) and None."""
 
 
 class DaamNetwork(nn.Module):
     """A backbone whose features are split into a domain-shared and a domain-specific part.
 
     Args:
-        backbone: (B, 3, H, W) -> (B, C, h, w).
-        num_channels: C.
+        backbone: (B, 3, H, W) -> (B, C', h', w'), the map F that the attention splits.
+        num_channels: C, of the map that the branches pool: C' without a branch stage.
         num_identities: I, of the source.
         attention: gives A(F), or None for a plain network whose features are all shared.
+        branch_stage: (B, C', h', w') -> (B, C, h, w), a last stage that each branch runs on its
+            part. The shared branch gets this one, the specific branch a copy with weights of its
+            own, on a map of half the height and width: it only has to tell domains apart, and so
+            costs a quarter.
+        pooling: (B, C, h, w) -> (B, C) of the shared branch, by default the average. The specific
+            branch always has the average.
+        similarity_head: of a learned form of domain similarity.
+
+    Raises:
+        ConfigError: a nominal head and no attention: there is no specific part to classify.
     """
 
     def __init__(
@@ -41,13 +64,36 @@ class DaamNetwork(nn.Module):
         *,
         num_channels: int,
         num_identities: int,
-        attention: FactorisedAttention | None,
+        attention: Attention | None,
+        branch_stage: nn.Module | None = None,
+        pooling: nn.Module | None = None,
+        similarity_head: SimilarityHead | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(similarity_head, NominalHead) and attention is None:
+            raise ConfigError(
+                "the nominal classifier compares the shared with the specific part, and without "
+                "attention there is none; use another form of domain similarity or turn attention "
+                "on (model.attention.kind)"
+            )
+        self.batch_domains = BatchDomains()
         self.backbone = backbone
         self.attention = attention
-        self.shared = SharedBranch(num_channels, num_identities=num_identities)
-        self.specific = None if attention is None else SpecificBranch(num_channels)
+        self.shared_stage = branch_stage
+        self.shared = SharedBranch(
+            num_channels,
+            num_identities=num_identities,
+            pooling=AveragePooling() if pooling is None else pooling,
+        )
+        self.specific_stage = None
+        self.specific = None
+        if attention is not None:
+            self.specific = SpecificBranch(num_channels)
+            if branch_stage is not None:
+                self.specific_stage = nn.Sequential(
+                    nn.AvgPool2d(2, ceil_mode=True), copy.deepcopy(branch_stage)
+                )
+        self.similarity_head = similarity_head
 
     def forward(self, images_BCHW: Tensor, *, num_source: int) -> ModelOutput:
         """Run one pass over a batch of both domains.
@@ -56,30 +102,76 @@ class DaamNetwork(nn.Module):
             images_BCHW: normalised images, the source's first.
             num_source: S, how many of them are the source's.
         """
+        self.batch_domains.source_first(num_source, num_images=len(images_BCHW))
         features_BCHW = self.backbone(images_BCHW)
         attention_BCHW = specific_BC = domain_logits_B2 = None
+        shared_BCHW = features_BCHW
         if self.attention is not None and self.specific is not None:
             attention_BCHW = self.attention(features_BCHW)
-            features_BCHW, specific_BCHW = split_features(features_BCHW, attention_BCHW)
-            specific_BC, domain_logits_B2 = self.specific(specific_BCHW)
-        shared_BC, bottleneck_BC = self.shared(features_BCHW)
+            shared_BCHW = attention_BCHW * features_BCHW
+            attention_BCHW = attention_BCHW.expand_as(features_BCHW)
+            specific_BC = self.pooled_specific(features_BCHW, shared_BCHW)
+            domain_logits_B2 = self.specific(specific_BC)
+        shared_BC, bottleneck_BC = self.embedded(shared_BCHW)
         return ModelOutput(
+            features_BCHW=features_BCHW,
             attention_BCHW=attention_BCHW,
             shared_BC=shared_BC,
             bottleneck_BC=bottleneck_BC,
             identity_logits_SI=self.shared.classifier(bottleneck_BC[:num_source]),
             specific_BC=specific_BC,
             domain_logits_B2=domain_logits_B2,
+            similarity_logits=self.similarity_logits(shared_BC, specific_BC),
         )
 
-    def embed(self, images_BCHW: Tensor) -> Tensor:
-        """Return the embeddings used for retrieval: (B, C) float32, of length 1."""
-        features_BCHW = self.backbone(images_BCHW)
+    def embed(self, images_BCHW: Tensor, *, domain: int = TARGET) -> Tensor:
+        """Return the embeddings used for retrieval: (B, C) float32, of length 1.
+
+        Args:
+            images_BCHW: normalised images of one domain.
+            domain: whose batch norms to use, 0 source or 1 target, where each has its own.
+        """
+        features_BCHW = self.features_of(images_BCHW, domain=domain)
         if self.attention is not None:
-            features_BCHW, _ = split_features(features_BCHW, self.attention(features_BCHW))
-        _, bottleneck_BC = self.shared(features_BCHW)
+            features_BCHW = self.attention(features_BCHW) * features_BCHW
+        _, bottleneck_BC = self.embedded(features_BCHW)
         return F.normalize(bottleneck_BC.float(), dim=1)
 
-    def attention_maps(self, images_BCHW: Tensor) -> Tensor | None:
-        """Return A(F), (B, C, h, w) in (0, 1), or None for a network without attention."""
-        return None if self.attention is None else self.attention(self.backbone(images_BCHW))
+    def attention_maps(self, images_BCHW: Tensor, *, domain: int = TARGET) -> Tensor | None:
+        """Return A(F), as large as F and in (0, 1), or None for a network without attention."""
+        if self.attention is None:
+            return None
+        features_BCHW = self.features_of(images_BCHW, domain=domain)
+        return self.attention(features_BCHW).expand_as(features_BCHW)
+
+    def features_of(self, images_BCHW: Tensor, *, domain: int) -> Tensor:
+        """Return F of images of one domain."""
+        self.batch_domains.all_of(domain, num_images=len(images_BCHW))
+        return self.backbone(images_BCHW)
+
+    def embedded(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the shared branch's pooled embedding and bottleneck, both (B, C)."""
+        if self.shared_stage is not None:
+            shared_BCHW = self.shared_stage(shared_BCHW)
+        return self.shared(shared_BCHW)
+
+    def pooled_specific(self, features_BCHW: Tensor, shared_BCHW: Tensor) -> Tensor:
+        """Return what the specific branch classifies, (B, C)."""
+        if self.specific_stage is not None:
+            return mean_over_positions(self.specific_stage(features_BCHW - shared_BCHW))
+        # The mean of F - F_sh, without making that map.
+        return mean_over_positions(features_BCHW) - mean_over_positions(shared_BCHW)
+
+    def similarity_logits(
+        self, shared_BC: Tensor, specific_BC: Tensor | None
+    ) -> tuple[Tensor, Tensor | None] | None:
+        """Return what the similarity head gives, in float32 whatever the rest runs in."""
+        if self.similarity_head is None:
+            return None
+        with torch.autocast(shared_BC.device.type, enabled=False):
+            unit_BC = F.normalize(shared_BC.float(), dim=1)
+            if isinstance(self.similarity_head, NominalHead):
+                if specific_BC is None:
+                    raise AssertionError("a network with a nominal head has attention")
+                return self.similarity_head(unit_BC, F.normalize(specific_BC.float(), dim=1))
+            return self.similarity_head(unit_BC)

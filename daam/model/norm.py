@@ -1,34 +1,230 @@
-"""Batch-norm statistics of one domain, for a network trained on two.
+"""Batch norm for a network trained on two domains: statistics of one, or a set for each.
 
-Shapes: B = images.
+Shapes: B = images, C = channels, 2 = source and target; N has any number of dimensions behind them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from daam.errors import ConfigError
+
+SOURCE, TARGET = 0, 1
+NUM_DOMAINS = 2
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class BatchDomains:
+    """Which image of the current batch is of which domain.
+
+    One of these is shared by a network and all its `DomainBatchNorm`s: a norm deep inside a trunk
+    is called with features alone, so whoever calls the network says it here first. It is neither a
+    parameter nor a buffer: no state dict has it, and a deep copy of a network has its own.
+    """
+
+    def __init__(self) -> None:
+        self.counts = (0, 0)
+        """How many images of the batch are the source's and the target's."""
+        self.order_B: Tensor | None = None
+        """The images sorted by domain, None where they are."""
+        self.place_B: Tensor | None = None
+        """Where each image is in that order."""
+
+    def source_first(self, num_source: int, *, num_images: int) -> None:
+        """Say that the batch has the source's images first, then the target's."""
+        self.counts = (num_source, num_images - num_source)
+        self.order_B = self.place_B = None
+
+    def all_of(self, domain: int, *, num_images: int) -> None:
+        """Say that all images are of one domain, 0 source or 1 target."""
+        self.source_first(num_images if domain == SOURCE else 0, num_images=num_images)
+
+    def given(self, domains_B: Tensor) -> None:
+        """Say for each image of which domain it is, in any order: (B,) int64, 0 or 1."""
+        num_target = int(domains_B.sum())
+        self.source_first(len(domains_B) - num_target, num_images=len(domains_B))
+        self.order_B = domains_B.argsort(stable=True)
+        self.place_B = self.order_B.argsort()
+
+
+class DomainBatchNorm(nn.Module):
+    """Batch norm with statistics, weight and bias of its own for each domain.
+
+    Source: Chang et al. 2019, arXiv:1906.03950. Each domain's images are normalised as if they were
+    the whole batch of a plain batch norm. A domain without images keeps its statistics, and its
+    weight and bias get a gradient of zero, so that data parallelism sees all weights in every step.
+    A domain with a single value a channel has no variance: it is normalised with its running
+    statistics, which stay as they are.
+
+    Args:
+        norm: a plain batch norm that both domains begin as.
+        domains: of the network this is a part of.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, norm: _BatchNorm, *, domains: BatchDomains) -> None:
+        super().__init__()
+        if norm.running_mean is None or norm.running_var is None or not norm.affine:
+            raise ConfigError(
+                f"{norm} has no weights or no running statistics to give to each domain; "
+                "make it with affine=True and track_running_stats=True"
+            )
+        self.plain_type = type(norm)
+        self.domains = domains
+        self.num_features = norm.num_features
+        self.eps = norm.eps
+        self.momentum = norm.momentum
+        for name in ("weight", "bias"):
+            weight_C: nn.Parameter = getattr(norm, name)
+            for_each_2C = nn.Parameter(twice(weight_C), requires_grad=weight_C.requires_grad)
+            self.register_parameter(name, for_each_2C)
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, twice(getattr(norm, name)))
+
+    def forward(self, features_BCN: Tensor) -> Tensor:
+        """Return the normalised features, each image by its domain's set."""
+        counts, order_B, place_B = self.domains.counts, self.domains.order_B, self.domains.place_B
+        if sum(counts) != len(features_BCN):
+            raise AssertionError(
+                f"the batch has {len(features_BCN)} images, {counts} were said of which domain"
+            )
+        weights, biases = self.weight.unbind(), self.bias.unbind()
+        if order_B is not None:
+            features_BCN = features_BCN[order_B]
+        if 0 in counts:
+            domain = TARGET if counts[SOURCE] == 0 else SOURCE
+            parts = [self.normalised(features_BCN, domain, weights[domain], biases[domain])]
+        else:
+            parts = [
+                self.normalised(part, domain, weights[domain], biases[domain])
+                for domain, part in enumerate(features_BCN.split(counts))
+            ]
+        result_BCN = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return result_BCN if place_B is None else result_BCN[place_B]
+
+    def normalised(
+        self, features_BCN: Tensor, domain: int, weight_C: Tensor, bias_C: Tensor
+    ) -> Tensor:
+        """Return features of one domain, normalised; in training its statistics move."""
+        learns = self.training and features_BCN.numel() > self.num_features
+        momentum = 0.0
+        if learns:
+            num_batches = self.num_batches_tracked[domain].add_(1)
+            momentum = 1 / int(num_batches) if self.momentum is None else self.momentum
+        return F.batch_norm(
+            features_BCN,
+            self.running_mean[domain],
+            self.running_var[domain],
+            weight_C,
+            bias_C,
+            training=learns,
+            momentum=momentum,
+            eps=self.eps,
+        )
+
+    def reset_running_stats(self, domain: int) -> None:
+        """Forget the statistics of one domain."""
+        self.running_mean[domain] = 0
+        self.running_var[domain] = 1
+        self.num_batches_tracked[domain] = 0
+
+    def plain(self, domain: int) -> _BatchNorm:
+        """Return one domain's set as a plain batch norm."""
+        norm = self.plain_type(self.num_features, eps=self.eps, momentum=self.momentum)
+        for name in ("weight", "bias"):
+            weight_2C: nn.Parameter = getattr(self, name)
+            weight_C = weight_2C.detach()[domain].clone()
+            setattr(norm, name, nn.Parameter(weight_C, requires_grad=weight_2C.requires_grad))
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(norm, name, getattr(self, name)[domain].clone())
+        return norm.train(self.training)
+
+    def extra_repr(self) -> str:
+        """Return what `print(network)` shows."""
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+def domain_specific(network: Network, *, domains: BatchDomains) -> Network:
+    """Give every batch norm of a network a set for each domain, both as the one it had.
+
+    Args:
+        network: changed in place and returned; a network that has such norms already stays.
+        domains: what the norms are to ask; for a `DaamNetwork` its `batch_domains`, which its
+            methods set. Whoever calls another network sets it before each call.
+
+    Raises:
+        ConfigError: a batch norm without weights or without running statistics.
+    """
+
+    def swapped(module: nn.Module) -> nn.Module:
+        if isinstance(module, _BatchNorm):
+            return DomainBatchNorm(module, domains=domains).train(module.training)
+        return module
+
+    return with_modules_swapped(network, swapped)
+
+
+def plain(network: Network, *, domain: int = TARGET) -> Network:
+    """Turn every domain-specific norm into the plain batch norm of one domain.
+
+    In eval mode the network then gives for any image what it gave for that domain's images.
+
+    Args:
+        network: changed in place and returned; a network without such norms stays as it is.
+        domain: 0 source, 1 target.
+    """
+
+    def swapped(module: nn.Module) -> nn.Module:
+        return module.plain(domain) if isinstance(module, DomainBatchNorm) else module
+
+    return with_modules_swapped(network, swapped)
+
+
+@torch.no_grad()
+def begin_target_as_source(network: nn.Module) -> None:
+    """Give the target the source's statistics, weights and biases in every domain-specific norm.
+
+    In epochs of the source alone the target's sets do not follow the rest of the network; this is
+    how they catch up when its images come in.
+    """
+    for module in network.modules():
+        if isinstance(module, DomainBatchNorm):
+            for values_2C in (*module.parameters(), *module.buffers()):
+                values_2C[TARGET] = values_2C[SOURCE]
 
 
 def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace the running statistics of every batch norm by those of the given images.
+    """Replace the running statistics of every batch norm by those of the given target images.
 
     Training leaves an average over source and target; a test is on the target alone, so its
     statistics are taken from the target's unlabelled train images (Li et al. 2016,
     arXiv:1603.04779). The means over the batches are plain averages: all batches weigh the same.
+    Of a norm with a set for each domain only the target's statistics change.
 
     Args:
         network: changed in place; its training mode is kept.
         batches: normalised images (B, 3, H, W), at least one batch.
     """
     norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        module for module in network.modules() if isinstance(module, _BatchNorm | DomainBatchNorm)
     ]
     was_training = {module: module.training for module in network.modules()}
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.reset_running_stats()
+        if isinstance(norm, DomainBatchNorm):
+            norm.reset_running_stats(TARGET)
+        else:
+            norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
     network.train()
     with torch.no_grad():
@@ -38,3 +234,15 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
         norm.momentum = momentum
     for module, mode in was_training.items():
         module.training = mode
+
+
+def twice(tensor: Tensor) -> Tensor:
+    """Return two copies of a tensor, stacked."""
+    return torch.stack([tensor.detach()] * NUM_DOMAINS)
+
+
+def with_modules_swapped(network: Network, swapped: Callable[[nn.Module], nn.Module]) -> Network:
+    """Replace in place every module under a network, and the network itself, by another."""
+    for name, child in network.named_children():
+        setattr(network, name, with_modules_swapped(child, swapped))
+    return swapped(network)  # type: ignore[return-value]

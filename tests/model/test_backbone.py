@@ -1,5 +1,6 @@
 """Trunks: the size of their maps, the weights they take, and how they refuse others."""
 
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,14 @@ from torch import nn
 from torchvision import models
 
 from daam.errors import ConfigError
-from daam.model.backbone import num_output_channels, resnet_backbone, tiny_backbone
+from daam.model.backbone import (
+    convnext_backbone,
+    num_output_channels,
+    resnet_backbone,
+    split_last_stage,
+    tiny_backbone,
+)
+from daam.model.weights import StateDict, read_state_dict
 
 
 def features_of(backbone: nn.Module, *, height: int = 64, width: int = 32) -> torch.Tensor:
@@ -39,7 +47,9 @@ def test_the_tiny_trunk_gives_maps_at_an_eighth_of_the_resolution():
     assert 0.25e6 < sum(weight.numel() for weight in tiny_backbone().parameters()) < 0.35e6
 
 
-@pytest.mark.parametrize(("name", "num_channels"), [("resnet18", 512), ("resnet50", 2048)])
+@pytest.mark.parametrize(
+    ("name", "num_channels"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)]
+)
 def test_a_resnet_gives_maps_at_a_sixteenth_of_the_resolution(name, num_channels):
     backbone = resnet_backbone(name, weights="none")
     assert features_of(backbone).shape == (1, num_channels, 4, 2)
@@ -149,10 +159,91 @@ def test_an_incomplete_set_of_weights_is_refused(tmp_path):
     assert "1 weights are missing and 0 are unknown, layer4.1.bn2.running_var" in message
 
 
-def test_wrapped_weights_are_refused_with_the_names_that_are_needed(tmp_path):
-    state = {"state_dict": models.resnet18(num_classes=2).state_dict()}
-    message = complaint(saved(state, tmp_path / "w.pt"))
-    assert message.endswith("use torchvision's names")
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {"state_dict": {f"module.{name}": v for name, v in state.items()}},
+    ],
+    ids=["state_dict", "module.", "both"],
+)
+def test_weights_as_training_scripts_wrap_them_are_taken_out(wrapped, tmp_path):
+    state = models.resnet18(num_classes=2).state_dict()
+    path = saved(wrapped(state), tmp_path / "w.pt")
+    loaded = network_of(resnet_backbone("resnet18", weights=path))
+    assert all(torch.equal(value, state[name]) for name, value in loaded.items())
+
+
+def test_weights_read_from_elsewhere_are_loaded_like_those_of_a_file():
+    state = models.resnet18(num_classes=2).state_dict()
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    read = read_state_dict(file, where="s3://bucket/w.pt")
+    loaded = network_of(resnet_backbone("resnet18", weights=read))
+    assert all(torch.equal(value, state[name]) for name, value in loaded.items())
+
+
+def test_weights_read_from_elsewhere_are_named_in_complaints():
+    with pytest.raises(ConfigError, match=r"s3://bucket/w\.pt is not a PyTorch state dict"):
+        read_state_dict(io.BytesIO(b"picture"), where="s3://bucket/w.pt")
+    other = StateDict(tensors={"weight": torch.zeros(1)}, where="s3://bucket/w.pt")
+    with pytest.raises(ConfigError, match=r"s3://bucket/w\.pt does not fit resnet18: "):
+        resnet_backbone("resnet18", weights=other)
+
+
+# ConvNeXt
+
+
+def convnext_pair() -> tuple[models.ConvNeXt, nn.Sequential]:
+    """Torchvision's network, and the trunk made of its weights."""
+    torch.manual_seed(3)
+    network = models.convnext_tiny(num_classes=2).eval()
+    state = StateDict(tensors=network.state_dict(), where="memory")
+    return network, convnext_backbone(weights=state).eval()
+
+
+@torch.no_grad()
+def test_convnext_gives_maps_at_a_sixteenth_of_the_resolution_of_what_torchvision_computes():
+    network, backbone = convnext_pair()
+    images = torch.randn(1, 3, 64, 32)
+    assert backbone(images).shape == (1, 768, 4, 2)
+    trunk, _ = split_last_stage(backbone)
+    stages = list(network.features.children())
+    assert torch.equal(trunk(images), nn.Sequential(*stages[:6])(images))
+    # Before the last blocks: at every second position what the convolution of stride 2 gives.
+    shrunk = nn.Sequential(*stages[:7])(images)
+    norm, padding, convolution, _ = backbone[-1].children()
+    dense = convolution(padding(norm(trunk(images))))
+    torch.testing.assert_close(dense[:, :, ::2, ::2], shrunk)
+
+
+def test_convnext_draws_nothing_at_random_in_training():
+    _, backbone = convnext_pair()
+    images = torch.randn(1, 3, 64, 32)
+    with torch.no_grad():
+        assert torch.equal(backbone.train()(images), backbone(images))
+
+
+def test_weights_of_a_resnet_are_no_convnext():
+    state = StateDict(tensors=models.resnet18(num_classes=2).state_dict(), where="memory")
+    with pytest.raises(ConfigError, match="memory does not fit convnext_tiny: "):
+        convnext_backbone(weights=state)
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [tiny_backbone, lambda: resnet_backbone("resnet18", weights="none")],
+    ids=["tiny", "resnet18"],
+)
+def test_a_trunk_and_its_last_stage_are_the_backbone(backbone):
+    whole = backbone().eval()
+    trunk, last_stage = split_last_stage(whole)
+    images = torch.randn(1, 3, 64, 32)
+    with torch.no_grad():
+        assert torch.equal(last_stage(trunk(images)), whole(images))
+    assert num_output_channels(trunk) < num_output_channels(whole)
 
 
 @pytest.mark.parametrize(

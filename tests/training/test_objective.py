@@ -37,12 +37,14 @@ def make_output(
     num_images = NUM_SOURCE + num_target
     logits = random(num_images, 2, seed=seed + 3).requires_grad_() if with_attention else None
     return ModelOutput(
+        features_BCHW=random(num_images, NUM_CHANNELS, 2, 1, seed=seed),
         attention_BCHW=None,
         shared_BC=random(num_images, NUM_CHANNELS, seed=seed).requires_grad_(),
         bottleneck_BC=random(num_images, NUM_CHANNELS, seed=seed + 1).requires_grad_(),
         identity_logits_SI=random(NUM_SOURCE, NUM_IDENTITIES, seed=seed + 2).requires_grad_(),
         specific_BC=None,
         domain_logits_B2=logits,
+        similarity_logits=None,
     )
 
 

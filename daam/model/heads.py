@@ -1,0 +1,101 @@
+"""Heads that the learned forms of domain similarity need; a network has one of them or none.
+
+They take pooled embeddings of length 1, in float32, and give two sets of logits or one and None.
+
+Shapes: B = images of both domains, C = channels.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class NominalHead(nn.Module):
+    """One classifier {source, target, nominal} on both branches.
+
+    The specific part is to be found in its own domain and the shared part in the nominal one. The
+    abstract of arXiv:1905.10529 speaks of a "new nominal domain"; this form of it is ours.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(num_channels, 3)
+
+    def forward(self, shared_BC: Tensor, specific_BC: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of the shared and of the specific part, both (B, 3)."""
+        return self.classifier(spread(shared_BC)), self.classifier(spread(specific_BC))
+
+
+class ConfusionHead(nn.Module):
+    """A domain classifier that learns, and embeddings that learn to leave it undecided.
+
+    Source: domain confusion, Tzeng et al. 2015, arXiv:1510.02192. Theirs alternates two steps; here
+    two sets of logits from one pass each stop the gradient of one side.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.hidden, self.output = domain_classifier(num_channels)
+
+    def forward(self, shared_BC: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, 2) that reach the head alone, and equal ones that miss the head."""
+        learning_B2 = self.output(torch.relu(self.hidden(spread(shared_BC.detach()))))
+        hidden_BD = torch.relu(frozen(self.hidden, spread(shared_BC)))
+        return learning_B2, frozen(self.output, hidden_BD)
+
+
+class ReversalHead(nn.Module):
+    """A domain classifier behind a reversed gradient: embeddings learn to be its undoing.
+
+    Source: DANN, Ganin et al. 2016, arXiv:1505.07818.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.hidden, self.output = domain_classifier(num_channels)
+
+    def forward(self, shared_BC: Tensor) -> tuple[Tensor, None]:
+        """Return the domain logits (B, 2)."""
+        reversed_BC = reverse_gradient(spread(shared_BC))
+        return self.output(torch.relu(self.hidden(reversed_BC))), None
+
+
+SimilarityHead = NominalHead | ConfusionHead | ReversalHead
+
+
+def reverse_gradient(tensor: Tensor) -> Tensor:
+    """Return the tensor; its gradient flows back with the opposite sign."""
+    return ReversedGradient.apply(tensor)
+
+
+class ReversedGradient(torch.autograd.Function):
+    """The identity forward, its negative backward."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:  # noqa: ARG004  (torch's own signature)
+        """Return a view of the tensor."""
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004
+        """Return the gradient with the opposite sign."""
+        return -gradients[0]
+
+
+def spread(embeddings_BC: Tensor) -> Tensor:
+    """Scale vectors of length 1 to a mean square of 1, the size layers are initialised for."""
+    return embeddings_BC * math.sqrt(embeddings_BC.shape[1])
+
+
+def domain_classifier(num_channels: int) -> tuple[nn.Linear, nn.Linear]:
+    """Return the two layers of a domain classifier, as large as the specific branch's."""
+    num_hidden = max(16, num_channels // 4)
+    return nn.Linear(num_channels, num_hidden), nn.Linear(num_hidden, 2)
+
+
+def frozen(layer: nn.Linear, inputs: Tensor) -> Tensor:
+    """Apply a layer whose weights get no gradient."""
+    return F.linear(inputs, layer.weight.detach(), layer.bias.detach())
