@@ -13,6 +13,7 @@ import simplejpeg
 from daam.config.load import run_config, to_toml
 from daam.config.schema import RunConfig
 from daam.runtime.local_s3 import LocalS3
+from daam.runtime.session import start_run, train_here
 from daam.storage import Store, open_store
 from tests.tiny_domains import TINY_RUN, add_domain
 
@@ -107,3 +108,11 @@ def tiny_file(tiny_config: RunConfig) -> Path:
     path = Path(tiny_config.data.root).parent / "tiny.toml"
     path.write_text(to_toml(tiny_config))
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a finished run of those settings, plaza to campus; not to be changed."""
+    folder = start_run(str(tmp_path_factory.mktemp("runs") / "tiny"), tiny_config)
+    list(train_here(tiny_config, folder))
+    return folder.uri

@@ -7,7 +7,9 @@ that `--help` answers at once.
 import typer
 
 from daam.commands.data import data
+from daam.commands.embed import embed
 from daam.commands.evaluate import evaluate
+from daam.commands.export import export
 from daam.commands.settings import show_settings
 from daam.commands.train import train
 from daam.commands.tune import tune
@@ -21,6 +23,8 @@ app = typer.Typer(
 app.command()(tune)
 app.command()(train)
 app.command()(evaluate)
+app.command()(export)
+app.command()(embed)
 app.command("config")(show_settings)
 app.add_typer(data, name="data")
 

@@ -19,3 +19,7 @@ DomainsAt = Annotated[
 MovedTo = Annotated[
     str | None, typer.Option("--at", help="Where the domains are, if elsewhere now.")
 ]
+EmbeddedDomain = Annotated[
+    str | None,
+    typer.Option("--domain", help="Domain whose images will be embedded; default: the target."),
+]

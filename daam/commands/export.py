@@ -1,0 +1,34 @@
+"""`launch.py export`: a trained embedder as a file for other programs."""
+
+from typing import Annotated
+
+import typer
+
+from daam.commands.options import Checkpoint, EmbeddedDomain, MovedTo
+from daam.commands.screen import print_line, quiet_libraries
+from daam.runtime.contract import FileFormat
+
+
+def export(
+    checkpoint: Checkpoint,
+    to: Annotated[str, typer.Option(help="File to write, local or on S3.")],
+    file_format: Annotated[
+        FileFormat, typer.Option("--format", help="onnx, or torch for torch.export.load.")
+    ] = FileFormat.ONNX,
+    domain: EmbeddedDomain = None,
+    at: MovedTo = None,
+) -> None:
+    """Write the embedder to a file that needs no daam, if it embeds what PyTorch embeds."""
+    from daam.runtime.export import export_run
+
+    quiet_libraries()
+    made = export_run(checkpoint, file_format=file_format, to=to, domain=domain, data_root=at)
+    contract = made.contract
+    print_line(
+        f"{to}: {made.size_bytes / 1e6:.1f} MB; (batch, 3, {contract.height}, {contract.width}) to "
+        f"(batch, {contract.embedding_width}); norm statistics of {contract.norm_statistics}"
+    )
+    print_line(
+        f"On {made.num_tried} real images it differs from PyTorch by at most "
+        f"{made.largest_difference:.1e}"
+    )

@@ -1,0 +1,68 @@
+"""What whoever uses embeddings must know: written into exported models and embedding files."""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+KEY = "contract"  # of the metadata of ONNX and Parquet files
+FILE_NAME = "contract.json"  # in a PyTorch archive
+RESIZE = (
+    "decode to RGB; if the size is not height x width, resize to it without keeping the aspect "
+    "ratio, bilinear with antialiasing, and round to whole levels"
+)
+
+
+class FileFormat(StrEnum):
+    """What an embedder can be written as."""
+
+    ONNX = "onnx"
+    TORCH = "torch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingContract:
+    """How embeddings were made, so that others can be made that compare with them.
+
+    Attributes:
+        height: of the images that the network sees, pixels.
+        width: likewise.
+        embedding_width: numbers of an embedding.
+        mean: of each channel, on the scale 0..1; taken off by the embedder itself.
+        std: likewise, divided by.
+        precision: of the computation; embeddings are stored as float32 either way.
+        run: name of the training run's folder.
+        transfer: the run's source and target.
+        num_epochs: the run's epochs so far.
+        norm_statistics: the domain whose unlabelled images the batch-norm statistics are of, or
+            `training` for those that training left.
+        daam_version: that wrote the file.
+    """
+
+    height: int
+    width: int
+    embedding_width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    precision: str
+    run: str
+    transfer: str
+    num_epochs: int
+    norm_statistics: str
+    daam_version: str
+    resize: str = RESIZE
+    channels: str = "RGB"
+    input: str = "float32 (batch, 3, height, width), levels 0..255, not normalised"
+    output: str = "float32 (batch, embedding_width), of length 1; similarity is the dot product"
+    flip_averaged: bool = False
+
+    def to_json(self) -> str:
+        """Return it as a JSON document."""
+        return json.dumps(asdict(self))
+
+
+def daam_version() -> str:
+    """Return the version of daam that runs."""
+    return tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["version"]

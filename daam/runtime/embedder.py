@@ -1,0 +1,80 @@
+"""A trained run as what it is for: something that embeds images of a domain."""
+
+from dataclasses import dataclass
+
+from daam.config.load import with_settings
+from daam.config.schema import RunConfig
+from daam.data.decode import PixelReader
+from daam.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from daam.domains import check_domain
+from daam.model.network import DaamNetwork
+from daam.runtime.contract import EmbeddingContract, daam_version
+from daam.runtime.worker import trained
+from daam.training.assemble import build_network, compute_of
+from daam.training.scoring import embedder_for, open_unlabelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedder:
+    """A network that embeds a domain as `evaluate` does.
+
+    Attributes:
+        network: on the device of `config`.
+        config: of the run, for this machine.
+        contract: for whoever uses the embeddings.
+        domain: that it is for.
+        unlabelled: the domain's train images.
+    """
+
+    network: DaamNetwork
+    config: RunConfig
+    contract: EmbeddingContract
+    domain: str
+    unlabelled: PixelReader
+
+
+def open_embedder(
+    folder_uri: str, *, domain: str | None, data_root: str | None, precision: str | None = None
+) -> Embedder:
+    """Load the newest checkpoint of a run, with the norm statistics of a domain.
+
+    Args:
+        folder_uri: of the run, local or on S3.
+        domain: that will be embedded; by default the run's target.
+        data_root: where the domains are, if not where the run had them.
+        precision: of the computation, if not the run's.
+
+    Raises:
+        DaamError: there is no such run or domain, or one of them is damaged.
+    """
+    config, state = trained(folder_uri)
+    # The weights come from the checkpoint: those a run starts from need not be here.
+    # Nor need the machine be one with a GPU.
+    changes = {"model.weights": "none", "compute.device": "auto"}
+    if data_root is not None:
+        changes["data.root"] = data_root
+    if precision is not None:
+        changes["compute.precision"] = precision
+    config = with_settings(config, changes)
+    domain = config.pair().target if domain is None else check_domain(domain)
+    network = build_network(config, num_identities=state["num_identities"])
+    network.load_state_dict(state["network"])
+    compute_of(config).place(network)
+    unlabelled = open_unlabelled(config, domain=domain)
+    network = embedder_for(unlabelled, network, config).eval()
+    contract = EmbeddingContract(
+        height=config.data.height,
+        width=config.data.width,
+        embedding_width=network.shared.bottleneck.num_features,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        precision=config.compute.precision,
+        run=folder_uri.rstrip("/").split("/")[-1],
+        transfer=config.transfer,
+        num_epochs=state["num_epochs_done"],
+        norm_statistics=domain if config.evaluation.reestimate_norm else "training",
+        daam_version=daam_version(),
+    )
+    return Embedder(
+        network=network, config=config, contract=contract, domain=domain, unlabelled=unlabelled
+    )

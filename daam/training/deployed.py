@@ -1,0 +1,43 @@
+"""The part of a network that embeds, as one module with its preprocessing inside.
+
+Shapes: B = images, H = height, W = width, C = embedding width.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from daam.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from daam.model.network import DaamNetwork
+
+
+class DeployedEmbedder(nn.Module):
+    """Pixels to embeddings: (B, 3, H, W) float32 RGB of 0..255 to (B, C) float32 of length 1.
+
+    A copy of the network on the CPU, in eval mode and without what only training needs: the
+    identity classifier and the specific branch stay behind.
+
+    Args:
+        network: whose `embed` it gives; not changed.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: DaamNetwork) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network)
+        self.network.shared.classifier = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        self.network.specific = None
+        mean_311, std_311 = (
+            torch.tensor(values).reshape(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+        self.register_buffer("scale", 1 / (255 * std_311))
+        self.register_buffer("shift", -mean_311 / std_311)
+        self.to("cpu").to(memory_format=torch.contiguous_format)
+        self.eval().requires_grad_(False)  # noqa: FBT003  (torch's own signature)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the embeddings of images, named as in the files that are exported."""
+        return self.network.embed(images * self.scale + self.shift)
