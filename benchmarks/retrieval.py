@@ -48,6 +48,8 @@ NUM_QUERIES, NUM_PEOPLE, NUM_CAMERAS = 3368, 750, 6
 NUM_IMAGES_OF_PEOPLE, NUM_DISTRACTORS, NUM_JUNK = 13115, 2798, 3819
 # How far identities stand apart, from a model that knows little to one that knows nearly all.
 SEPARATIONS = {"weak": 0.5, "fair": 0.65, "strong": 0.8}
+# Some peers add float32 precisions up in float32.
+MAX_DIFFERENCE = 1e-5
 # Distances in whole steps of this are full of ties.
 TIE_STEP = 1 / 64
 
@@ -121,7 +123,9 @@ def compare_sides(peers: dict[str, str], *, model: str, junk: bool, rounds: int)
     )
     for name, side in sides.items():  # also the warm-up
         found = side(*inputs[name])
-        assert abs(found.mean_average_precision - ours.mean_average_precision) < 1e-6, (name, found)
+        difference = found.mean_average_precision - ours.mean_average_precision
+        print(f"  mAP of {name} is different by {difference:.1e}")
+        assert abs(difference) < MAX_DIFFERENCE, (name, found)
         assert abs(found.first_rank - ours.cmc[1]) < 1e-6, (name, found)
     costs: dict[str, list[Cost]] = {name: [] for name in sides}
     for _ in range(rounds):
