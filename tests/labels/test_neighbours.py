@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import DBSCAN
 from torch.nn.functional import normalize
 
 from daam.labels import neighbours
+from daam.labels.grouping import pseudo_labels
 from daam.labels.neighbours import jaccard_distances, nearest_neighbours
 
 
@@ -71,6 +73,31 @@ def test_matches_the_dense_definition(k1, k2, noise, tile, monkeypatch):
     embeddings = people(num_people=12, images_each=8, width=24, noise=noise, seed=k1)
     found = jaccard_distances(embeddings, k1=k1, k2=k2)
     np.testing.assert_allclose(dense(found), jaccard_by_hand(embeddings, k1=k1, k2=k2), atol=1e-6)
+
+
+SETS = {
+    "separate people": people(num_people=20, images_each=8, width=32, noise=0.3, seed=1),
+    "people who overlap": people(num_people=20, images_each=8, width=16, noise=0.8, seed=2),
+    "mostly outliers": people(num_people=60, images_each=2, width=8, noise=1.0, seed=3),
+    "nobody": normalize(torch.randn(150, 6, generator=torch.Generator().manual_seed(4)), dim=1),
+    "two of each image": people(
+        num_people=10, images_each=7, width=16, noise=0.8, seed=5
+    ).repeat_interleave(2, dim=0),
+    "one image many times": normalize(torch.ones(40, 8), dim=1),
+    "few directions": normalize(torch.eye(6).repeat(15, 1), dim=1),
+    "three images": people(num_people=1, images_each=2, width=8, noise=0.3, seed=6),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(("k1", "k2"), [(30, 6), (10, 3)])
+def test_groups_are_those_of_the_dense_definition(name, k1, k2, monkeypatch):
+    monkeypatch.setattr(neighbours, "TILE_ROWS", 37)
+    distances = jaccard_by_hand(SETS[name], k1=k1, k2=k2)
+    for eps in (0.4, 0.6):
+        expected = DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(distances)
+        found = pseudo_labels(SETS[name], k1=k1, k2=k2, eps=eps, min_samples=4)
+        np.testing.assert_array_equal(found.groups, expected)
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 5, 29])
