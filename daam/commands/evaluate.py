@@ -1,7 +1,7 @@
 """`launch.py evaluate`: a trained model on a domain with labels."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -10,19 +10,31 @@ from daam.commands.options import Checkpoint, MovedTo
 from daam.commands.screen import console, print_files
 from daam.domains import check_domain
 
+if TYPE_CHECKING:
+    from daam.evaluation.calibration import Calibration
+
 
 def evaluate(
     checkpoint: Checkpoint,
     domain: Annotated[str, typer.Option(help="Domain whose query and gallery are the test.")],
     at: MovedTo = None,
     to: Annotated[Path | None, typer.Option(help="Folder for scores and pictures.")] = None,
+    false_match_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Find the threshold for this share of pairs of two people that match; "
+            "default: 0.001, if there are pairs enough."
+        ),
+    ] = None,
 ) -> None:
-    """Test a trained model on a domain with labels: scores, ranked lists, attention maps."""
+    """Test a trained model on a domain with labels: scores, a threshold, pictures."""
     from daam.runtime.evaluation import evaluate_run
 
     check_domain(domain)
     folder = to or Path("runs/evaluations") / f"{checkpoint.rstrip('/').split('/')[-1]}-{domain}"
-    found = evaluate_run(checkpoint, domain=domain, to=folder, data_root=at)
+    found = evaluate_run(
+        checkpoint, domain=domain, to=folder, data_root=at, false_match_rate=false_match_rate
+    )
     scores = found.scores
     table = Table(title=f"{checkpoint} on {domain}")
     for header in ("mAP", "mINP", "rank-1", "rank-5", "rank-10", "queries", "left out"):
@@ -34,4 +46,20 @@ def evaluate(
         str(scores.num_left_out),
     )
     console.print(table)
+    if found.calibration is not None:
+        print_threshold(found.calibration)
+    for warning in found.warnings:
+        console.print(f"Note: {warning}.", highlight=False, soft_wrap=True)
     print_files(found.files)
+
+
+def print_threshold(calibration: "Calibration") -> None:
+    """Say what the threshold is and what it gives."""
+    false, true = calibration.false_match, calibration.true_match
+    console.print(
+        f"Below a cosine distance of {calibration.threshold:.4f}, "
+        f"{true.value:.1%} of the pairs of one person match ({true.low:.1%} to {true.high:.1%}) "
+        f"and {false.value:.3%} of those of two people ({false.low:.3%} to {false.high:.3%}).",
+        highlight=False,
+        soft_wrap=True,
+    )

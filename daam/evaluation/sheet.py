@@ -89,9 +89,8 @@ class Sheet:
             )
         self.width, self.height = width, height
         self._figure = Figure(
-            figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=_unit(PAPER)
+            figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=unit_colour(PAPER)
         )
-        self._canvas = FigureCanvasAgg(self._figure)
         self._axes = self._figure.add_axes((0, 0, 1, 1))
         self._axes.set_axis_off()
         self._axes.set(xlim=(0, width), ylim=(height, 0))
@@ -116,7 +115,7 @@ class Sheet:
                 x,
                 y + size + number * _LINE_SPACING * size,
                 line,
-                color=_unit(colour),
+                color=unit_colour(colour),
                 family="DejaVu Sans",  # comes with matplotlib
                 size=size,
                 weight="bold" if bold else "normal",
@@ -138,7 +137,7 @@ class Sheet:
 
     def frame(self, box: Box, frame: Frame) -> None:
         """Draw a frame around the box, on its outside, and its mark inside."""
-        colour, half = _unit(frame.colour), _FRAME_WIDTH / 2
+        colour, half = unit_colour(frame.colour), _FRAME_WIDTH / 2
         self._axes.add_patch(
             Rectangle(
                 (box.left - half, box.top - half),
@@ -161,17 +160,15 @@ class Sheet:
         Raises:
             StorageError: the file cannot be written.
         """
-        png = BytesIO()
-        self._canvas.print_png(png, metadata={"Software": None})
-        write_whole(to, [png.getvalue()])
+        write_png(self._figure, to)
 
     def _badge(self, frame: Frame, *, x: float, y: float) -> None:
         self._axes.add_patch(
             Circle(
                 (x, y),
                 _BADGE_RADIUS,
-                facecolor=_unit(frame.colour),
-                edgecolor=_unit(PAPER),
+                facecolor=unit_colour(frame.colour),
+                edgecolor=unit_colour(PAPER),
                 linewidth=1.5,
                 zorder=3,
             )
@@ -180,12 +177,23 @@ class Sheet:
             self._axes.plot(
                 [x + step * _BADGE_RADIUS for step in across],
                 [y + step * _BADGE_RADIUS for step in down],
-                color=_unit(PAPER),
+                color=unit_colour(PAPER),
                 linewidth=2.4,
                 solid_capstyle="round",
                 solid_joinstyle="round",
                 zorder=4,
             )
+
+
+def write_png(figure: Figure, to: Path) -> None:
+    """Write a figure as PNG, whole or not at all; the same figure gives the same bytes.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    png = BytesIO()
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    write_whole(to, [png.getvalue()])
 
 
 def check_images(images: Sequence[NDArray[np.uint8]]) -> None:
@@ -206,6 +214,7 @@ def check_images(images: Sequence[NDArray[np.uint8]]) -> None:
             )
 
 
-def _unit(colour: Colour) -> tuple[float, float, float]:
+def unit_colour(colour: Colour) -> tuple[float, float, float]:
+    """A colour as matplotlib wants it, from 0 to 1."""
     red, green, blue = colour
     return red / 255, green / 255, blue / 255

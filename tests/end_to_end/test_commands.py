@@ -17,6 +17,8 @@ import launch
 from daam.commands.screen import console
 from daam.config.load import run_config
 from daam.config.schema import RunConfig
+from daam.errors import EvaluationError
+from daam.runtime.evaluation import evaluate_run
 from daam.runtime.worker import trained
 from tests.end_to_end.commands import started
 
@@ -120,17 +122,30 @@ def test_preview_writes_a_picture(campus: Path, run: Run, work: Path) -> None:
 def test_evaluate_prints_scores_and_draws(
     checkpoint: str, run: Run, work: Path, tiny_root: Path
 ) -> None:
-    out = run("evaluate", "--checkpoint", checkpoint, "--domain", "campus", "--to", "scores")
+    rate = ("--false-match-rate", "0.05")
+    out = run("evaluate", "--checkpoint", checkpoint, "--domain", "campus", "--to", "scores", *rate)
     scores = json.loads((work / "scores" / "scores.json").read_text())
     assert scores["domain"] == "campus"
     assert scores["transfer"] == "plaza->campus"
     assert scores["num_queries"] == 12
     assert f"{scores['mean_average_precision']:.3f}" in out
     assert f"{scores['cmc']['1']:.3f}" in out
-    for name in ("ranked-lists.png", "attention.png"):
+    assert scores["calibration"]["false_match_rate"] == 0.05
+    assert f"Below a cosine distance of {scores['calibration']['threshold']:.4f}" in out
+    assert "Note: the threshold for a false-match rate of 0.05 rests on" in out
+    for name in ("ranked-lists.png", "projection.png", "calibration.png", "attention.png"):
         with Image.open(work / "scores" / name) as image:
             image.verify()
         assert f"scores/{name}" in out
+
+
+def test_evaluate_refuses_a_rate_that_its_pairs_cannot_tell(
+    checkpoint: str, work: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(work)
+    with pytest.raises(EvaluationError, match="cannot tell a false-match rate of 1e-06"):
+        evaluate_run(checkpoint, domain="campus", to=work / "refused", false_match_rate=1e-6)
+    assert not (work / "refused").exists()
 
 
 def test_evaluate_finds_domains_that_have_moved(
