@@ -20,7 +20,8 @@ from daam.evaluation.diagnostics import domain_probe_accuracy
 from daam.evaluation.pictures import draw_attention_maps, draw_ranked_lists, spread_queries
 from daam.evaluation.projection import project
 from daam.evaluation.retrieval import cosine_distances, ranked_gallery
-from daam.model.network import SOURCE, TARGET, DaamNetwork
+from daam.model.network import DaamNetwork
+from daam.model.norm import SOURCE, TARGET
 from daam.storage import open_store
 from daam.training.assemble import compute_of
 from daam.training.scoring import RetrievalTest, TestResult, embedder_for, open_unlabelled
