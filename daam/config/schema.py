@@ -45,6 +45,11 @@ class DataSettings(Section):
         min_length=1,
         description="folder on each node for shards fetched once",
     )
+    oracle_labels: bool = Field(
+        default=False,
+        description="learn from the target's own labels in place of the source: the ceiling that "
+        "no method without them can be expected to pass, for comparison alone",
+    )
     height: int = Field(default=256, ge=16, le=1024, description="image height in pixels")
     width: int = Field(default=128, ge=8, le=1024, description="image width in pixels")
     identities_per_batch: int = Field(default=16, ge=2, description="P of a source batch of P x K")
@@ -61,8 +66,15 @@ class DataSettings(Section):
 class AttentionSettings(Section):
     """The map A that splits features: shared = A(F) * F, specific = F - shared."""
 
-    kind: Literal["factorised", "none"] = Field(
-        default="factorised", description="channel plus spatial attention, or all features shared"
+    kind: Literal["factorised", "channel", "spatial", "full", "none"] = Field(
+        default="factorised",
+        description="what A varies over: channels plus places, channels, places, both at once; "
+        "none: all features are shared",
+    )
+    placement: Literal["last", "before_last"] = Field(
+        default="last",
+        description="which stage of the backbone A splits: the last one's features, or those "
+        "before it, with the last stage run by each branch",
     )
     reduction: int = Field(
         default=16, ge=1, le=64, description="squeeze ratio of the channel attention"
@@ -79,13 +91,20 @@ class AttentionSettings(Section):
 class ModelSettings(Section):
     """The network."""
 
-    backbone: Literal["tiny", "resnet18", "resnet50"] = Field(
+    backbone: Literal["tiny", "resnet18", "resnet34", "resnet50", "convnext_tiny"] = Field(
         default="resnet50", description="trunk that gives the feature map"
     )
     weights: str = Field(
         default="imagenet",
         min_length=1,
-        description="`imagenet` (torchvision's), `none`, or the path of a state dict",
+        description="`imagenet` (torchvision's), `none`, or a state dict's path or s3:// address",
+    )
+    norm: Literal["shared", "domain_specific"] = Field(
+        default="shared",
+        description="batch norms that both domains share, or a set for each of them",
+    )
+    pooling: Literal["average", "gem"] = Field(
+        default="average", description="of the shared branch: mean, or GeM with a learned exponent"
     )
     attention: AttentionSettings = AttentionSettings()
 
@@ -108,18 +127,32 @@ class TripletLossSettings(Section):
 class DomainSimilaritySettings(Section):
     """Pulls the shared embeddings of both domains to one nominal domain."""
 
-    kind: Literal["nominal_moment", "none"] = Field(
-        default="nominal_moment", description="which form of the loss"
-    )
+    kind: Literal[
+        "nominal_moment",
+        "nominal_classifier",
+        "soft_svdd",
+        "domain_confusion",
+        "gradient_reversal",
+        "none",
+    ] = Field(default="nominal_moment", description="which form of the loss")
     weight: Weight = Field(default=5.0, description="weight of the loss once ramped up")
     spread_weight: float = Field(
-        default=1.0, ge=0, le=100, description="gamma: weight of the spreads against the means"
+        default=1.0,
+        ge=0,
+        le=100,
+        description="gamma of nominal_moment: weight of the spreads against the means",
     )
     momentum: float = Field(
         default=0.9,
         ge=0,
         lt=1,
-        description="beta: what the nominal domain keeps of itself in a step",
+        description="beta: what the nominal domain (of soft_svdd: the centre) keeps in a step",
+    )
+    quantile: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="share of the source's images inside the ball of soft_svdd",
     )
 
 
@@ -132,10 +165,28 @@ class DomainClassificationSettings(Section):
 class TargetLossSettings(Section):
     """Learns from the unlabelled target."""
 
-    kind: Literal["soft_label", "none"] = Field(
+    kind: Literal["soft_label", "exemplar", "cluster_triplet", "none"] = Field(
         default="soft_label", description="which form of the loss"
     )
     weight: Weight = Field(default=1.0, description="weight of the loss once ramped up")
+    triplet_weight: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="weight of triplets of groups beside soft_label, before `weight`",
+    )
+    triplet_margin: float = Field(
+        default=0.3, ge=0, le=2, description="gap wanted between groups, in cosine distance"
+    )
+    num_exemplars: int = Field(
+        default=6, ge=0, le=100, description="nearest images that exemplar pulls an image to"
+    )
+    exemplar_lone_epochs: int = Field(
+        default=5, ge=0, description="first epochs of exemplar towards the image itself alone"
+    )
+    exemplar_momentum: float = Field(
+        default=0.01, ge=0, lt=1, description="what an exemplar keeps in a step, times the epoch"
+    )
     num_neighbours: int = Field(default=30, ge=2, le=200, description="k1 of the Jaccard distance")
     num_expansion: int = Field(default=6, ge=1, le=50, description="k2 of the Jaccard distance")
     eps: float = Field(default=0.6, gt=0, lt=1, description="radius of DBSCAN, a Jaccard distance")
@@ -153,6 +204,11 @@ class TargetLossSettings(Section):
     momentum: float = Field(
         default=0.2, ge=0, lt=1, description="what a group's centre keeps in a step"
     )
+
+    @property
+    def makes_groups(self) -> bool:
+        """Whether the target's images are put into groups."""
+        return self.kind in ("soft_label", "cluster_triplet")
 
 
 class LossSettings(Section):
@@ -223,6 +279,24 @@ class ComputeSettings(Section):
     )
 
 
+class TeacherSettings(Section):
+    """A moving average of the network's weights, and what it is used for."""
+
+    labels: bool = Field(default=False, description="its embeddings make the target's groups")
+    embeds: bool = Field(default=False, description="it is what is tested and exported")
+    momentum: float = Field(
+        default=0.999,
+        ge=0,
+        lt=1,
+        description="what it keeps of itself in a step; less in the first steps",
+    )
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a run has a teacher."""
+        return self.labels or self.embeds
+
+
 class RunConfig(Section):
     """One training run."""
 
@@ -231,6 +305,7 @@ class RunConfig(Section):
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
+    teacher: TeacherSettings = TeacherSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     compute: ComputeSettings = ComputeSettings()
@@ -252,7 +327,7 @@ class RunConfig(Section):
                     "use a multiple of it"
                 )
         of_groups = self.data.images_per_identity * workers
-        if self.loss.target.kind != "none" and self.data.target_batch_size % of_groups:
+        if self.loss.target.makes_groups and self.data.target_batch_size % of_groups:
             raise ValueError(
                 f"data.target_batch_size = {self.data.target_batch_size} does not hold whole "
                 f"groups of data.images_per_identity = {self.data.images_per_identity} on each of "
@@ -282,10 +357,37 @@ class RunConfig(Section):
                 f"optimiser.num_epochs = {num_epochs} to learn from the target; use fewer, or "
                 "the preset source_only"
             )
-        if self.model.attention.kind == "none" and self.loss.domain_classification.weight > 0:
+        for name, needs in (
+            ("loss.domain_classification.weight > 0", self.loss.domain_classification.weight > 0),
+            (
+                "loss.domain_similarity.kind = 'nominal_classifier'",
+                self.loss.domain_similarity.kind == "nominal_classifier",
+            ),
+        ):
+            if self.model.attention.kind == "none" and needs:
+                raise ValueError(
+                    f"{name} needs a specific branch, and model.attention.kind = 'none' has none; "
+                    "set one of the two"
+                )
+        if self.model.norm == "domain_specific" and not self.loss.uses_target:
             raise ValueError(
-                "loss.domain_classification.weight > 0 needs a specific branch, and "
-                "model.attention.kind = 'none' has none; set one of the two"
+                "model.norm = 'domain_specific' would never see a target image: no loss uses the "
+                "target; set a loss of the target or model.norm = 'shared'"
+            )
+        if self.data.oracle_labels and self.loss.uses_target:
+            raise ValueError(
+                "data.oracle_labels = true leaves no unlabelled domain for the losses that use "
+                "the target; turn these off, or start from the preset supervised_target"
+            )
+        if self.loss.target.triplet_weight > 0 and self.loss.target.kind != "soft_label":
+            raise ValueError(
+                "loss.target.triplet_weight adds triplets to loss.target.kind = 'soft_label', "
+                f"which is {self.loss.target.kind!r}; leave it 0, or weigh with loss.target.weight"
+            )
+        if self.teacher.labels and not self.loss.target.makes_groups:
+            raise ValueError(
+                "teacher.labels = true has no groups to make: loss.target.kind = "
+                f"{self.loss.target.kind!r}; choose soft_label or cluster_triplet, or leave it out"
             )
         return self
 

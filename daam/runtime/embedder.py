@@ -10,8 +10,8 @@ from daam.domains import check_domain
 from daam.model.network import DaamNetwork
 from daam.runtime.contract import EmbeddingContract, daam_version
 from daam.runtime.worker import trained
-from daam.training.assemble import build_network, compute_of
 from daam.training.scoring import embedder_for, open_unlabelled
+from daam.training.state import trained_network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +57,7 @@ def open_embedder(
         changes["compute.precision"] = precision
     config = with_settings(config, changes)
     domain = config.pair().target if domain is None else check_domain(domain)
-    network = build_network(config, num_identities=state["num_identities"])
-    network.load_state_dict(state["network"])
-    compute_of(config).place(network)
+    network = trained_network(config, state)
     unlabelled = open_unlabelled(config, domain=domain)
     network = embedder_for(unlabelled, network, config).eval()
     contract = EmbeddingContract(

@@ -27,8 +27,8 @@ from daam.evaluation.retrieval import (
 from daam.runtime.pictures import draw_embeddings, draw_lists, draw_maps, draw_thresholds
 from daam.runtime.worker import trained
 from daam.storage.publish import write_whole
-from daam.training.assemble import build_network, compute_of
 from daam.training.scoring import QUERIES_AT_ONCE, RetrievalTest, score
+from daam.training.state import trained_network
 
 FALSE_MATCH_RATE = 0.001
 
@@ -82,9 +82,7 @@ def evaluate_run(
     )
     rate, unsupported = supported_rate(choice, asked=false_match_rate)
 
-    network = build_network(config, num_identities=state["num_identities"])
-    network.load_state_dict(state["network"])
-    compute_of(config).place(network)
+    network = trained_network(config, state)
     result = score(network, test, config)
 
     to.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ def train_in(
         for report in reports:
             metrics = report.as_metrics()
             if test is not None:
-                scores = score(run.network, test, run.config).scores
+                scores = score(run.embedder, test, run.config).scores
                 metrics |= {"mAP": scores.mean_average_precision, "rank-1": scores.cmc[1]}
             if collectives.rank() == 0:
                 # The report goes first: an epoch that a checkpoint has passed is not run again.
@@ -114,7 +114,7 @@ def train_and_test(folder: Store, config: RunConfig) -> Iterator[dict[str, float
     for metrics in train_in(folder, run):
         yield metrics | {"num_epochs": last_epoch}
     test = RetrievalTest.on_test(config, domain=config.pair().target)
-    scores = score(run.network, test, config).scores
+    scores = score(run.embedder, test, config).scores
     if collectives.rank() == 0:
         folder.write(SCORES, json.dumps(scores.as_document(), indent=1).encode())
 

@@ -12,12 +12,12 @@ from daam.data.decode import PixelReader
 from daam.data.images import ImageTable, open_images, read_identities
 from daam.data.transforms import Augmentation
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
-from daam.model.attention import FactorisedAttention
-from daam.model.backbone import num_output_channels, resnet_backbone, tiny_backbone
 from daam.model.network import DaamNetwork
 from daam.storage import open_store
+from daam.training.build import build_network
 from daam.training.device import Compute, choose_compute
-from daam.training.objective import Memory, Objective, Weights
+from daam.training.objective import Memory, Objective
+from daam.training.teacher import teacher_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ class Run:
     config: RunConfig
     compute: Compute
     network: DaamNetwork
+    teacher: DaamNetwork | None
     optimiser: torch.optim.Optimizer
     objective: Objective
     augmentation: Augmentation
@@ -52,6 +53,13 @@ class Run:
     target: UnlabelledRows
     memory: Memory = field(default_factory=Memory)
     num_epochs_done: int = 0
+
+    @property
+    def embedder(self) -> DaamNetwork:
+        """What is tested: the network, or its teacher."""
+        if self.config.teacher.embeds and self.teacher is not None:
+            return self.teacher
+        return self.network
 
 
 def assemble(config: RunConfig) -> Run:
@@ -63,7 +71,7 @@ def assemble(config: RunConfig) -> Run:
     """
     transfer = config.pair()
     compute = compute_of(config)
-    source = open_source(config, transfer.source)
+    source = open_source(config)
     torch.manual_seed(config.seed)
     network = build_network(config, num_identities=source.num_identities)
     compute.place(network)
@@ -73,6 +81,7 @@ def assemble(config: RunConfig) -> Run:
         config=config,
         compute=compute,
         network=network,
+        teacher=teacher_of(network) if config.teacher.is_used else None,
         optimiser=torch.optim.Adam(
             [weight for weight in network.parameters() if weight.requires_grad],
             lr=config.optimiser.learning_rate,
@@ -81,38 +90,20 @@ def assemble(config: RunConfig) -> Run:
         objective=Objective(
             label_smoothing=loss.identity.label_smoothing,
             triplet_margin=loss.triplet.margin,
+            similarity_kind=loss.domain_similarity.kind,
+            similarity_quantile=loss.domain_similarity.quantile,
             nominal_spread_weight=loss.domain_similarity.spread_weight,
             nominal_momentum=loss.domain_similarity.momentum,
+            target_kind=loss.target.kind,
             target_temperature=loss.target.temperature,
             soft_target_temperature=loss.target.target_temperature,
             target_softness=loss.target.softness,
+            target_triplet_margin=loss.target.triplet_margin,
             centre_momentum=loss.target.momentum,
         ),
         augmentation=Augmentation(**augmentation.model_dump()),
         source=source,
         target=open_target(config, transfer.target),
-    )
-
-
-def build_network(config: RunConfig, *, num_identities: int) -> DaamNetwork:
-    """Make the network of a run, its weights on the CPU."""
-    model = config.model
-    if model.backbone == "tiny":
-        backbone = tiny_backbone()
-    else:
-        backbone = resnet_backbone(model.backbone, weights=model.weights)
-    num_channels = num_output_channels(backbone)
-    attention = None
-    if model.attention.kind == "factorised":
-        attention = FactorisedAttention(
-            num_channels,
-            reduction=model.attention.reduction,
-            initial_bias=model.attention.initial_bias,
-            kernel=model.attention.kernel,
-            temperature=model.attention.temperature,
-        )
-    return DaamNetwork(
-        backbone, num_channels=num_channels, num_identities=num_identities, attention=attention
     )
 
 
@@ -125,41 +116,18 @@ def compute_of(config: RunConfig) -> Compute:
     )
 
 
-def weights_at(config: RunConfig, *, epoch: int) -> Weights:
-    """How much each loss counts in an epoch (from 0): nothing at first, then more, then all."""
-    loss = config.loss
-    since_warmup = epoch - loss.warmup_epochs + 1
-    ramp = min(1.0, max(0.0, since_warmup / (loss.ramp_epochs + 1)))
-    return Weights(
-        triplet=loss.triplet.weight,
-        domain_similarity=ramp * loss.domain_similarity.weight
-        if loss.domain_similarity.kind != "none"
-        else 0.0,
-        domain_classification=ramp * loss.domain_classification.weight,
-        target=ramp * loss.target.weight if loss.target.kind != "none" else 0.0,
-    )
+def open_source(config: RunConfig) -> LabelledRows:
+    """Open the domain that is learnt from with its labels; its identities are renumbered from 0.
 
-
-def learning_rate_at(config: RunConfig, *, step: int) -> float:
-    """The learning rate of a step (from 0) of the whole run: warm-up, then steps or a cosine."""
-    optimiser = config.optimiser
-    epochs = (step + 1) / optimiser.steps_per_epoch
-    rate = optimiser.learning_rate
-    if epochs < optimiser.warmup_epochs:
-        return rate * epochs / optimiser.warmup_epochs
-    done = step / (optimiser.num_epochs * optimiser.steps_per_epoch)
-    if optimiser.schedule == "step":
-        return rate * 0.1 ** ((done >= 0.5) + (done >= 0.8))
-    warm = min(1.0, optimiser.warmup_epochs / optimiser.num_epochs)
-    share = 0.0 if warm == 1.0 else (done - warm) / (1 - warm)
-    return float(rate * 0.5 * (1 + np.cos(np.pi * min(1.0, max(0.0, share)))))
-
-
-def open_source(config: RunConfig, domain: str) -> LabelledRows:
-    """Open a domain with its labels; its identities are renumbered from 0."""
+    That is the source, or with `data.oracle_labels` the target.
+    """
+    transfer, splits = config.pair(), WHOLE_TRAIN_SPLITS
+    domain = transfer.source
+    if config.data.oracle_labels:
+        domain, splits = transfer.target, target_splits(config)
     store, cache = open_store(config.data.root), shard_cache(config)
-    images = open_images(store, domain=domain, splits=WHOLE_TRAIN_SPLITS, cache=cache)
-    identities = read_identities(store, domain=domain, splits=WHOLE_TRAIN_SPLITS, cache=cache)
+    images = open_images(store, domain=domain, splits=splits, cache=cache)
+    identities = read_identities(store, domain=domain, splits=splits, cache=cache)
     known, numbered = np.unique(identities, return_inverse=True)
     return LabelledRows(
         reader=pixel_reader(config, images),
@@ -171,11 +139,18 @@ def open_source(config: RunConfig, domain: str) -> LabelledRows:
 
 def open_target(config: RunConfig, domain: str) -> UnlabelledRows:
     """Open a domain without its labels."""
-    splits = (Split.TRAIN,) if config.evaluation.hold_out else WHOLE_TRAIN_SPLITS
     images = open_images(
-        open_store(config.data.root), domain=domain, splits=splits, cache=shard_cache(config)
+        open_store(config.data.root),
+        domain=domain,
+        splits=target_splits(config),
+        cache=shard_cache(config),
     )
     return UnlabelledRows(reader=pixel_reader(config, images), cameras=images.cameras)
+
+
+def target_splits(config: RunConfig) -> tuple[Split, ...]:
+    """Name the splits of the target that may be trained on."""
+    return (Split.TRAIN,) if config.evaluation.hold_out else WHOLE_TRAIN_SPLITS
 
 
 def shard_cache(config: RunConfig) -> ShardCache:

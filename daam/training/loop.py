@@ -13,10 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 from daam.data.batches import DomainBatch, iterate_batches
 from daam.data.sampling import BatchSampler, IdentityBatches, ShuffledBatches
 from daam.errors import NonFiniteLossError
+from daam.model.norm import begin_target_as_source
 from daam.training import collectives
-from daam.training.assemble import Run, learning_rate_at, weights_at
+from daam.training.assemble import Run
 from daam.training.inspection import inspect
-from daam.training.relabel import EpochLabels, relabel
+from daam.training.relabel import EpochExemplars, EpochGroups, relabel
+from daam.training.schedule import learning_rate_at, teacher_momentum_at, weights_at
 from daam.training.step import train_step
 
 
@@ -54,15 +56,13 @@ def fit(run: Run) -> Generator[EpochReport, None, None]:
     for epoch in range(run.num_epochs_done, run.config.optimiser.num_epochs):
         begin = time.perf_counter()
         weights = weights_at(run.config, epoch=epoch)
-        labels = relabel(run) if weights.target > 0 else None
-        losses = train_epoch(run, network, epoch=epoch, labels=labels)
-        # Batch norms of each rank saw its own images; what is embedded together must agree.
-        collectives.overwrite_with_rank_zero(run.network.buffers())
+        labels = relabel(run, epoch=epoch) if weights.target > 0 else None
+        losses, gradients = train_epoch(run, network, epoch=epoch, labels=labels)
+        settle(run, saw_target=weights.need_target)
         run.num_epochs_done = epoch + 1
-        diagnostics = inspect(run)
+        diagnostics = inspect(run) | gradients
         if labels is not None:
-            diagnostics["num_groups"] = labels.num_groups
-            diagnostics["outlier_share"] = labels.outlier_share
+            diagnostics |= labels.as_diagnostics()
         yield EpochReport(
             epoch=epoch + 1,
             num_epochs=run.config.optimiser.num_epochs,
@@ -80,10 +80,27 @@ def parallel(run: Run) -> nn.Module:
     return DistributedDataParallel(run.network, device_ids=devices)
 
 
+def settle(run: Run, *, saw_target: bool) -> None:
+    """Bring network and teacher into the state in which they are tested and saved."""
+    # Batch norms of each rank saw its own images; what is embedded together must agree.
+    collectives.overwrite_with_rank_zero(run.network.buffers())
+    if run.teacher is not None:
+        collectives.overwrite_with_rank_zero(run.teacher.buffers())
+    if not saw_target:
+        begin_target_as_source(run.network)
+        if run.teacher is not None:
+            begin_target_as_source(run.teacher)
+
+
 def train_epoch(
-    run: Run, network: nn.Module, *, epoch: int, labels: EpochLabels | None
-) -> dict[str, float]:
-    """Run the steps of an epoch; return each loss averaged over steps and ranks."""
+    run: Run, network: nn.Module, *, epoch: int, labels: EpochGroups | EpochExemplars | None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Run the steps of an epoch.
+
+    Returns:
+        Each loss averaged over steps and ranks, and `gradient_TERM` of the last step, averaged over
+        ranks.
+    """
     network.train()
     weights = weights_at(run.config, epoch=epoch)
     num_steps = run.config.optimiser.steps_per_epoch
@@ -97,19 +114,22 @@ def train_epoch(
             targets = stack.enter_context(
                 contextlib.closing(target_batches(run, epoch=epoch, steps=steps, labels=labels))
             )
-        history = [
+        results = [
             train_step(
                 run,
                 network,
                 source=source,
                 target=target,
-                groups=labels.of_rows(target.rows, run) if labels and target else None,
+                labels=labels.of_rows(target.rows, run) if labels and target else None,
                 weights=weights,
                 learning_rate=learning_rate_at(run.config, step=epoch * num_steps + step),
+                teacher_momentum=teacher_momentum_at(run.config, step=epoch * num_steps + step),
+                with_gradients=step == num_steps - 1,
             )
             for step, source, target in zip(steps, sources, targets, strict=False)
         ]
-    return averaged(history, epoch=epoch)
+    losses = averaged([result.losses for result in results], epoch=epoch)
+    return losses, gradients_over_ranks(results[-1].gradients)
 
 
 def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBatch, None, None]:
@@ -138,7 +158,7 @@ def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBat
 
 
 def target_batches(
-    run: Run, *, epoch: int, steps: range, labels: EpochLabels | None
+    run: Run, *, epoch: int, steps: range, labels: EpochGroups | EpochExemplars | None
 ) -> Generator[DomainBatch, None, None]:
     """Batches of the target, this rank's share: group-balanced, or uniform without enough groups.
 
@@ -147,7 +167,7 @@ def target_batches(
     data = run.config.data
     seed = 2 * run.config.seed + 1
     num_groups = data.target_batch_size // data.images_per_identity
-    if labels is not None and labels.num_groups >= num_groups:
+    if isinstance(labels, EpochGroups) and labels.num_groups >= num_groups:
         sampler: BatchSampler = IdentityBatches(
             labels.groups_N,
             run.target.cameras,
@@ -195,3 +215,9 @@ def averaged(history: list[dict[str, Tensor]], *, epoch: int) -> dict[str, float
             "weight, and go on from the last checkpoint"
         )
     return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
+
+
+def gradients_over_ranks(gradients: dict[str, Tensor]) -> dict[str, float]:
+    """Average each norm over ranks, with one copy from the device."""
+    values = collectives.mean_over_ranks(torch.stack(list(gradients.values()))).tolist()
+    return {f"gradient_{name}": value for name, value in zip(gradients, values, strict=True)}

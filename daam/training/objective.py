@@ -1,7 +1,7 @@
 """What a step minimises: every loss of the method, weighted, from one forward pass.
 
 Shapes: B = images, S = source images among them (they come first), T = target images, C = channels,
-K = groups.
+K = groups, N = images of the target's train split.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from daam.labels.exemplars import moved_exemplars
 from daam.labels.memory import moved_centres
 from daam.loss.domain_classification import domain_classification_loss
-from daam.loss.domain_similarity import domain_moments, moved_nominal_domain, nominal_moment
+from daam.loss.domain_similarity import (
+    domain_confusion_loss,
+    domain_moments,
+    gradient_reversal_loss,
+    moved_nominal_domain,
+    moved_source_centre,
+    nominal_classifier_loss,
+    nominal_moment,
+    soft_svdd_loss,
+)
 from daam.loss.identity import identity_loss
-from daam.loss.target import soft_label_loss
+from daam.loss.target import exemplar_loss, group_triplet_loss, soft_label_loss
 from daam.loss.triplet import batch_hard_triplet
 from daam.model.network import ModelOutput
 from daam.training import collectives
@@ -28,6 +38,7 @@ class Weights:
     domain_similarity: float
     domain_classification: float
     target: float
+    target_triplet: float
 
     @property
     def need_target(self) -> bool:
@@ -39,12 +50,15 @@ class Weights:
 class Memory:
     """What the losses remember between steps: the same on every rank, part of a checkpoint.
 
-    `nominal_centre` and `nominal_spread` (C,) are None until both domains have been seen;
-    `centres_KC` belong to the groups of one epoch and are made anew with them.
+    The nominal domain (C,) and the source's centre (C,) are None until images were seen, the
+    exemplars until the target's loss begins. The centres belong to the groups of one epoch and are
+    made anew with them, so that a checkpoint does not need them.
     """
 
     nominal_centre: Tensor | None = None
     nominal_spread: Tensor | None = None
+    source_centre: Tensor | None = None
+    exemplars_NC: Tensor | None = None
     centres_KC: Tensor | None = None
 
 
@@ -58,11 +72,22 @@ class BatchGroups:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchExemplars:
+    """Where a batch's target images are in the memory of exemplars, and how that is used."""
+
+    rows_T: Tensor
+    num_neighbours: int
+    keep: float
+    """What an exemplar keeps of itself in a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LossReport:
-    """A step's total, and each term before its weight."""
+    """A step's total, each term before its weight, and what that weight is."""
 
     total: Tensor
     terms: dict[str, Tensor]
+    weights: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +96,15 @@ class Objective:
 
     label_smoothing: float
     triplet_margin: float
+    similarity_kind: str
+    similarity_quantile: float
     nominal_spread_weight: float
     nominal_momentum: float
+    target_kind: str
     target_temperature: float
     soft_target_temperature: float
     target_softness: float
+    target_triplet_margin: float
     centre_momentum: float
 
     def __call__(
@@ -84,7 +113,7 @@ class Objective:
         *,
         weights: Weights,
         identities_S: Tensor,
-        groups: BatchGroups | None,
+        labels: BatchGroups | BatchExemplars | None,
         memory: Memory,
     ) -> LossReport:
         """Compute the total of one batch and move the memory on.
@@ -93,7 +122,7 @@ class Objective:
             output: of the concatenated batch, source first.
             weights: of this epoch.
             identities_S: the source images' identities, counted from 0.
-            groups: the target images' pseudo-labels; None in an epoch without the target's loss.
+            labels: what the target's loss learns from; None in an epoch without it.
             memory: changed in place, by the same amount on every rank.
         """
         num_source = len(identities_S)
@@ -107,33 +136,66 @@ class Objective:
                 output.identity_logits_SI, identities_S, label_smoothing=self.label_smoothing
             )
         }
-        total = terms["identity"]
+        counts = {"identity": 1.0}
         if weights.triplet > 0:
+            counts["triplet"] = weights.triplet
             terms["triplet"] = batch_hard_triplet(
                 shared_BC[:num_source], identities_S, margin=self.triplet_margin
             )
-            total = total + weights.triplet * terms["triplet"]
+        # Heads learn also at weight 0: under data parallelism every parameter needs a gradient.
         if output.domain_logits_B2 is not None:
-            # Also at weight 0: under data parallelism every parameter needs a gradient.
+            counts["domain_classification"] = weights.domain_classification
             terms["domain_classification"] = domain_classification_loss(
                 output.domain_logits_B2, domains_B
             )
-            total = total + weights.domain_classification * terms["domain_classification"]
-        if weights.domain_similarity > 0:
-            terms["domain_similarity"] = self.domain_similarity(shared_BC, domains_B, memory=memory)
-            total = total + weights.domain_similarity * terms["domain_similarity"]
-        if groups is not None and memory.centres_KC is not None:
+        if weights.domain_similarity > 0 or output.similarity_logits is not None:
+            counts["domain_similarity"] = weights.domain_similarity
+            terms["domain_similarity"] = self.domain_similarity(
+                shared_BC, domains_B, logits=output.similarity_logits, memory=memory
+            )
+        if labels is not None:
+            counts["target"] = weights.target
             terms["target"] = self.target(
                 F.normalize(output.bottleneck_BC[num_source:].float(), dim=1),
-                groups.of_images_T,
-                groups.embeddings_TC,
-                memory.centres_KC,
+                shared_BC[num_source:],
+                labels=labels,
                 memory=memory,
             )
-            total = total + weights.target * terms["target"]
-        return LossReport(total=total, terms=terms)
+            if weights.target_triplet > 0 and isinstance(labels, BatchGroups):
+                counts["target_triplet"] = weights.target_triplet
+                terms["target_triplet"] = group_triplet_loss(
+                    shared_BC[num_source:], labels.of_images_T, margin=self.target_triplet_margin
+                )
+        total = terms["identity"]
+        for name, weight in counts.items():
+            if name != "identity":
+                total = total + weight * terms[name]
+        return LossReport(total=total, terms=terms, weights=counts)
 
-    def domain_similarity(self, shared_BC: Tensor, domains_B: Tensor, *, memory: Memory) -> Tensor:
+    def domain_similarity(
+        self,
+        shared_BC: Tensor,
+        domains_B: Tensor,
+        *,
+        logits: tuple[Tensor, Tensor | None] | None,
+        memory: Memory,
+    ) -> Tensor:
+        """Measure how far the domains are from alike, in the form that was chosen."""
+        match self.similarity_kind, logits:
+            case "nominal_moment", None:
+                return self.nominal_moment(shared_BC, domains_B, memory=memory)
+            case "soft_svdd", None:
+                return self.soft_svdd(shared_BC, domains_B, memory=memory)
+            case "nominal_classifier", (shared_B3, Tensor() as specific_B3):
+                return nominal_classifier_loss(shared_B3, specific_B3, domains_B)
+            case "domain_confusion", (learning_B2, Tensor() as confusing_B2):
+                return domain_confusion_loss(learning_B2, confusing_B2, domains_B)
+            case "gradient_reversal", (logits_B2, None):
+                return gradient_reversal_loss(logits_B2, domains_B)
+            case kind, _:
+                raise AssertionError(f"the network has no head for the domain similarity {kind}")
+
+    def nominal_moment(self, shared_BC: Tensor, domains_B: Tensor, *, memory: Memory) -> Tensor:
         """Move the nominal domain towards both domains, then measure how far they are from it."""
         moments = domain_moments(shared_BC, domains_B)
         if memory.nominal_centre is None or memory.nominal_spread is None:
@@ -153,29 +215,76 @@ class Objective:
             gamma=self.nominal_spread_weight,
         )
 
+    def soft_svdd(self, shared_BC: Tensor, domains_B: Tensor, *, memory: Memory) -> Tensor:
+        """Move the centre towards the source, then measure how far outside its ball targets are."""
+        centre, beta = memory.source_centre, self.nominal_momentum
+        if centre is None:
+            centre, beta = torch.zeros_like(shared_BC[0]), 0.0
+        centre = moved_source_centre(centre, shared_BC, domains_B, beta=beta)
+        memory.source_centre = collectives.mean_over_ranks(centre)
+        return soft_svdd_loss(
+            shared_BC, domains_B, centre=memory.source_centre, quantile=self.similarity_quantile
+        )
+
     def target(
         self,
-        embeddings_TC: Tensor,
-        groups_T: Tensor,
-        embeddings_at_start_TC: Tensor,
-        centres_KC: Tensor,
+        bottleneck_TC: Tensor,
+        shared_TC: Tensor,
         *,
+        labels: BatchGroups | BatchExemplars,
         memory: Memory,
     ) -> Tensor:
+        """Measure the target's loss in the form that was chosen, then move what it remembers."""
+        match self.target_kind, labels:
+            case "soft_label", BatchGroups():
+                return self.soft_label(bottleneck_TC, labels, memory=memory)
+            case "exemplar", BatchExemplars():
+                return self.exemplar(bottleneck_TC, labels, memory=memory)
+            case "cluster_triplet", BatchGroups():
+                return group_triplet_loss(
+                    shared_TC, labels.of_images_T, margin=self.target_triplet_margin
+                )
+            case kind, _:
+                raise AssertionError(f"the target's loss {kind} does not learn from these labels")
+
+    def soft_label(self, embeddings_TC: Tensor, groups: BatchGroups, *, memory: Memory) -> Tensor:
         """Compare target images with the groups' centres, then move the centres to them."""
+        if memory.centres_KC is None:
+            raise AssertionError("groups come with their centres")
         loss = soft_label_loss(
             embeddings_TC,
-            groups_T,
-            centres_KC,
-            epoch_start_embeddings=embeddings_at_start_TC,
+            groups.of_images_T,
+            memory.centres_KC,
+            epoch_start_embeddings=groups.embeddings_TC,
             temperature=self.target_temperature,
             target_temperature=self.soft_target_temperature,
             softness=self.target_softness,
         )
         memory.centres_KC = moved_centres(
-            centres_KC,
+            memory.centres_KC,
             collectives.gather_equal(embeddings_TC),
-            collectives.gather_equal(groups_T),
+            collectives.gather_equal(groups.of_images_T),
             momentum=self.centre_momentum,
+        )
+        return loss
+
+    def exemplar(
+        self, embeddings_TC: Tensor, exemplars: BatchExemplars, *, memory: Memory
+    ) -> Tensor:
+        """Tell target images from all others in the memory, then move their own exemplars."""
+        if memory.exemplars_NC is None:
+            raise AssertionError("the target's loss begins with a memory of exemplars")
+        loss = exemplar_loss(
+            embeddings_TC,
+            exemplars.rows_T,
+            memory.exemplars_NC,
+            temperature=self.target_temperature,
+            num_neighbours=exemplars.num_neighbours,
+        )
+        memory.exemplars_NC = moved_exemplars(
+            memory.exemplars_NC,
+            collectives.gather_equal(embeddings_TC),
+            collectives.gather_equal(exemplars.rows_T),
+            keep=exemplars.keep,
         )
         return loss

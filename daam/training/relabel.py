@@ -1,4 +1,4 @@
-"""Pseudo-labels of the target, made anew at the start of an epoch.
+"""What the target is learnt from, made at the start of an epoch: groups, or a memory of exemplars.
 
 Shapes: N = target train images, C = embedding width, K = groups.
 """
@@ -10,22 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from daam.evaluation.diagnostics import silhouette
+from daam.labels.exemplars import initial_exemplars
 from daam.labels.grouping import PseudoLabels, pseudo_labels
 from daam.labels.memory import initial_centres
 from daam.training import collectives
 from daam.training.assemble import Run
 from daam.training.extract import adapted_to, embed_rows
-from daam.training.objective import BatchGroups
+from daam.training.objective import BatchExemplars, BatchGroups
+
+# An exemplar that kept all of itself would never move.
+MOST_KEPT = 0.99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EpochLabels:
+class EpochGroups:
     """The groups of an epoch; `groups_N` is -1 for an outlier."""
 
     groups_N: np.ndarray
     embeddings_NC: Tensor
     num_groups: int
     outlier_share: float
+    silhouette: float | None
 
     def of_rows(self, rows: Tensor, run: Run) -> BatchGroups:
         """Pick the labels of a batch's rows, on the run's device."""
@@ -34,30 +40,58 @@ class EpochLabels:
             embeddings_TC=run.compute.move(self.embeddings_NC[rows]),
         )
 
+    def as_diagnostics(self) -> dict[str, float]:
+        """Return what an epoch's report says of them."""
+        found = {"num_groups": self.num_groups, "outlier_share": self.outlier_share}
+        return found if self.silhouette is None else found | {"silhouette": self.silhouette}
 
-def relabel(run: Run) -> EpochLabels:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochExemplars:
+    """How the memory of exemplars is used in an epoch."""
+
+    num_neighbours: int
+    keep: float
+
+    def of_rows(self, rows: Tensor, run: Run) -> BatchExemplars:
+        """Pick the labels of a batch's rows, on the run's device."""
+        return BatchExemplars(
+            rows_T=run.compute.move(rows), num_neighbours=self.num_neighbours, keep=self.keep
+        )
+
+    def as_diagnostics(self) -> dict[str, float]:
+        """Return what an epoch's report says of them."""
+        return {}
+
+
+def relabel(run: Run, *, epoch: int) -> EpochGroups | EpochExemplars:
+    """Prepare what an epoch (from 0) learns from the target; the memory gets what belongs to it."""
+    loss = run.config.loss
+    if loss.target.kind != "exemplar":
+        return regroup(run)
+    if run.memory.exemplars_NC is None:
+        run.memory.exemplars_NC = run.compute.move(initial_exemplars(embedded_target(run)))
+    epochs_of_loss = epoch - loss.warmup_epochs
+    alone = epochs_of_loss < loss.target.exemplar_lone_epochs
+    return EpochExemplars(
+        num_neighbours=0 if alone else loss.target.num_exemplars,
+        keep=min(MOST_KEPT, loss.target.exemplar_momentum * (epoch + 1)),
+    )
+
+
+def regroup(run: Run) -> EpochGroups:
     """Embed the target's train images, group them and set the groups' centres.
 
-    The network that embeds has batch-norm statistics of the target. Rank 0 groups; every rank gets
-    the same groups.
+    Rank 0 groups; every rank gets the same groups.
     """
-    evaluation, loss = run.config.evaluation, run.config.loss.target
-    adapted = adapted_to(
-        run.network, run.target.reader, batch_size=evaluation.batch_size, compute=run.compute
-    )
-    embeddings_NC = embed_rows(
-        adapted,
-        run.target.reader,
-        batch_size=evaluation.batch_size,
-        flip=evaluation.flip,
-        compute=run.compute,
-    )
+    loss = run.config.loss.target
+    embeddings_NC = compared_NC = embedded_target(run)
+    if loss.centre_cameras:
+        compared_NC = without_cameras(embeddings_NC, run.target.cameras)
     labels: PseudoLabels | None = None
     if collectives.rank() == 0:
         labels = pseudo_labels(
-            without_cameras(embeddings_NC, run.target.cameras)
-            if loss.centre_cameras
-            else embeddings_NC,
+            compared_NC,
             k1=loss.num_neighbours,
             k2=loss.num_expansion,
             eps=loss.eps,
@@ -70,11 +104,30 @@ def relabel(run: Run) -> EpochLabels:
         embeddings_NC, torch.from_numpy(labels.groups), num_groups=labels.num_groups
     )
     run.memory.centres_KC = run.compute.move(centres_KC)
-    return EpochLabels(
+    return EpochGroups(
         groups_N=labels.groups,
         embeddings_NC=embeddings_NC,
         num_groups=labels.num_groups,
         outlier_share=labels.outlier_share,
+        silhouette=silhouette(compared_NC, labels.groups, seed=run.config.seed),
+    )
+
+
+def embedded_target(run: Run) -> Tensor:
+    """Embed the target's train images, (N, C), with batch-norm statistics of the target."""
+    evaluation = run.config.evaluation
+    network = run.network
+    if run.config.teacher.labels and run.teacher is not None:
+        network = run.teacher
+    adapted = adapted_to(
+        network, run.target.reader, batch_size=evaluation.batch_size, compute=run.compute
+    )
+    return embed_rows(
+        adapted,
+        run.target.reader,
+        batch_size=evaluation.batch_size,
+        flip=evaluation.flip,
+        compute=run.compute,
     )
 
 

@@ -4,11 +4,14 @@ from typing import Any
 
 from torch import Tensor
 
+from daam.config.schema import RunConfig
 from daam.errors import CheckpointError
-from daam.training.assemble import Run
+from daam.model.network import DaamNetwork
+from daam.training.assemble import Run, compute_of
+from daam.training.build import build_network
 from daam.training.objective import Memory
 
-FORMAT = 1
+FORMAT = 2
 
 
 def captured(run: Run) -> dict[str, Any]:
@@ -23,9 +26,12 @@ def captured(run: Run) -> dict[str, Any]:
         "num_epochs_done": run.num_epochs_done,
         "num_identities": run.network.shared.classifier.out_features,
         "network": run.network.state_dict(),
+        "teacher": None if run.teacher is None else run.teacher.state_dict(),
         "optimiser": run.optimiser.state_dict(),
         "nominal_centre": run.memory.nominal_centre,
         "nominal_spread": run.memory.nominal_spread,
+        "source_centre": run.memory.source_centre,
+        "exemplars": run.memory.exemplars_NC,
     }
 
 
@@ -53,17 +59,29 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
         )
     if state["num_identities"] != run.source.num_identities:
         raise CheckpointError(
-            f"{where} is of a source of {state['num_identities']} identities, and "
-            f"{run.config.pair().source} in {run.config.data.root} has "
-            f"{run.source.num_identities}; name the data it was trained on with data.root"
+            f"{where} learnt {state['num_identities']} identities, and the domain it learns from "
+            f"has {run.source.num_identities} in {run.config.data.root}; "
+            "name the data it was trained on with data.root"
         )
     run.network.load_state_dict(state["network"])
+    if run.teacher is not None:
+        run.teacher.load_state_dict(state["teacher"])
     run.optimiser.load_state_dict(state["optimiser"])
     run.memory = Memory(
         nominal_centre=on_device(state["nominal_centre"], run),
         nominal_spread=on_device(state["nominal_spread"], run),
+        source_centre=on_device(state["source_centre"], run),
+        exemplars_NC=on_device(state["exemplars"], run),
     )
     run.num_epochs_done = state["num_epochs_done"]
+
+
+def trained_network(config: RunConfig, state: dict[str, Any]) -> DaamNetwork:
+    """Return what a state from `captured` embeds with, network or teacher, on its device."""
+    network = build_network(config, num_identities=state["num_identities"])
+    network.load_state_dict(state["teacher" if config.teacher.embeds else "network"])
+    compute_of(config).place(network)
+    return network
 
 
 # Where a run computes and from where it reads may differ when it goes on; what it learns may not.

@@ -78,7 +78,7 @@ def test_every_complaint_of_a_tree_is_told_in_one_line():
         ("data.root", ""),
         ("model.attention.kernel", 2),
         ("model.attention.temperature", 0.0),
-        ("model.backbone", "resnet34"),
+        ("model.backbone", "resnet33"),
         ("loss.identity.label_smoothing", 1.0),
         ("loss.triplet.weight", -0.1),
         ("loss.target.eps", 0.0),
@@ -220,7 +220,9 @@ def test_the_source_only_preset_turns_off_all_that_looks_at_the_target():
 
 
 def test_a_preset_that_does_not_exist_names_those_that_do():
-    with pytest.raises(ConfigError, match="no preset 'daam_v3'; there are: daam_v2, source_only"):
+    with pytest.raises(
+        ConfigError, match="no preset 'daam_v3'; there are: daam_v1, daam_v2, source_only"
+    ):
         read_preset("daam_v3")
     with pytest.raises(ConfigError, match=r"there is no preset '\.\./load'"):
         read_packaged_toml("daam.config", "presets", "../load")

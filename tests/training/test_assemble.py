@@ -13,14 +13,11 @@ from daam.data.decode import PixelReader
 from daam.data.images import open_images, read_identities, read_names
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import ShardError, TrainingError
+from daam.model.attention import FactorisedAttention
 from daam.storage import open_store
-from daam.training.assemble import (
-    assemble,
-    build_network,
-    learning_rate_at,
-    shard_cache,
-    weights_at,
-)
+from daam.training.assemble import assemble, shard_cache
+from daam.training.build import build_network
+from daam.training.schedule import learning_rate_at, weights_at
 from tests.training.tiny_runs import same, weights_of
 
 
@@ -109,7 +106,7 @@ def test_settings_reach_the_parts(config_of):
         )
     )
     attention, objective = run.network.attention, run.objective
-    assert attention is not None
+    assert isinstance(attention, FactorisedAttention)
     assert (attention.temperature, attention.bias.item()) == (2.0, -1.0)
     assert attention.spatial.kernel_size == (5, 5)
     assert attention.squeeze.out_features == 32  # 128 / 4

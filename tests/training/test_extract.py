@@ -9,7 +9,7 @@ from daam.data.decode import PixelReader
 from daam.data.transforms import normalise
 from daam.model.network import DaamNetwork
 from daam.model.norm import reestimate_statistics
-from daam.training.assemble import build_network
+from daam.training.build import build_network
 from daam.training.device import Compute, choose_compute
 from daam.training.extract import NUM_NORM_IMAGES, adapted_to, embed_rows
 from tests.data.images_in_memory import make_images

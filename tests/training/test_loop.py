@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from daam.errors import NonFiniteLossError, ShardError, TrainingError
-from daam.training.assemble import assemble, learning_rate_at
+from daam.training.assemble import assemble
 from daam.training.loop import averaged, fit, source_batches, target_batches
-from daam.training.relabel import relabel
+from daam.training.relabel import regroup
+from daam.training.schedule import learning_rate_at
 from daam.training.scoring import RetrievalTest
 from tests.training.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
 
@@ -33,6 +34,10 @@ SPLIT_DIAGNOSTICS = {
 }
 
 
+def pulls(terms: set[str]) -> set[str]:
+    return {f"gradient_{term}" for term in terms - {"total"}}
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_epoch_ends_in_one_report_of_finite_numbers(config_of, preset):
     run = assemble(config_of({"optimiser.num_epochs": 3}, preset=preset))
@@ -49,10 +54,11 @@ def test_every_epoch_ends_in_one_report_of_finite_numbers(config_of, preset):
     diagnostics = [set(report.diagnostics) for report in reports]
     if preset == "source_only":
         assert losses == [SOURCE_TERMS] * 3
-        assert diagnostics == [SHARED_DIAGNOSTICS] * 3
+        assert diagnostics == [SHARED_DIAGNOSTICS | pulls(SOURCE_TERMS)] * 3
     else:  # one epoch of warm-up
         early = SHARED_DIAGNOSTICS | SPLIT_DIAGNOSTICS
-        late = early | {"num_groups", "outlier_share"}
+        late = early | {"num_groups", "outlier_share", "silhouette"} | pulls(ALL_TERMS)
+        early |= pulls(SOURCE_TERMS | {"domain_classification"})
         assert losses == [SOURCE_TERMS | {"domain_classification"}, ALL_TERMS, ALL_TERMS]
         assert diagnostics == [early, late, late]
 
@@ -182,7 +188,7 @@ def test_batches_of_the_target_carry_no_identities(config_of):
 
 def test_target_batches_hold_whole_groups_where_there_are_enough(config_of):
     run = assemble(config_of())
-    labels = relabel(run)
+    labels = regroup(run)
     assert labels.num_groups >= 4
     for batch in target_batches(run, epoch=0, steps=range(4), labels=labels):
         groups = labels.groups_N[batch.rows.numpy()].reshape(4, 2)
@@ -193,7 +199,7 @@ def test_target_batches_hold_whole_groups_where_there_are_enough(config_of):
 
 def test_target_batches_are_uniform_where_there_are_too_few_groups(config_of):
     run = assemble(config_of())
-    labels = dataclasses.replace(relabel(run), num_groups=3)
+    labels = dataclasses.replace(regroup(run), num_groups=3)
     rows = torch.cat(
         [batch.rows for batch in target_batches(run, epoch=0, steps=range(9), labels=labels)]
     )

@@ -1,5 +1,6 @@
 """The objective against loops: its terms, their weighted sum, and what it remembers."""
 
+import dataclasses
 import math
 
 import pytest
@@ -7,8 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from daam.labels.exemplars import moved_exemplars
+from daam.loss.domain_similarity import (
+    domain_confusion_loss,
+    gradient_reversal_loss,
+    nominal_classifier_loss,
+)
+from daam.loss.target import exemplar_loss, group_triplet_loss
 from daam.model.network import ModelOutput
-from daam.training.objective import BatchGroups, LossReport, Memory, Objective, Weights
+from daam.training.objective import (
+    BatchExemplars,
+    BatchGroups,
+    LossReport,
+    Memory,
+    Objective,
+    Weights,
+)
 
 NUM_SOURCE, NUM_TARGET, NUM_CHANNELS, NUM_IDENTITIES, NUM_GROUPS = 6, 4, 5, 3, 2
 IDENTITIES = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -16,15 +31,23 @@ GROUPS = torch.tensor([1, 0, -1, 1])
 OBJECTIVE = Objective(
     label_smoothing=0.1,
     triplet_margin=0.3,
+    similarity_kind="nominal_moment",
+    similarity_quantile=0.9,
     nominal_spread_weight=0.7,
     nominal_momentum=0.9,
+    target_kind="soft_label",
     target_temperature=0.2,
     soft_target_temperature=0.5,
     target_softness=0.3,
+    target_triplet_margin=0.2,
     centre_momentum=0.2,
 )
-ALL = Weights(triplet=0.5, domain_similarity=3.0, domain_classification=0.25, target=2.0)
-NO_ATTENTION = Weights(triplet=0.5, domain_similarity=3.0, domain_classification=0.0, target=2.0)
+ALL = Weights(
+    triplet=0.5, domain_similarity=3.0, domain_classification=0.25, target=2.0, target_triplet=0.0
+)
+NO_ATTENTION = Weights(
+    triplet=0.5, domain_similarity=3.0, domain_classification=0.0, target=2.0, target_triplet=0.0
+)
 
 
 def random(*shape: int, seed: int) -> Tensor:
@@ -60,7 +83,7 @@ def make_memory() -> Memory:
 
 
 def loss_of(output: ModelOutput, weights: Weights = ALL, **changes) -> LossReport:
-    given = {"identities_S": IDENTITIES, "groups": make_groups(), "memory": make_memory()}
+    given = {"identities_S": IDENTITIES, "labels": make_groups(), "memory": make_memory()}
     return OBJECTIVE(output, weights=weights, **{**given, **changes})
 
 
@@ -197,9 +220,11 @@ def test_the_gradient_is_the_weighted_sum_of_the_terms_gradients():
 
 
 def test_a_weight_of_zero_leaves_its_term_out_of_the_gradient():
-    nothing = Weights(triplet=0, domain_similarity=0, domain_classification=0, target=0)
+    nothing = Weights(
+        triplet=0, domain_similarity=0, domain_classification=0, target=0, target_triplet=0
+    )
     output, memory = make_output(), Memory()
-    report = loss_of(output, nothing, groups=None, memory=memory)
+    report = loss_of(output, nothing, labels=None, memory=memory)
     assert set(report.terms) == {"identity", "domain_classification"}
     assert report.total.item() == pytest.approx(report.terms["identity"].item())
     report.total.backward()
@@ -213,8 +238,10 @@ def test_a_weight_of_zero_leaves_its_term_out_of_the_gradient():
 
 
 def test_a_batch_of_the_source_alone_is_enough_in_the_warm_up():
-    warm_up = Weights(triplet=1, domain_similarity=0, domain_classification=0, target=0)
-    report = loss_of(make_output(num_target=0), warm_up, groups=None, memory=Memory())
+    warm_up = Weights(
+        triplet=1, domain_similarity=0, domain_classification=0, target=0, target_triplet=0
+    )
+    report = loss_of(make_output(num_target=0), warm_up, labels=None, memory=Memory())
     assert set(report.terms) == {"identity", "triplet", "domain_classification"}
     assert report.total.isfinite()
 
@@ -226,14 +253,14 @@ def test_a_network_without_attention_has_no_domain_classification():
 
 def test_the_nominal_domain_begins_between_the_domains_and_follows_as_an_average():
     first, second, memory = make_output(), make_output(seed=20), Memory()
-    loss_of(first, groups=None, memory=memory)
+    loss_of(first, labels=None, memory=memory)
     centre, spread = middle(first)
     assert memory.nominal_centre is not None
     assert memory.nominal_spread is not None
     assert memory.nominal_centre.tolist() == pytest.approx(centre, abs=1e-6)
     assert memory.nominal_spread.tolist() == pytest.approx(spread, abs=1e-6)
 
-    loss_of(second, groups=None, memory=memory)
+    loss_of(second, labels=None, memory=memory)
     for found, before, seen in zip(
         (memory.nominal_centre, memory.nominal_spread),
         (centre, spread),
@@ -275,5 +302,102 @@ def test_target_images_are_needed_if_any_of_their_losses_counts(
         domain_similarity=similarity,
         domain_classification=classification,
         target=target,
+        target_triplet=0,
     )
     assert weights.need_target is needed
+
+
+def form(kind: str, **changes) -> Objective:
+    return dataclasses.replace(OBJECTIVE, similarity_kind=kind, **changes)
+
+
+def with_logits(output: ModelOutput, *logits: Tensor | None) -> ModelOutput:
+    first, second = logits
+    assert first is not None
+    return dataclasses.replace(output, similarity_logits=(first, second))
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "loss"),
+    [
+        ("nominal_classifier", 3, nominal_classifier_loss),
+        ("domain_confusion", 2, domain_confusion_loss),
+        ("gradient_reversal", 2, gradient_reversal_loss),
+    ],
+)
+def test_a_form_with_a_head_is_the_loss_of_its_logits(kind, width, loss):
+    count = NUM_SOURCE + NUM_TARGET
+    logits: list[Tensor | None] = [random(count, width, seed=30), random(count, width, seed=31)]
+    if kind == "gradient_reversal":
+        logits[1] = None
+    output, memory = with_logits(make_output(), *logits), make_memory()
+    report = form(kind)(
+        output, weights=ALL, identities_S=IDENTITIES, labels=make_groups(), memory=memory
+    )
+    domains = torch.tensor([0] * NUM_SOURCE + [1] * NUM_TARGET)
+    expected = loss(*(part for part in logits if part is not None), domains)
+    torch.testing.assert_close(report.terms["domain_similarity"], expected)
+    assert memory.nominal_centre is None
+
+
+def test_a_head_gets_a_gradient_of_zero_at_weight_zero():
+    logits = random(NUM_SOURCE, 2, seed=30).requires_grad_()
+    output = with_logits(make_output(num_target=0), logits, None)
+    warm_up = dataclasses.replace(ALL, domain_similarity=0, target=0)
+    report = form("gradient_reversal")(
+        output, weights=warm_up, identities_S=IDENTITIES, labels=None, memory=Memory()
+    )
+    report.total.backward()
+    assert logits.grad is not None
+    assert logits.grad.eq(0).all()
+
+
+def test_soft_svdd_moves_its_centre_with_the_source_alone():
+    memory = make_memory()
+    outputs = make_output(), make_output(seed=20)
+    for output in outputs:
+        form("soft_svdd")(
+            output, weights=ALL, identities_S=IDENTITIES, labels=make_groups(), memory=memory
+        )
+    means = [
+        [sum(column) / NUM_SOURCE for column in zip(*unit(o.shared_BC)[:NUM_SOURCE], strict=True)]
+        for o in outputs
+    ]
+    assert memory.source_centre is not None
+    assert memory.source_centre.tolist() == pytest.approx(
+        [0.9 * old + 0.1 * new for old, new in zip(*means, strict=True)], abs=1e-6
+    )
+
+
+def test_exemplars_are_compared_first_and_moved_then():
+    exemplars = F.normalize(random(7, NUM_CHANNELS, seed=40), dim=1)
+    rows, output = torch.tensor([5, 0, 2, 6]), make_output()
+    memory = Memory(exemplars_NC=exemplars)
+    labels = BatchExemplars(rows_T=rows, num_neighbours=2, keep=0.25)
+    report = form("nominal_moment", target_kind="exemplar")(
+        output, weights=ALL, identities_S=IDENTITIES, labels=labels, memory=memory
+    )
+    embeddings = F.normalize(output.bottleneck_BC[NUM_SOURCE:], dim=1)
+    torch.testing.assert_close(
+        report.terms["target"],
+        exemplar_loss(embeddings, rows, exemplars, temperature=0.2, num_neighbours=2),
+    )
+    assert memory.exemplars_NC is not None
+    torch.testing.assert_close(
+        memory.exemplars_NC, moved_exemplars(exemplars, embeddings.detach(), rows, keep=0.25)
+    )
+    assert not memory.exemplars_NC.requires_grad
+
+
+def test_triplets_of_groups_are_a_form_of_their_own_or_stand_beside_soft_labels():
+    output = make_output()
+    expected = group_triplet_loss(
+        F.normalize(output.shared_BC, dim=1)[NUM_SOURCE:], GROUPS, margin=0.2
+    )
+    alone = form("nominal_moment", target_kind="cluster_triplet")(
+        output, weights=ALL, identities_S=IDENTITIES, labels=make_groups(), memory=make_memory()
+    )
+    torch.testing.assert_close(alone.terms["target"], expected)
+    beside = loss_of(output, dataclasses.replace(ALL, target_triplet=1.5))
+    torch.testing.assert_close(beside.terms["target_triplet"], expected)
+    torch.testing.assert_close(beside.total, loss_of(output).total + 1.5 * expected)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from daam.labels.grouping import pseudo_labels
 from daam.training.assemble import Run, assemble
 from daam.training.extract import adapted_to, embed_rows
-from daam.training.relabel import relabel, without_cameras
+from daam.training.relabel import regroup, without_cameras
 from tests.training.tiny_runs import same, weights_of
 
 
@@ -87,7 +87,7 @@ def test_groups_are_those_of_embeddings_with_the_targets_statistics(
     run = assemble(
         config_of({"loss.target.centre_cameras": centre_cameras, "evaluation.flip": flip})
     )
-    labels = relabel(run)
+    labels = regroup(run)
     embeddings = embeddings_by_hand(run)
     torch.testing.assert_close(labels.embeddings_NC, embeddings, rtol=0, atol=1e-6)
     expected = pseudo_labels(
@@ -106,7 +106,7 @@ def test_groups_are_those_of_embeddings_with_the_targets_statistics(
 
 def test_centres_are_the_mean_directions_of_the_groups(config_of):
     run = assemble(config_of())
-    labels = relabel(run)
+    labels = regroup(run)
     centres = run.memory.centres_KC
     assert centres is not None
     assert centres.shape == (labels.num_groups, 128)
@@ -118,14 +118,14 @@ def test_centres_are_the_mean_directions_of_the_groups(config_of):
 def test_labelling_leaves_the_network_and_the_nominal_domain_as_they_are(config_of):
     run = assemble(config_of())
     before = weights_of(run)
-    relabel(run)
+    regroup(run)
     assert same(weights_of(run), before)
     assert run.memory.nominal_centre is None
 
 
 def test_a_batch_gets_the_labels_of_its_rows(config_of):
     run = assemble(config_of())
-    labels = relabel(run)
+    labels = regroup(run)
     rows = torch.tensor([5, 0, 71, 5])
     groups = labels.of_rows(rows, run)
     assert groups.of_images_T.tolist() == [int(labels.groups_N[row]) for row in rows]

@@ -13,7 +13,8 @@ from daam.data.images import read_names
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.model.network import DaamNetwork
 from daam.storage import open_store
-from daam.training.assemble import build_network, shard_cache
+from daam.training.assemble import shard_cache
+from daam.training.build import build_network
 from daam.training.scoring import RetrievalTest, score
 
 

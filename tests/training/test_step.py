@@ -10,10 +10,12 @@ from daam.data.transforms import normalise
 from daam.training.assemble import Run, assemble
 from daam.training.loop import source_batches, target_batches
 from daam.training.objective import Memory, Weights
-from daam.training.relabel import relabel
+from daam.training.relabel import regroup
 from daam.training.step import train_step
 
-ALL = Weights(triplet=0.5, domain_similarity=3.0, domain_classification=0.25, target=2.0)
+ALL = Weights(
+    triplet=0.5, domain_similarity=3.0, domain_classification=0.25, target=2.0, target_triplet=0.0
+)
 
 
 @pytest.fixture
@@ -28,20 +30,22 @@ def first_batches(run: Run):
 
 
 def test_a_step_is_one_forward_one_backward_and_one_update_of_adam(run):
-    labels = relabel(run)
+    labels = regroup(run)
     source, target = first_batches(run)
     groups = labels.of_rows(target.rows, run)
     network, memory = copy.deepcopy(run.network), copy.deepcopy(run.memory)
     sizes: list[int] = []
     run.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    terms = train_step(
+    result = train_step(
         run,
         run.network,
         source=source,
         target=target,
-        groups=groups,
+        labels=groups,
         weights=ALL,
         learning_rate=0.003,
+        teacher_momentum=0.9,
+        with_gradients=False,
     )
     assert sizes == [16]  # both domains in one pass
 
@@ -49,7 +53,7 @@ def test_a_step_is_one_forward_one_backward_and_one_update_of_adam(run):
     output = network(normalise(torch.cat([source.images, target.images])), num_source=8)
     assert source.identities is not None
     report = run.objective(
-        output, weights=ALL, identities_S=source.identities, groups=groups, memory=memory
+        output, weights=ALL, identities_S=source.identities, labels=groups, memory=memory
     )
     report.total.backward()
     decay = run.config.optimiser.weight_decay
@@ -62,10 +66,10 @@ def test_a_step_is_one_forward_one_backward_and_one_update_of_adam(run):
         gradient = weight.grad + decay * weight
         moved = weight - 0.003 * gradient / (gradient.abs() + 1e-8)  # Adam's first step
         torch.testing.assert_close(found, moved, rtol=1e-4, atol=2e-5, msg=name)
-    assert set(terms) == {"total", *report.terms}
+    assert set(result.losses) == {"total", *report.terms}
     for name, term in report.terms.items():
-        torch.testing.assert_close(terms[name], term)
-        assert not terms[name].requires_grad
+        torch.testing.assert_close(result.losses[name], term)
+        assert not result.losses[name].requires_grad
     assert run.memory.nominal_centre is not None
     torch.testing.assert_close(run.memory.nominal_centre, memory.nominal_centre)
 
@@ -78,9 +82,11 @@ def test_a_learning_rate_of_zero_moves_no_weight(run):
         run.network,
         source=source,
         target=target,
-        groups=None,
+        labels=None,
         weights=ALL,
         learning_rate=0.0,
+        teacher_momentum=0.9,
+        with_gradients=False,
     )
     for name, weight in run.network.named_parameters():
         assert torch.equal(weight, before[name])
@@ -88,17 +94,21 @@ def test_a_learning_rate_of_zero_moves_no_weight(run):
 
 def test_a_step_of_the_source_alone_remembers_nothing(run):
     source, _ = first_batches(run)
-    weights = Weights(triplet=1, domain_similarity=0, domain_classification=0, target=0)
-    terms = train_step(
+    weights = Weights(
+        triplet=1, domain_similarity=0, domain_classification=0, target=0, target_triplet=0
+    )
+    result = train_step(
         run,
         run.network,
         source=source,
         target=None,
-        groups=None,
+        labels=None,
         weights=weights,
         learning_rate=0.01,
+        teacher_momentum=0.9,
+        with_gradients=False,
     )
-    assert set(terms) == {"total", "identity", "triplet", "domain_classification"}
+    assert set(result.losses) == {"total", "identity", "triplet", "domain_classification"}
     assert run.memory == Memory()
 
 
@@ -112,9 +122,11 @@ def test_gradients_of_the_step_before_are_forgotten(run):
         run.network,
         source=source,
         target=target,
-        groups=None,
+        labels=None,
         weights=ALL,
         learning_rate=0.0,
+        teacher_momentum=0.9,
+        with_gradients=False,
     )
     for weight in learning:
         assert weight.grad is not None
@@ -129,7 +141,9 @@ def test_a_source_without_identities_is_a_mistake_in_the_code(run):
             run.network,
             source=dataclasses.replace(source, identities=None),
             target=target,
-            groups=None,
+            labels=None,
             weights=ALL,
             learning_rate=0.01,
+            teacher_momentum=0.9,
+            with_gradients=False,
         )

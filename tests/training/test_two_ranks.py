@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from daam.training.assemble import assemble
-from tests.training.tiny_runs import PRESETS, same
-from tests.training.two_ranks import NUM_RANKS, NUM_STEPS, config_of, rows_seen
+from tests.training.tiny_runs import same
+from tests.training.two_ranks import NUM_RANKS, NUM_STEPS, PRESETS, config_of, rows_seen
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -58,6 +58,12 @@ def test_the_ranks_had_groups_and_a_nominal_domain_to_agree_on(ranks):
     assert found["groups"].max() >= 1
     assert found["state"]["nominal_centre"].norm() > 0.1
     assert found["state"]["num_epochs_done"] == 3
+
+
+def test_the_ranks_had_exemplars_a_centre_and_a_teacher_to_agree_on(ranks):
+    assert ranks[0]["daam_v1"]["state"]["exemplars"].norm() > 1
+    assert ranks[0]["daam_v1"]["state"]["source_centre"].norm() > 0.1
+    assert ranks[0]["strong"]["state"]["teacher"] is not None
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -13,19 +13,22 @@ from daam.training import collectives
 from daam.training.assemble import Run, assemble
 from daam.training.extract import embed_rows
 from daam.training.loop import fit, source_batches, target_batches
-from daam.training.relabel import relabel
+from daam.training.relabel import EpochGroups, relabel
 from daam.training.scoring import RetrievalTest, score
 from daam.training.state import captured
 from tests.data.images_in_memory import make_images
-from tests.training.tiny_runs import PRESETS, facts, tiny_config
+from tests.training.tiny_runs import facts, tiny_config
 
 NUM_RANKS = 2
 NUM_STEPS = 3
+PRESETS = ("daam_v2", "daam_v1", "strong", "source_only")
 
 
 def config_of(root: Path, preset: str, *, num_ranks: int) -> RunConfig:
     """Settings of a run on that many ranks."""
-    changes = {"optimiser.num_epochs": 3, "compute.num_workers": num_ranks}
+    changes: dict[str, Any] = {"optimiser.num_epochs": 3, "compute.num_workers": num_ranks}
+    if preset == "daam_v1":
+        changes["loss.domain_similarity.kind"] = "soft_svdd"
     return tiny_config(root, changes, preset=preset)
 
 
@@ -48,17 +51,18 @@ def found(root: Path, preset: str) -> dict[str, Any]:
     run = assemble(config)
     rows = rows_seen(run)
     reports = facts(fit(run))
-    labels = relabel(run)
+    labels = relabel(run, epoch=0)
     test = RetrievalTest.on_validation(config)
-    result = score(run.network, test, config)
+    result = score(run.embedder, test, config)
+    grouped = isinstance(labels, EpochGroups)
     one_row = PixelReader(make_images(1), height=32, width=16)  # fewer rows than ranks
     uneven = torch.arange(collectives.rank(), 5, NUM_RANKS)
     return {
         "rows": rows,
         "reports": reports,
         "state": captured(run),
-        "groups": torch.from_numpy(labels.groups_N),
-        "embeddings": labels.embeddings_NC,
+        "groups": torch.from_numpy(labels.groups_N) if grouped else None,
+        "embeddings": labels.embeddings_NC if grouped else None,
         "centres": run.memory.centres_KC,
         "query": result.query_NC,
         "mAP": result.scores.mean_average_precision,

@@ -1,0 +1,96 @@
+"""Every kind of every part, alone and together: trains, and goes on to the bit."""
+
+import math
+
+import pytest
+
+from daam.training.assemble import assemble
+from daam.training.loop import fit
+from daam.training.state import captured, restore
+from tests.training.tiny_runs import facts, same, weights_of
+
+KINDS = {
+    "channel": {"model.attention.kind": "channel"},
+    "spatial": {"model.attention.kind": "spatial"},
+    "full": {"model.attention.kind": "full"},
+    "before the last stage": {"model.attention.placement": "before_last"},
+    "domain-specific norm": {"model.norm": "domain_specific"},
+    "gem": {"model.pooling": "gem"},
+    "nominal_classifier": {"loss.domain_similarity.kind": "nominal_classifier"},
+    "soft_svdd": {"loss.domain_similarity.kind": "soft_svdd"},
+    "domain_confusion": {"loss.domain_similarity.kind": "domain_confusion"},
+    "gradient_reversal": {"loss.domain_similarity.kind": "gradient_reversal"},
+    "exemplar": {"loss.target.kind": "exemplar", "loss.target.exemplar_lone_epochs": 1},
+    "cluster_triplet": {"loss.target.kind": "cluster_triplet"},
+    "triplets beside": {"loss.target.triplet_weight": 1.0},
+    "teacher": {"teacher.labels": True, "teacher.embeds": True},
+    "everything": {
+        "model.norm": "domain_specific",
+        "model.pooling": "gem",
+        "model.attention.kind": "full",
+        "model.attention.placement": "before_last",
+        "loss.domain_similarity.kind": "domain_confusion",
+        "loss.target.triplet_weight": 1.0,
+        "teacher.labels": True,
+        "teacher.embeds": True,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_trains_and_goes_on_to_the_bit(config_of, kind):
+    config = config_of({"optimiser.num_epochs": 3, **KINDS[kind]})
+    whole = assemble(config)
+    expected = facts(fit(whole))
+    assert all(math.isfinite(value) for report in expected for value in report.values())
+
+    first = assemble(config)
+    reports = fit(first)
+    for _ in range(2):
+        next(reports)
+    state = captured(first)
+    reports.close()
+    second = assemble(config)
+    restore(second, state, where="memory")
+    assert same(facts(fit(second)), expected[2:])
+    assert same(captured(second), captured(whole))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_is_not_the_default(config_of, kind):
+    plain, changed = (
+        assemble(config_of({"optimiser.num_epochs": 2, **changes})) for changes in ({}, KINDS[kind])
+    )
+    for run in (plain, changed):
+        for _ in fit(run):
+            continue
+    if kind == "teacher":  # the only difference may be in what is tested
+        assert changed.embedder is changed.teacher
+        assert changed.embedder is not changed.network
+    else:
+        assert not same(weights_of(plain), weights_of(changed))
+
+
+def test_the_teacher_is_an_average_of_the_networks_it_saw(config_of):
+    run = assemble(config_of({"teacher.embeds": True, "optimiser.steps_per_epoch": 1}))
+    assert run.teacher is not None
+    expected = weights_of(run)
+    for step, _ in enumerate(fit(run)):
+        momentum = min(0.999, (1 + step) / (10 + step))
+        now = weights_of(run)
+        names = {name for name, _ in run.network.named_parameters()}
+        for name in names:
+            expected[name] = momentum * expected[name] + (1 - momentum) * now[name]
+    for name, weight in run.teacher.named_parameters():
+        assert not weight.requires_grad
+        assert weight.detach().allclose(expected[name], atol=1e-6), name
+    for name, buffer in run.teacher.named_buffers():
+        assert buffer.equal(dict(run.network.named_buffers())[name]), name
+
+
+def test_the_ceiling_learns_the_targets_own_people_and_not_those_held_out(config_of):
+    whole = assemble(config_of(preset="supervised_target"))
+    held = assemble(config_of({"evaluation.hold_out": True}, preset="supervised_target"))
+    assert held.source.num_identities < whole.source.num_identities
+    assert held.source.reader.num_rows == held.target.reader.num_rows
+    assert all(math.isfinite(value) for report in facts(fit(whole)) for value in report.values())
