@@ -1,6 +1,7 @@
 """Retrieval scores: ours beside other implementations, and how far ours goes.
 
     python benchmarks/retrieval.py compare --peer fast-reid=FOLDER/rank_cy.so
+    python benchmarks/retrieval.py rerank --peer fast-reid=FOLDER/rerank.py
     python benchmarks/retrieval.py scale --queries 10000 --gallery 1000000 --width 128
 
 `compare` scores one matrix of distances, 3368 x 19732 with the sizes of Market-1501's test, with
@@ -8,6 +9,9 @@ each side in turn (A B C A B C), after checking that all agree. A peer is a Pyth
 or not, with `evaluate_cy(distances, query_ids, gallery_ids, query_cameras, gallery_cameras,
 max_rank)`, which is how fast-reid, torchreid and OpenUnReID have it; they are not part of this
 project. Peak memory is measured for each side in a process of its own.
+
+`rerank` re-ranks a share of that test from its embeddings, beside `re_ranking(query_gallery,
+query_query, gallery_gallery, k1, k2, weight)` of a peer, whose distances count as its work.
 
 `scale` scores embeddings by the chunk, and says what the matrix product alone takes.
 
@@ -27,6 +31,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TypedDict, TypeVar
 
 import numpy as np
@@ -36,6 +41,7 @@ from torch.nn.functional import normalize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from daam.evaluation.reranking import reranked_distances
 from daam.evaluation.retrieval import (
     RetrievalScores,
     cosine_distances,
@@ -50,6 +56,8 @@ NUM_IMAGES_OF_PEOPLE, NUM_DISTRACTORS, NUM_JUNK = 13115, 2798, 3819
 SEPARATIONS = {"weak": 0.5, "fair": 0.65, "strong": 0.8}
 # Some peers add float32 precisions up in float32.
 MAX_DIFFERENCE = 1e-5
+# Of the re-ranking that everybody publishes.
+K1, K2, PLAIN_WEIGHT = 20, 6, 0.3
 # Distances in whole steps of this are full of ties.
 TIE_STEP = 1 / 64
 
@@ -89,6 +97,11 @@ def main() -> None:
         action="store_true",
         help="3819 gallery images show nobody: we skip them, peers get distances without them",
     )
+    rerank = commands.add_parser("rerank", help="time ours and peers' re-ranking")
+    rerank.add_argument("--peer", action="append", default=[], metavar="NAME=PATH")
+    rerank.add_argument("--rounds", type=int, default=5)
+    rerank.add_argument("--share", type=float, default=0.25, help="of the queries and the gallery")
+    rerank.add_argument("--width", type=int, default=128)
     scale = commands.add_parser("scale", help="time ours from embeddings")
     scale.add_argument("--queries", type=int, default=10_000)
     scale.add_argument("--gallery", type=int, default=1_000_000)
@@ -100,6 +113,13 @@ def main() -> None:
         peers = dict(peer.split("=", 1) for peer in arguments.peer)
         for model in arguments.models:
             compare_sides(peers, model=model, junk=arguments.junk, rounds=arguments.rounds)
+    elif arguments.command == "rerank":
+        compare_reranking(
+            dict(peer.split("=", 1) for peer in arguments.peer),
+            share=arguments.share,
+            width=arguments.width,
+            rounds=arguments.rounds,
+        )
     else:
         torch.set_num_threads(arguments.threads)
         measure_scale(
@@ -146,6 +166,77 @@ def compare_sides(peers: dict[str, str], *, model: str, junk: bool, rounds: int)
             f"{extra_memory_of(name, peers.get(name), model=model, junk=junk) / 2**20:12.0f}"
             f"{side(*rounded[name]).mean_average_precision:16.6f}"
         )
+
+
+def compare_reranking(peers: dict[str, str], *, share: float, width: int, rounds: int) -> None:
+    query, gallery = market_embeddings(share=share, width=width)
+    sides = {OURS: rerank_ours} | {name: rerank_peer(path) for name, path in peers.items()}
+    print(f"\n{len(query)} x {len(gallery)} x {width}")
+    expected = rerank_ours(query, gallery)
+    for name, side in sides.items():  # also the warm-up
+        difference = np.abs(side(query, gallery) - expected)
+        far = (difference > MAX_DIFFERENCE).mean()
+        print(f"  {name}: {far:.2e} of all distances differ by more than {MAX_DIFFERENCE}")
+        assert far < 1e-3, name
+    costs: dict[str, list[Cost]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            costs[name].append(timed(lambda side=side: side(query, gallery))[0])
+    print(f"{'':12} CPU s   wall s   extra MiB")
+    for name in sides:
+        cpu, wall = (
+            statistics.median(getattr(cost, kind) for cost in costs[name])
+            for kind in ("cpu_s", "wall_s")
+        )
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            extra = pool.apply(measure_memory_of_reranking, (peers.get(name), share, width))
+        print(f"{name:12}{cpu:6.2f}{wall:9.2f}{extra / 2**20:12.0f}")
+
+
+def rerank_ours(query: torch.Tensor, gallery: torch.Tensor) -> NDArray[np.float32]:
+    return reranked_distances(query, gallery, k1=K1, k2=K2, weight=PLAIN_WEIGHT)
+
+
+def rerank_peer(path: str) -> Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]:
+    module = load(path)
+
+    def rerank(query: torch.Tensor, gallery: torch.Tensor) -> NDArray[np.float32]:
+        distances = (
+            # Squared within.
+            (2 * cosine_distances(a, b)).clamp(min=0).sqrt().numpy()
+            for a, b in ((query, gallery), (query, query), (gallery, gallery))
+        )
+        return module.re_ranking(*distances, K1, K2, PLAIN_WEIGHT)
+
+    return rerank
+
+
+def measure_memory_of_reranking(path: str | None, share: float, width: int) -> int:
+    query, gallery = market_embeddings(share=share, width=width)
+    side = rerank_ours if path is None else rerank_peer(path)
+    forget_peak()
+    before = resident_bytes("VmRSS")
+    side(query, gallery)
+    return resident_bytes("VmHWM") - before
+
+
+def market_embeddings(*, share: float, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Query and gallery of a share of the people, with as much of everybody else."""
+    labels = market_labels(junk=False)
+    torch.manual_seed(0)
+    centres = normalize(torch.randn(NUM_PEOPLE + 1, width), dim=1)
+    last, generator = int(share * NUM_PEOPLE), np.random.default_rng(0)
+    query, gallery = (
+        embed(
+            torch.from_numpy(
+                of[((of > 0) & (of <= last)) | ((of == 0) & (generator.random(len(of)) < share))]
+            ),
+            centres=centres,
+            separation=SEPARATIONS["fair"],
+        )
+        for of in (labels["query_identities"], labels["gallery_identities"])
+    )
+    return query, gallery
 
 
 def measure_scale(*, num_queries: int, num_gallery: int, width: int, chunk: int) -> None:
@@ -242,12 +333,7 @@ def score_ours(distances: NDArray[np.float32], labels: Labels) -> Found:
 
 
 def score_peer(path: str) -> Side:
-    name = Path(path).name.split(".")[0]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(path)
 
     def score(distances: NDArray[np.float32], labels: Labels) -> Found:
         cmc, precision, *_ = module.evaluate_cy(
@@ -263,6 +349,16 @@ def score_peer(path: str) -> Side:
         return Found(mean_average_precision=mean, first_rank=float(cmc[0]))
 
     return score
+
+
+def load(path: str) -> ModuleType:
+    name = Path(path).name.split(".")[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def timed(work: Callable[[], T]) -> tuple[Cost, T]:
