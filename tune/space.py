@@ -26,6 +26,7 @@ PART_OF_THE_TASK = (
     "transfer",
     "seed",
     "data.root",
+    "data.oracle_labels",
     "data.cache",
     "compute.",
     "evaluation.hold_out",
@@ -142,7 +143,13 @@ def fixed_removed(search: Tree, changes: Mapping[str, Any]) -> Tree:
 
 
 def check_transfers(config: StudyConfig) -> None:
-    """Refuse a study whose search could look at the target of its own holdout."""
+    """Refuse a study whose search could look at a label of a target, or at its own holdout."""
+    if config.run.data.oracle_labels:
+        raise ConfigError(
+            "data.oracle_labels = true trains on the target's own labels, which a search must not "
+            "see; leave it out, and train the ceiling apart: "
+            "python launch.py train --preset supervised_target"
+        )
     holdout = Transfer.parse(config.study.holdout)
     texts = config.study.search_transfers
     if len(set(texts)) < len(texts):

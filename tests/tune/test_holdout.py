@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from daam.config.load import read_preset, with_settings
+from daam.config.load import read_preset, run_config, setting, with_settings
 from daam.errors import StudyInterruptedError
 from daam.runtime.worker import SCORES
 from daam.storage import open_store
@@ -47,9 +47,19 @@ def differences(one: Any, other: Any) -> dict[str, Any]:
 
 def test_source_only_differs_from_the_default_by_its_preset_alone(config: StudyConfig) -> None:
     contenders = contender_configs(config, config.run)
-    assert differences(contenders[SOURCE_ONLY], contenders[DEFAULT]) == flat(
-        read_preset("source_only")
-    )
+    default = contenders[DEFAULT]
+    assert differences(contenders[SOURCE_ONLY], default) == {
+        path: value
+        for path, value in flat(read_preset("source_only")).items()
+        if setting(default, path) != value
+    }
+
+
+def test_any_preset_has_a_source_only_contender(config: StudyConfig) -> None:
+    run = run_config(read_preset("strong"), config.run.model_dump(include={"optimiser"}))
+    source_only = contender_configs(config.model_copy(update={"run": run}), run)[SOURCE_ONLY]
+    assert not source_only.loss.uses_target
+    assert (source_only.model.norm, source_only.model.pooling) == ("shared", "gem")
 
 
 def test_tuned_differs_from_the_default_by_what_was_searched_alone(config: StudyConfig) -> None:

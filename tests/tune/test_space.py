@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from daam.config.load import parse_settings, read_packaged_toml
+from daam.config.load import parse_settings, read_packaged_toml, read_preset
 from daam.errors import ConfigError
 from tune.space import StudyConfig, study_config
 
@@ -102,6 +102,7 @@ def test_an_empty_search_is_refused() -> None:
         "transfer",
         "seed",
         "data.root",
+        "data.oracle_labels",
         "compute.num_workers",
         "evaluation.hold_out",
     ],
@@ -109,6 +110,13 @@ def test_an_empty_search_is_refused() -> None:
 def test_the_task_itself_is_not_searched(path: str) -> None:
     with pytest.raises(ConfigError, match="part of the task"):
         a_study({path: ["a", "b"]})
+
+
+def test_a_search_does_not_train_on_the_labels_of_its_targets() -> None:
+    search = {"optimiser.learning_rate": [1e-3, 3.5e-4]}
+    tree = {"study": STUDY, "search": search, **read_preset("supervised_target")}
+    with pytest.raises(ConfigError, match="the target's own labels"):
+        study_config(tree, {})
 
 
 @pytest.mark.parametrize("search", ["plaza->station", "station->plaza"])
