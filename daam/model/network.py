@@ -146,7 +146,8 @@ class DaamNetwork(nn.Module):
 
     def features_of(self, images_BCHW: Tensor, *, domain: int) -> Tensor:
         """Return F of images of one domain."""
-        self.batch_domains.all_of(domain, num_images=len(images_BCHW))
+        # Not `len`, which would fix the number of images when the network is exported.
+        self.batch_domains.all_of(domain, num_images=images_BCHW.shape[0])
         return self.backbone(images_BCHW)
 
     def embedded(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:

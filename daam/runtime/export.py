@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 
 from daam.data.transforms import normalise
 from daam.errors import ExportError
+from daam.model.network import DaamNetwork
 from daam.runtime.contract import FILE_NAME, KEY, EmbeddingContract, FileFormat
 from daam.runtime.embedder import Embedder, open_embedder
 from daam.storage import open_store
@@ -76,7 +77,9 @@ def export_run(
         raise ExportError(f"{to} is a folder; name the file to write, for example {to}model.onnx")
     store = open_store(folder or ("/" if to.startswith("/") else "."))
     embedder = open_embedder(folder_uri, domain=domain, data_root=data_root, precision="float32")
-    program = exported_program(embedder)
+    program = exported_program(
+        embedder.network, height=embedder.contract.height, width=embedder.contract.width
+    )
     if file_format == FileFormat.ONNX:
         content = onnx_content(program, contract=embedder.contract)
         opened = opened_onnx(content)
@@ -99,13 +102,11 @@ def export_run(
     )
 
 
-def exported_program(embedder: Embedder) -> ExportedProgram:
-    """Trace the embedder for any number of images; nothing in it tells of this machine."""
-    contract = embedder.contract
-    example_BCHW = torch.zeros(2, 3, contract.height, contract.width)
+def exported_program(network: DaamNetwork, *, height: int, width: int) -> ExportedProgram:
+    """Trace what embeds, for any number of images; nothing in it tells of this machine."""
     program = torch.export.export(
-        DeployedEmbedder(embedder.network),
-        (example_BCHW,),
+        DeployedEmbedder(network),
+        (torch.zeros(2, 3, height, width),),
         dynamic_shapes={"images": {0: Dim.DYNAMIC}},
     )
     for module in program.graph_module.modules():

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from daam.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from daam.model.network import DaamNetwork
+from daam.model.norm import TARGET, plain
 
 
 class DeployedEmbedder(nn.Module):
     """Pixels to embeddings: (B, 3, H, W) float32 RGB of 0..255 to (B, C) float32 of length 1.
 
-    A copy of the network on the CPU, in eval mode and without what only training needs: the
-    identity classifier and the specific branch stay behind.
+    A copy of the network on the CPU, in eval mode, with the target's batch norms where each domain
+    has its own, and without what only training needs: the identity classifier, the specific branch
+    and the similarity head stay behind.
 
     Args:
         network: whose `embed` it gives; not changed.
@@ -27,9 +29,9 @@ class DeployedEmbedder(nn.Module):
 
     def __init__(self, network: DaamNetwork) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network)
+        self.network = plain(copy.deepcopy(network), domain=TARGET)
         self.network.shared.classifier = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-        self.network.specific = None
+        self.network.specific = self.network.specific_stage = self.network.similarity_head = None
         mean_311, std_311 = (
             torch.tensor(values).reshape(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD)
         )

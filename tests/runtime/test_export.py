@@ -11,17 +11,25 @@ import onnxruntime
 import pytest
 import torch
 
+from daam.data.transforms import normalise
 from daam.errors import ExportError
 from daam.runtime import export
 from daam.runtime.checkpoint import save_checkpoint
-from daam.runtime.contract import FileFormat
+from daam.runtime.contract import EmbeddingContract, FileFormat
 from daam.runtime.embedder import Embedder, open_embedder
-from daam.runtime.export import export_run, exported_program, largest_difference, onnx_content
+from daam.runtime.export import (
+    export_run,
+    exported_program,
+    largest_difference,
+    onnx_content,
+    torch_content,
+)
 from daam.runtime.worker import trained
 from daam.storage import open_store
 from daam.storage.publish import TEMPORARY_SUFFIX
-from daam.training.assemble import build_network
+from daam.training.build import build_network
 from daam.training.scoring import RetrievalTest, score
+from tests.kinds_of_networks import KINDS, network_of
 from tests.tiny_domains import HEIGHT, WIDTH
 
 NAMES = {FileFormat.ONNX: "embedder.onnx", FileFormat.TORCH: "embedder.pt2"}
@@ -143,6 +151,30 @@ def test_a_file_tells_nothing_of_the_machine_that_made_it(exported: Path) -> Non
     assert not any(folder in content or b"identities" in content for content in contents)
 
 
+@pytest.fixture(scope="module")
+def contract(tiny_run: str) -> EmbeddingContract:
+    return open_embedder(tiny_run, domain=None, data_root=None).contract
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_of_every_kind_can_be_exported(kind: str, contract: EmbeddingContract) -> None:
+    network = network_of(kind).eval()
+    program = exported_program(network, height=HEIGHT, width=WIDTH)
+    images_BHWC = torch.randint(0, 256, (5, HEIGHT, WIDTH, 3), dtype=torch.uint8)
+    images_BCHW = images_BHWC.permute(0, 3, 1, 2).float().contiguous().numpy()
+    with torch.inference_mode():
+        wanted_BC = network.embed(normalise(images_BHWC)).numpy()
+    for opened in (
+        export.opened_onnx(onnx_content(program, contract=contract)),
+        export.opened_torch(torch_content(program, contract=contract)),
+    ):
+        for first, end in ((0, 5), (0, 1)):
+            np.testing.assert_allclose(
+                opened(images_BCHW[first:end]), wanted_BC[first:end], rtol=0, atol=1e-5
+            )
+
+
 @pytest.fixture
 def other_embedder(tiny_run: str) -> Embedder:
     """The embedder of the same run with one weight altered."""
@@ -152,9 +184,13 @@ def other_embedder(tiny_run: str) -> Embedder:
     return embedder
 
 
+def program_of(embedder: Embedder) -> torch.export.ExportedProgram:
+    return exported_program(embedder.network, height=HEIGHT, width=WIDTH)
+
+
 def test_altered_weights_are_noticed(tiny_run: str, other_embedder: Embedder) -> None:
     embedder = open_embedder(tiny_run, domain=None, data_root=None)
-    content = onnx_content(exported_program(embedder), contract=embedder.contract)
+    content = onnx_content(program_of(embedder), contract=embedder.contract)
     opened = export.opened_onnx(content)
     assert largest_difference(opened, embedder)[0] < 1e-5
     assert largest_difference(opened, other_embedder)[0] > 1e-4
@@ -179,8 +215,8 @@ def test_a_file_that_embeds_otherwise_is_not_written(
     to = tmp_path / NAMES[file_format]
     if before is not None:
         to.write_bytes(before)
-    program = exported_program(other_embedder)
-    monkeypatch.setattr(export, "exported_program", lambda _: program)
+    program = program_of(other_embedder)
+    monkeypatch.setattr(export, "exported_program", lambda *_, **__: program)
     with pytest.raises(ExportError, match=r"differs from PyTorch's by .*more than 1e-04"):
         export_run(tiny_run, file_format=file_format, to=str(to))
     if before is None:
