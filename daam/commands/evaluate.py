@@ -12,6 +12,7 @@ from daam.domains import check_domain
 
 if TYPE_CHECKING:
     from daam.evaluation.calibration import Calibration
+    from daam.runtime.evaluation import Evaluation
 
 
 def evaluate(
@@ -26,6 +27,9 @@ def evaluate(
             "default: 0.001, if there are pairs enough."
         ),
     ] = None,
+    rerank: Annotated[  # noqa: FBT002  (typer's way)
+        bool, typer.Option("--rerank", help="Score k-reciprocal re-ranked distances as well.")
+    ] = False,
 ) -> None:
     """Test a trained model on a domain with labels: scores, a threshold, pictures."""
     from daam.runtime.evaluation import evaluate_run
@@ -33,24 +37,36 @@ def evaluate(
     check_domain(domain)
     folder = to or Path("runs/evaluations") / f"{checkpoint.rstrip('/').split('/')[-1]}-{domain}"
     found = evaluate_run(
-        checkpoint, domain=domain, to=folder, data_root=at, false_match_rate=false_match_rate
+        checkpoint,
+        domain=domain,
+        to=folder,
+        data_root=at,
+        false_match_rate=false_match_rate,
+        rerank=rerank,
     )
-    scores = found.scores
-    table = Table(title=f"{checkpoint} on {domain}")
-    for header in ("mAP", "mINP", "rank-1", "rank-5", "rank-10", "queries", "left out"):
-        table.add_column(header, justify="right")
-    table.add_row(
-        *(f"{value:.3f}" for value in (scores.mean_average_precision, scores.mean_inp)),
-        *(f"{scores.cmc[rank]:.3f}" for rank in (1, 5, 10)),
-        str(scores.num_queries),
-        str(scores.num_left_out),
-    )
-    console.print(table)
+    console.print(scores_table(found, title=f"{checkpoint} on {domain}"))
     if found.calibration is not None:
         print_threshold(found.calibration)
     for warning in found.warnings:
         console.print(f"Note: {warning}.", highlight=False, soft_wrap=True)
     print_files(found.files)
+
+
+def scores_table(found: "Evaluation", *, title: str) -> Table:
+    """The scores, plain and, where they were asked for, re-ranked."""
+    table = Table(title=title)
+    for header in ("", "mAP", "mINP", "rank-1", "rank-5", "rank-10", "queries", "left out"):
+        table.add_column(header, justify="right" if header else "left")
+    for name, scores in (("plain", found.scores), ("re-ranked", found.reranked)):
+        if scores is not None:
+            table.add_row(
+                name,
+                *(f"{value:.3f}" for value in (scores.mean_average_precision, scores.mean_inp)),
+                *(f"{scores.cmc[rank]:.3f}" for rank in (1, 5, 10)),
+                str(scores.num_queries),
+                str(scores.num_left_out),
+            )
+    return table
 
 
 def print_threshold(calibration: "Calibration") -> None:

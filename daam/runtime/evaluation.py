@@ -19,6 +19,7 @@ from daam.evaluation.calibration import (
     choose_pairs,
 )
 from daam.evaluation.colour_histogram import colour_histogram
+from daam.evaluation.reranking import reranked_scores
 from daam.evaluation.retrieval import (
     RetrievalScores,
     cosine_distances,
@@ -27,7 +28,7 @@ from daam.evaluation.retrieval import (
 from daam.runtime.pictures import draw_embeddings, draw_lists, draw_maps, draw_thresholds
 from daam.runtime.worker import trained
 from daam.storage.publish import write_whole
-from daam.training.scoring import QUERIES_AT_ONCE, RetrievalTest, score
+from daam.training.scoring import QUERIES_AT_ONCE, RetrievalTest, TestResult, score
 from daam.training.state import trained_network
 
 FALSE_MATCH_RATE = 0.001
@@ -38,6 +39,8 @@ class Evaluation:
     """What an evaluation found and wrote."""
 
     scores: RetrievalScores
+    reranked: RetrievalScores | None
+    """After re-ranking, if that was asked for; never to be compared with plain scores."""
     calibration: Calibration | None
     """None where the test has too few pairs for the default rate."""
     warnings: list[str]
@@ -51,6 +54,7 @@ def evaluate_run(
     to: Path,
     data_root: str | None = None,
     false_match_rate: float | None = None,
+    rerank: bool = False,
 ) -> Evaluation:
     """Test the newest checkpoint of a run on a domain's query and gallery.
 
@@ -63,6 +67,7 @@ def evaluate_run(
         to: folder for what is written.
         data_root: where the domains are, if not where the run had them.
         false_match_rate: to find a threshold for; by default 0.001 if there are pairs enough.
+        rerank: score k-reciprocal re-ranked distances as well, with the published settings.
 
     Raises:
         DaamError: there is no such run or domain, one of them is damaged, or there are too few
@@ -103,12 +108,14 @@ def evaluate_run(
     if network.attention is not None:
         files.append(draw_maps(test, result, config, title=title, to=to / "attention.png"))
 
+    reranked = reranked_scores_of(test, result) if rerank else None
     warning = unsupported if calibration is None else calibration.warning
     document = {
         "run": folder_uri,
         "transfer": config.transfer,
         "domain": domain,
         **result.scores.as_document(),
+        **({} if reranked is None else {"reranked": reranked.as_document()}),
         "calibration": {"threshold": None, "warning": warning}
         if calibration is None
         else calibration.as_document(),
@@ -116,9 +123,23 @@ def evaluate_run(
     write_whole(to / "scores.json", [json.dumps(document, indent=1).encode()])
     return Evaluation(
         scores=result.scores,
+        reranked=reranked,
         calibration=calibration,
         warnings=[] if warning is None else [warning],
         files=[to / "scores.json", *files],
+    )
+
+
+def reranked_scores_of(test: RetrievalTest, result: TestResult) -> RetrievalScores:
+    """Score a test again, by re-ranked distances."""
+    return reranked_scores(
+        result.query_NC,
+        result.gallery_NC,
+        query_identities=test.query.identities,
+        query_cameras=test.query.cameras,
+        gallery_identities=test.gallery.identities,
+        gallery_cameras=test.gallery.cameras,
+        chunk=QUERIES_AT_ONCE,
     )
 
 

@@ -122,14 +122,16 @@ def test_preview_writes_a_picture(campus: Path, run: Run, work: Path) -> None:
 def test_evaluate_prints_scores_and_draws(
     checkpoint: str, run: Run, work: Path, tiny_root: Path
 ) -> None:
-    rate = ("--false-match-rate", "0.05")
-    out = run("evaluate", "--checkpoint", checkpoint, "--domain", "campus", "--to", "scores", *rate)
+    asked = ("--to", "scores", "--false-match-rate", "0.05", "--rerank")
+    out = run("evaluate", "--checkpoint", checkpoint, "--domain", "campus", *asked)
     scores = json.loads((work / "scores" / "scores.json").read_text())
     assert scores["domain"] == "campus"
     assert scores["transfer"] == "plaza->campus"
     assert scores["num_queries"] == 12
     assert f"{scores['mean_average_precision']:.3f}" in out
     assert f"{scores['cmc']['1']:.3f}" in out
+    assert f"{scores['reranked']['mean_average_precision']:.3f}" in out
+    assert scores["reranked"]["mean_average_precision"] != scores["mean_average_precision"]
     assert scores["calibration"]["false_match_rate"] == 0.05
     assert f"Below a cosine distance of {scores['calibration']['threshold']:.4f}" in out
     assert "Note: the threshold for a false-match rate of 0.05 rests on" in out
