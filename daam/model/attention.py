@@ -86,8 +86,11 @@ class FactorisedAttention(Attention):
         """Return (B, C, H, W)."""
         channel_BC = channel_logits(features_BCHW, self.squeeze, self.excite)
         spatial_B1HW = self.spatial(mean_over_channels(features_BCHW))
-        channel_BC11 = (channel_BC / self.temperature)[:, :, None, None]
-        return channel_BC11 + self.scaled(spatial_B1HW)
+        channel_BC, spatial_BHW = channel_BC / self.temperature, self.scaled(spatial_B1HW[:, 0])
+        # In the layout of F: to multiply maps of two layouts takes several times as long.
+        if features_BCHW.is_contiguous(memory_format=torch.channels_last):
+            return (channel_BC[:, None, None, :] + spatial_BHW[:, :, :, None]).permute(0, 3, 1, 2)
+        return channel_BC[:, :, None, None] + spatial_BHW[:, None, :, :]
 
 
 class ChannelAttention(Attention):

@@ -106,13 +106,14 @@ class DaamNetwork(nn.Module):
         features_BCHW = self.backbone(images_BCHW)
         attention_BCHW = specific_BC = domain_logits_B2 = None
         shared_BCHW = features_BCHW
-        if self.attention is not None and self.specific is not None:
+        if self.attention is not None:
             attention_BCHW = self.attention(features_BCHW)
             shared_BCHW = attention_BCHW * features_BCHW
             attention_BCHW = attention_BCHW.expand_as(features_BCHW)
-            specific_BC = self.pooled_specific(features_BCHW, shared_BCHW)
-            domain_logits_B2 = self.specific(specific_BC)
         shared_BC, bottleneck_BC = self.embedded(shared_BCHW)
+        if self.specific is not None:
+            specific_BC = self.pooled_specific(features_BCHW, shared_BCHW, shared_BC)
+            domain_logits_B2 = self.specific(specific_BC)
         return ModelOutput(
             features_BCHW=features_BCHW,
             attention_BCHW=attention_BCHW,
@@ -156,12 +157,16 @@ class DaamNetwork(nn.Module):
             shared_BCHW = self.shared_stage(shared_BCHW)
         return self.shared(shared_BCHW)
 
-    def pooled_specific(self, features_BCHW: Tensor, shared_BCHW: Tensor) -> Tensor:
+    def pooled_specific(
+        self, features_BCHW: Tensor, shared_BCHW: Tensor, shared_BC: Tensor
+    ) -> Tensor:
         """Return what the specific branch classifies, (B, C)."""
         if self.specific_stage is not None:
             return mean_over_positions(self.specific_stage(features_BCHW - shared_BCHW))
+        if not isinstance(self.shared.pooling, AveragePooling):
+            shared_BC = mean_over_positions(shared_BCHW)
         # The mean of F - F_sh, without making that map.
-        return mean_over_positions(features_BCHW) - mean_over_positions(shared_BCHW)
+        return mean_over_positions(features_BCHW) - shared_BC
 
     def similarity_logits(
         self, shared_BC: Tensor, specific_BC: Tensor | None

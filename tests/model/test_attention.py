@@ -163,6 +163,21 @@ def test_gradients_reach_every_part(kind):
 
 
 @every_kind
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_parts_keep_the_memory_layout_of_the_features(kind, layout):
+    attention, features = make_attention(kind), make_features()
+    shake(attention, by=0.5)
+    expected = attention(features)
+    features = features.contiguous(memory_format=layout)
+    share = attention(features)
+    torch.testing.assert_close(share, expected)
+    if share.shape == features.shape:
+        assert share.stride() == features.stride()
+    for part in split_features(features, share):
+        assert part.is_contiguous(memory_format=layout)
+
+
+@every_kind
 def test_attention_is_finite_under_autocast(kind):
     attention, features = make_attention(kind), make_features(scale=100.0).requires_grad_()
     shake(attention, by=0.5)
