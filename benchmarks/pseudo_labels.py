@@ -254,10 +254,10 @@ def measure(arguments: argparse.Namespace) -> None:
 def ours(found: dict[str, object]) -> Callable[..., NDArray[np.int64]]:
     """Notes the CPU seconds of the neighbour search, too."""
     sys.path.insert(0, str(ROOT))
-    from daam.labels import neighbours
+    from daam.labels import jaccard
     from daam.labels.grouping import pseudo_labels
 
-    search = neighbours._search
+    search = jaccard.nearest_neighbours
 
     def timed_search(*given: object, **named: object) -> object:
         start = time.process_time()
@@ -265,7 +265,7 @@ def ours(found: dict[str, object]) -> Callable[..., NDArray[np.int64]]:
         found["search_cpu_s"] = time.process_time() - start
         return result
 
-    neighbours._search = timed_search
+    jaccard.nearest_neighbours = timed_search
     return lambda features: (
         pseudo_labels(features, k1=K1, k2=K2, eps=EPS, min_samples=MIN_SAMPLES).groups
     )

@@ -105,10 +105,10 @@ def reciprocal_weights(
 
 def entries_per_row(graph: sparse.csr_array) -> NDArray[np.int64]:
     """(N,) how many entries each row stores."""
-    return np.diff(offsets(graph))
+    return np.diff(starts_of(graph))
 
 
-def offsets(graph: sparse.csr_array | sparse.csc_array) -> NDArray[np.int64]:
+def starts_of(graph: sparse.csr_array | sparse.csc_array) -> NDArray[np.int64]:
     """Where the entries of each row (of each column) start, and where the last ones end."""
     return np.asarray(graph.indptr, np.int64)
 
@@ -216,7 +216,7 @@ def _softmax_weights(
     if sharpness_N is not None:
         exponent *= sharpness_N[rows]
     unnormalised = np.exp(exponent)
-    total = np.add.reduceat(unnormalised, offsets(pattern)[:-1])
+    total = np.add.reduceat(unnormalised, starts_of(pattern)[:-1])
     return sparse.csr_array(
         (unnormalised / total[rows], pattern.indices, pattern.indptr), pattern.shape
     )

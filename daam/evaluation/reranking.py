@@ -22,7 +22,7 @@ from daam.evaluation.retrieval import (
     cosine_distances,
     retrieval_scores_from_chunks,
 )
-from daam.neighbours import nearest_neighbours, offsets, reciprocal_weights
+from daam.neighbours import nearest_neighbours, reciprocal_weights, starts_of
 
 
 def reranked_scores(
@@ -128,7 +128,7 @@ def _overlap(
     weights_CN: sparse.csr_array, weights_GN: sparse.csc_array, *, num_gallery: int
 ) -> NDArray[np.float32]:
     """(C, G): sums over the columns of the smaller of two weights."""
-    column_starts, row_starts = offsets(weights_GN), offsets(weights_CN)
+    column_starts, row_starts = starts_of(weights_GN), starts_of(weights_CN)
     overlap_CG = np.empty((len(row_starts) - 1, num_gallery), np.float32)
     for row, (first, last) in enumerate(pairwise(row_starts)):
         columns = weights_CN.indices[first:last]

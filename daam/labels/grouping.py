@@ -13,7 +13,8 @@ from sklearn.cluster import DBSCAN
 from torch import Tensor
 
 from daam.errors import TrainingError
-from daam.labels.neighbours import entries_per_row, jaccard_distances
+from daam.labels.jaccard import jaccard_distances
+from daam.neighbours import entries_per_row
 
 OUTLIER = -1
 

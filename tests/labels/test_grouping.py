@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from daam.errors import TrainingError
 from daam.labels.grouping import group_by_density, pseudo_labels
-from daam.labels.neighbours import jaccard_distances
+from daam.labels.jaccard import jaccard_distances
 
 
 def groups_by_hand(distances, eps, min_samples):

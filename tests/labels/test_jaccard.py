@@ -6,9 +6,11 @@ import torch
 from sklearn.cluster import DBSCAN
 from torch.nn.functional import normalize
 
-from daam.labels import neighbours
+from daam import neighbours
+from daam.labels import jaccard
 from daam.labels.grouping import pseudo_labels
-from daam.labels.neighbours import jaccard_distances, nearest_neighbours
+from daam.labels.jaccard import jaccard_distances
+from daam.neighbours import nearest_neighbours
 
 
 def people(*, num_people, images_each, width, noise, seed):
@@ -118,7 +120,7 @@ def test_copies_of_an_image_are_at_distance_zero_and_stored():
 
 def test_more_copies_than_neighbours_rank_by_row():
     embeddings = normalize(torch.ones(40, 8), dim=1)
-    assert nearest_neighbours(embeddings, k=3)[[0, 1, 9]].tolist() == [
+    assert nearest_neighbours(embeddings, k=3).rows_Nk[[0, 1, 9]].tolist() == [
         [0, 1, 2],
         [1, 0, 2],
         [9, 0, 1],
@@ -135,7 +137,17 @@ def test_ties_rank_by_row_whatever_the_tile(tile, k, monkeypatch):
     embeddings = torch.randint(-1, 2, (50, 4), generator=generator).float()
     monkeypatch.setattr(neighbours, "TILE_ROWS", tile)
     expected = ranking_by_hand(embeddings)[:, :k]
-    np.testing.assert_array_equal(nearest_neighbours(embeddings, k=k), expected)
+    np.testing.assert_array_equal(nearest_neighbours(embeddings, k=k).rows_Nk, expected)
+
+
+@pytest.mark.parametrize("tile", [1, 7, 100])
+def test_the_furthest_image_is_found_if_asked_for(tile, monkeypatch):
+    embeddings = people(num_people=6, images_each=5, width=16, noise=1.0, seed=4)
+    monkeypatch.setattr(neighbours, "TILE_ROWS", tile)
+    furthest = nearest_neighbours(embeddings, k=3, furthest=True).furthest_N
+    expected = (embeddings @ embeddings.T).amin(dim=1).numpy()
+    np.testing.assert_allclose(furthest, expected, atol=1e-6)
+    assert np.isnan(nearest_neighbours(embeddings, k=3).furthest_N).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -150,15 +162,15 @@ def test_a_gpu_finds_the_same_distances():
 def test_neighbours_come_nearest_first_whatever_the_chunk(monkeypatch):
     embeddings = people(num_people=6, images_each=5, width=16, noise=1.0, seed=4)
     expected = ranking_by_hand(embeddings)[:, :7]
-    np.testing.assert_array_equal(nearest_neighbours(embeddings, k=7), expected)
+    np.testing.assert_array_equal(nearest_neighbours(embeddings, k=7).rows_Nk, expected)
     monkeypatch.setattr(neighbours, "TILE_ROWS", 5)
-    np.testing.assert_array_equal(nearest_neighbours(embeddings, k=7), expected)
+    np.testing.assert_array_equal(nearest_neighbours(embeddings, k=7).rows_Nk, expected)
 
 
 def test_the_result_does_not_depend_on_how_the_work_is_cut(monkeypatch):
     embeddings = people(num_people=12, images_each=8, width=24, noise=1.0, seed=0)
     whole = jaccard_distances(embeddings, k1=15, k2=4)
-    monkeypatch.setattr(neighbours, "OVERLAP_CHUNK_TERMS", 1)
+    monkeypatch.setattr(jaccard, "OVERLAP_CHUNK_TERMS", 1)
     monkeypatch.setattr(neighbours, "WEIGHT_CHUNK_ENTRIES", 7 * 24)
     in_pieces = jaccard_distances(embeddings, k1=15, k2=4)
     np.testing.assert_allclose(dense(in_pieces), dense(whole), atol=1e-6)
