@@ -1,0 +1,289 @@
+"""What each part of the method is worth on the rendered domains, all with the same budget.
+
+Every variant of the list below is trained on two transfers with several seeds, and tested once,
+after its last epoch, on the query and gallery of the target. No label of a target chooses an epoch
+or a setting; the ceiling alone trains on them. Prints a Markdown table of mean and spread over the
+seeds (each seed's value is the mean over the transfers) and draws `ablation.png`.
+
+    python benchmarks/ablation.py --seeds 1 2 3 --to runs/ablation
+
+A result is a file; called again, it goes on with what is missing.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+import tomllib
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import matplotlib.pyplot as plt
+
+from daam.config.load import nested, read_preset, run_config
+from daam.config.schema import RunConfig
+from daam.domains import Split
+from daam.runtime.preparation import prepare_domains
+from daam.training.assemble import assemble
+from daam.training.loop import fit
+from daam.training.scoring import RetrievalTest, score
+
+ROOT = Path(__file__).resolve().parent.parent
+TRANSFERS = ("plaza->station", "campus->plaza")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A row of the table: a preset and what is changed of it."""
+
+    name: str
+    preset: str = "daam_v2"
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+NO_TARGET: dict[str, Any] = {"loss.target.kind": "none"}
+ATTENTION = {
+    **NO_TARGET,
+    "loss.domain_similarity.kind": "none",
+    "loss.domain_classification.weight": 0.0,
+}
+SIMILARITY = "loss.domain_similarity.kind"
+ADAPTED = {"evaluation.reestimate_norm": True}
+SOURCE_ONLY, SOFT_LABEL, STRONG, CEILING = (
+    "source only",
+    "+ soft_label (daam_v2)",
+    "strong",
+    "the target's own labels (ceiling)",
+)
+VARIANTS = (
+    Variant(name=SOURCE_ONLY, preset="source_only"),
+    Variant(name="+ norm statistics of the target", preset="source_only", changes=ADAPTED),
+    Variant(name="+ attention", changes=ATTENTION),
+    Variant(name="+ DSP classification", changes={**NO_TARGET, SIMILARITY: "none"}),
+    Variant(name="+ nominal_moment", changes=NO_TARGET),
+    Variant(
+        name="or nominal_classifier",
+        changes={
+            **NO_TARGET,
+            SIMILARITY: "nominal_classifier",
+            "loss.domain_similarity.weight": 0.3,
+        },
+    ),
+    Variant(name="or soft_svdd", changes={**NO_TARGET, SIMILARITY: "soft_svdd"}),
+    Variant(
+        name="or domain_confusion",
+        changes={**NO_TARGET, SIMILARITY: "domain_confusion", "loss.domain_similarity.weight": 0.3},
+    ),
+    Variant(
+        name="or gradient_reversal",
+        changes={
+            **NO_TARGET,
+            SIMILARITY: "gradient_reversal",
+            "loss.domain_similarity.weight": 0.3,
+        },
+    ),
+    Variant(name="+ exemplar (daam_v1)", preset="daam_v1"),
+    Variant(name="or cluster_triplet", changes={"loss.target.kind": "cluster_triplet"}),
+    Variant(name=SOFT_LABEL),
+    Variant(
+        name="soft_label alone, without attention and similarity",
+        changes={
+            "model.attention.kind": "none",
+            SIMILARITY: "none",
+            "loss.domain_classification.weight": 0.0,
+        },
+    ),
+    Variant(name="daam_v2 + domain_specific norm", changes={"model.norm": "domain_specific"}),
+    Variant(name="daam_v2 + gem", changes={"model.pooling": "gem"}),
+    Variant(name="daam_v2 + triplets of groups", changes={"loss.target.triplet_weight": 1.0}),
+    Variant(
+        name="daam_v2 + teacher",
+        changes={"teacher.labels": True, "teacher.embeds": True, "teacher.momentum": 0.98},
+    ),
+    Variant(name=STRONG, preset="strong", changes={"teacher.momentum": 0.98}),
+    Variant(name=CEILING, preset="supervised_target"),
+)
+
+
+def main() -> None:
+    """Train what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description="What each part of the method is worth")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--num-epochs", type=int, default=16)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once, a thread each")
+    parser.add_argument("--to", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--only", nargs="*", help="names of variants")
+    arguments = parser.parse_args()
+    arguments.to.mkdir(parents=True, exist_ok=True)
+    variants = [v for v in VARIANTS if arguments.only is None or v.name in arguments.only]
+    runs = [
+        (variant, transfer, seed)
+        for seed in arguments.seeds
+        for variant in variants
+        for transfer in TRANSFERS
+    ]
+    missing = [run for run in runs if not result_file(arguments.to, *run).exists()]
+    if missing:
+        prepare()
+    # Fresh processes: torch does not like to be forked.
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
+        pending = {
+            pool.submit(train, *run, arguments.num_epochs, arguments.to): run for run in missing
+        }
+        for done, future in enumerate(as_completed(pending), start=1):
+            variant, transfer, seed = pending[future]
+            found = future.result()
+            print(
+                f"[{done}/{len(missing)}] {variant.name}, {transfer}, seed {seed}: "
+                f"mAP {found['mAP']:.3f} in {found['seconds']:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+    rows = {
+        variant.name: [
+            averaged([load(arguments.to, variant, transfer, seed) for transfer in TRANSFERS])
+            for seed in arguments.seeds
+        ]
+        for variant in variants
+    }
+    print(table(rows))
+    draw(rows, arguments.to / "ablation.png")
+
+
+def settings_of(variant: Variant, *, transfer: str, seed: int, num_epochs: int) -> RunConfig:
+    """The demo's settings with a longer budget, then the variant's."""
+    demo = tomllib.loads((ROOT / "tune/spaces/demo.toml").read_text())
+    del demo["study"], demo["search"]
+    budget = {
+        "transfer": transfer,
+        "seed": seed,
+        "optimiser.num_epochs": num_epochs,
+        "loss.warmup_epochs": 5,
+        "compute.device": "cpu",
+        "data.num_threads": 1,
+    }
+    return run_config(demo, read_preset(variant.preset), nested({**budget, **variant.changes}))
+
+
+def prepare() -> None:
+    """Render the demo's domains where they are missing."""
+    splits = {Split.TRAIN, Split.VALIDATION_QUERY, Split.VALIDATION_GALLERY}
+    splits |= {Split.QUERY, Split.GALLERY}
+    domains = {domain for transfer in TRANSFERS for domain in transfer.split("->")}
+    prepare_domains(RunConfig(), dict.fromkeys(domains, splits), progress=lambda *_: None)
+
+
+def train(variant: Variant, transfer: str, seed: int, num_epochs: int, to: Path) -> dict[str, Any]:
+    """Train and test one run; leave what was found in its file."""
+    begin = time.perf_counter()
+    config = settings_of(variant, transfer=transfer, seed=seed, num_epochs=num_epochs)
+    run = assemble(config)
+    reports = list(fit(run))
+    seconds = time.perf_counter() - begin
+    test = RetrievalTest.on_test(config, domain=config.pair().target)
+    scores = score(run.embedder, test, config).scores
+    found = {
+        "variant": variant.name,
+        "transfer": transfer,
+        "seed": seed,
+        "mAP": scores.mean_average_precision,
+        "rank-1": scores.cmc[1],
+        "seconds": seconds,
+        "num_epochs": num_epochs,
+        "diagnostics": reports[-1].diagnostics,
+    }
+    file = result_file(to, variant, transfer, seed)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(found, indent=1))
+    partial.rename(file)
+    return found
+
+
+def result_file(folder: Path, variant: Variant, transfer: str, seed: int) -> Path:
+    """Where a run's result is."""
+    words = "".join(letter if letter.isalnum() else "-" for letter in variant.name)
+    return folder / f"{words}.{transfer.replace('->', '-')}.{seed}.json"
+
+
+def load(folder: Path, variant: Variant, transfer: str, seed: int) -> dict[str, Any]:
+    """Read a result."""
+    return json.loads(result_file(folder, variant, transfer, seed).read_text())
+
+
+def averaged(results: list[dict[str, Any]]) -> dict[str, float]:
+    """The mean over the transfers of one seed."""
+    return {
+        "mAP": statistics.fmean(result["mAP"] for result in results),
+        "rank-1": statistics.fmean(result["rank-1"] for result in results),
+        "probe": statistics.fmean(result["diagnostics"]["probe_shared"] for result in results),
+        "seconds": statistics.fmean(result["seconds"] for result in results),
+    }
+
+
+def table(rows: dict[str, list[dict[str, float]]]) -> str:
+    """Mean and spread over seeds, the share of the gap closed, and the gain seed by seed."""
+    lines = [
+        "| variant | mAP | rank-1 | gap closed | over source only | domain probe | s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, seeds in rows.items():
+        lines.append(
+            f"| {name} | {spread(seeds, 'mAP')} | {spread(seeds, 'rank-1')} | "
+            f"{gap_closed(rows, name)} | {gain(rows, name)} | {spread(seeds, 'probe')} | "
+            f"{statistics.fmean(seed['seconds'] for seed in seeds):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def gap_closed(rows: dict[str, list[dict[str, float]]], name: str) -> str:
+    """The share of what lies between source only and the ceiling."""
+    if not {SOURCE_ONLY, CEILING} <= rows.keys():
+        return "-"
+    low, high, own = (
+        statistics.fmean(seed["mAP"] for seed in rows[row]) for row in (SOURCE_ONLY, CEILING, name)
+    )
+    return f"{100 * (own - low) / (high - low):.0f} %"
+
+
+def gain(rows: dict[str, list[dict[str, float]]], name: str) -> str:
+    """Mean and spread of the mAP over that of source only with the same seed."""
+    if SOURCE_ONLY not in rows:
+        return "-"
+    gains = [
+        {"mAP": one["mAP"] - base["mAP"]}
+        for one, base in zip(rows[name], rows[SOURCE_ONLY], strict=True)
+    ]
+    return spread(gains, "mAP", sign="+")
+
+
+def spread(seeds: list[dict[str, float]], key: str, *, sign: str = "") -> str:
+    """Mean and sample standard deviation."""
+    values = [seed[key] for seed in seeds]
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.fmean(values):{sign}.3f} ± {deviation:.3f}"
+
+
+def draw(rows: dict[str, list[dict[str, float]]], to: Path) -> None:
+    """Every seed a dot, the mean a bar."""
+    figure, axes = plt.subplots(figsize=(8, 0.34 * len(rows) + 1), layout="constrained")
+    for place, seeds in enumerate(rows.values()):
+        values = [seed["mAP"] for seed in seeds]
+        axes.barh(place, statistics.fmean(values), color="#9ecae1")
+        axes.plot(values, [place] * len(values), ".", color="#08519c")
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xlabel("mAP on the target's query and gallery, mean of two transfers; a dot a seed")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(to, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
