@@ -132,6 +132,7 @@ def retrieval_scores_from_chunks(
                 "row a query, one column an image"
             )
         found += ranks_of_good(distances, queries=queries[rows], gallery=gallery)
+        del distances  # before the next ones are made: never two chunks in memory
     if len(found) < len(queries):
         raise EvaluationError(
             f"distances end after {len(found)} of {len(queries)} queries; pass one row a query"
