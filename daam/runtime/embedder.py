@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
-from daam.data.decode import PixelReader
 from daam.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from daam.domains import check_domain
 from daam.model.network import DaamNetwork
 from daam.runtime.contract import EmbeddingContract, daam_version
 from daam.runtime.worker import trained
-from daam.training.scoring import embedder_for, open_unlabelled
+from daam.training.scoring import embedder_for, open_unlabelled, with_norms_of
 from daam.training.state import trained_network
 
 
@@ -23,14 +22,12 @@ class Embedder:
         config: of the run, for this machine.
         contract: for whoever uses the embeddings.
         domain: that it is for.
-        unlabelled: the domain's train images.
     """
 
     network: DaamNetwork
     config: RunConfig
     contract: EmbeddingContract
     domain: str
-    unlabelled: PixelReader
 
 
 def open_embedder(
@@ -58,8 +55,11 @@ def open_embedder(
     config = with_settings(config, changes)
     domain = config.pair().target if domain is None else check_domain(domain)
     network = trained_network(config, state)
-    unlabelled = open_unlabelled(config, domain=domain)
-    network = embedder_for(unlabelled, network, config).eval()
+    if config.evaluation.reestimate_norm:
+        unlabelled = open_unlabelled(config, domain=domain)
+        network = embedder_for(unlabelled, network, config, domain=domain)
+    else:  # the domain need not be here
+        network = with_norms_of(domain, network, config)
     contract = EmbeddingContract(
         height=config.data.height,
         width=config.data.width,
@@ -73,6 +73,4 @@ def open_embedder(
         norm_statistics=domain if config.evaluation.reestimate_norm else "training",
         daam_version=daam_version(),
     )
-    return Embedder(
-        network=network, config=config, contract=contract, domain=domain, unlabelled=unlabelled
-    )
+    return Embedder(network=network.eval(), config=config, contract=contract, domain=domain)

@@ -21,6 +21,7 @@ from daam.runtime.embedder import Embedder, open_embedder
 from daam.storage import open_store
 from daam.training.assemble import compute_of
 from daam.training.deployed import DeployedEmbedder
+from daam.training.scoring import open_unlabelled
 
 TOLERANCE = 1e-4
 NUM_TRIED = 64
@@ -172,9 +173,10 @@ def largest_difference(opened: FileEmbedder, embedder: Embedder) -> tuple[float,
         The largest difference of any number, NaN if there is one among them; and how many images
         were tried, spread evenly over the domain's train images.
     """
-    num_rows = embedder.unlabelled.num_rows
+    reader = open_unlabelled(embedder.config, domain=embedder.domain)
+    num_rows = reader.num_rows
     rows = np.unique(np.linspace(0, num_rows - 1, min(num_rows, NUM_TRIED)).astype(np.int64))
-    images_BHWC = embedder.unlabelled.read(rows)
+    images_BHWC = reader.read(rows)
     with torch.inference_mode():
         wanted_BC = embedder.network.embed(normalise(compute_of(embedder.config).move(images_BHWC)))
     images_BCHW = images_BHWC.permute(0, 3, 1, 2).float().contiguous().numpy()

@@ -21,7 +21,6 @@ from daam.evaluation.pictures import draw_attention_maps, draw_ranked_lists, spr
 from daam.evaluation.projection import project
 from daam.evaluation.retrieval import cosine_distances, ranked_gallery
 from daam.model.network import DaamNetwork
-from daam.model.norm import SOURCE, TARGET
 from daam.storage import open_store
 from daam.training.assemble import compute_of
 from daam.training.scoring import RetrievalTest, TestResult, embedder_for, open_unlabelled
@@ -115,8 +114,7 @@ def draw_embeddings(
 ) -> Path:
     """Draw unlabelled images of the tested domain and of the run's others as points.
 
-    Each domain is embedded as for a search in it; the source has norms of its own where the network
-    keeps them apart and does not take them anew. Domains that are not where the tested one is are
+    Each domain is embedded as for a search in it. Domains that are not where the tested one is are
     left out.
     """
     names = [test.domain]
@@ -128,13 +126,11 @@ def draw_embeddings(
     ]
     readers = [test.unlabelled, *(open_unlabelled(config, domain=name) for name in names[1:])]
     rows = [spread(reader, count=NUM_POINTS) for reader in readers]
-    own_norms = SOURCE if not config.evaluation.reestimate_norm else TARGET
     embeddings = [
         embedded(
-            embedder_for(reader, network, config),
+            embedder_for(reader, network, config, domain=name),
             reader,
             rows=chosen,
-            domain=own_norms if name == config.pair().source else TARGET,
             config=config,
         )
         for name, reader, chosen in zip(names, readers, rows, strict=True)
@@ -188,7 +184,6 @@ def embedded(
     reader: PixelReader,
     *,
     rows: np.ndarray,
-    domain: int,
     config: RunConfig,
 ) -> Tensor:
     """Embed rows of a split: (N, C) float32 of length 1, on the CPU."""
@@ -197,10 +192,7 @@ def embedded(
     parts = np.array_split(rows, -(-len(rows) // config.evaluation.batch_size))
     with torch.inference_mode(), compute.autocast():
         return torch.cat(
-            [
-                embedder.embed(normalise(compute.move(reader.read(part))), domain=domain).cpu()
-                for part in parts
-            ]
+            [embedder.embed(normalise(compute.move(reader.read(part)))).cpu() for part in parts]
         )
 
 

@@ -4,6 +4,7 @@ This is not part of `fit`: whoever calls it decides when labels are looked at, a
 Shapes: N = rows, C = embedding width.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +17,7 @@ from daam.data.images import open_images, read_identities
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.evaluation.retrieval import RetrievalScores, retrieval_scores_from_embeddings
 from daam.model.network import DaamNetwork
+from daam.model.norm import SOURCE, TARGET, plain
 from daam.storage import open_store
 from daam.training.assemble import compute_of, pixel_reader, shard_cache
 from daam.training.extract import adapted_to, embed_rows
@@ -101,7 +103,7 @@ def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestR
     The network embeds as `embedder_for` the test's domain.
     """
     evaluation, compute = config.evaluation, compute_of(config)
-    embedder = embedder_for(test.unlabelled, network, config)
+    embedder = embedder_for(test.unlabelled, network, config, domain=test.domain)
     query_NC, gallery_NC = (
         embed_rows(
             embedder,
@@ -124,11 +126,16 @@ def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestR
     return TestResult(scores=scores, embedder=embedder, query_NC=query_NC, gallery_NC=gallery_NC)
 
 
-def embedder_for(unlabelled: PixelReader, network: DaamNetwork, config: RunConfig) -> DaamNetwork:
+def embedder_for(
+    unlabelled: PixelReader, network: DaamNetwork, config: RunConfig, *, domain: str
+) -> DaamNetwork:
     """Return the network as it embeds a domain, of which these are unlabelled images.
 
-    With `evaluation.reestimate_norm` it is a copy whose batch-norm statistics are the domain's.
+    Where source and target have batch norms of their own, it has those of the domain; any domain
+    but the source has the target's. With `evaluation.reestimate_norm` their statistics are taken
+    anew from the images.
     """
+    network = with_norms_of(domain, network, config)
     if not config.evaluation.reestimate_norm:
         return network
     return adapted_to(
@@ -137,6 +144,14 @@ def embedder_for(unlabelled: PixelReader, network: DaamNetwork, config: RunConfi
         batch_size=config.evaluation.batch_size,
         compute=compute_of(config),
     )
+
+
+def with_norms_of(domain: str, network: DaamNetwork, config: RunConfig) -> DaamNetwork:
+    """Return a network whose only batch norms are a domain's."""
+    if config.model.norm == "shared":
+        return network
+    which = SOURCE if domain == config.pair().source else TARGET
+    return plain(copy.deepcopy(network), domain=which)
 
 
 def open_unlabelled(

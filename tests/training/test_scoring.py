@@ -145,3 +145,18 @@ def test_statistics_are_the_domains_if_asked_for_and_the_network_keeps_its_own(
     assert (result.embedder is network) is (not reestimate)
     found = result.embedder.state_dict()["shared.bottleneck.running_var"]
     assert torch.equal(found, before["shared.bottleneck.running_var"]) is (not reestimate)
+
+
+@pytest.mark.parametrize("reestimate", [False, True])
+def test_with_norms_for_each_domain_only_the_source_is_tested_with_its_own(config_of, reestimate):
+    changes = {"model.norm": "domain_specific", "evaluation.reestimate_norm": reestimate}
+    config = config_of(changes)
+    network = build_network(config, num_identities=3)
+    with torch.no_grad():
+        network.get_parameter("shared.bottleneck.weight").copy_(
+            torch.tensor([[2.0], [3.0]]).expand(2, 128)
+        )
+    for domain, weight in (("plaza", 2.0), ("campus", 3.0)):
+        test = RetrievalTest.on_test(config, domain=domain)
+        embedder = score(network, test, config).embedder
+        assert embedder.get_parameter("shared.bottleneck.weight").tolist() == [weight] * 128
