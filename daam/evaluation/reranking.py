@@ -24,6 +24,9 @@ from daam.evaluation.retrieval import (
 )
 from daam.neighbours import nearest_neighbours, reciprocal_weights, starts_of
 
+# Where the result is whole, what is worked on beside it need not be.
+QUERIES_AT_ONCE = 256
+
 
 def reranked_scores(
     query: Tensor,
@@ -74,8 +77,12 @@ def reranked_distances(
     query: Tensor, gallery: Tensor, *, k1: int, k2: int, weight: float
 ) -> NDArray[np.float32]:
     """(Q, G) re-ranked distances, all at once; as `reranked_chunks`."""
-    chunks = reranked_chunks(query, gallery, k1=k1, k2=k2, weight=weight, chunk=max(1, len(query)))
-    return np.concatenate([np.empty((0, len(gallery)), np.float32), *chunks])
+    distances_QG = np.empty((len(query), len(gallery)), np.float32)
+    done = 0
+    for rows in reranked_chunks(query, gallery, k1=k1, k2=k2, weight=weight, chunk=QUERIES_AT_ONCE):
+        distances_QG[done : done + len(rows)] = rows
+        done += len(rows)
+    return distances_QG
 
 
 def reranked_chunks(
