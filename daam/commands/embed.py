@@ -27,7 +27,7 @@ def embed(
         )
     print_line(
         f"{to}: {made.num_images} embeddings of {made.contract.embedding_width} numbers; "
-        f"norm statistics of {made.contract.norm_statistics}"
+        f"norm statistics: {made.contract.norm_statistics}"
     )
     for file in made.unreadable[:NUM_NAMED]:
         print_line(f"unreadable: {file.name}: {file.reason}")

@@ -26,7 +26,7 @@ def export(
     contract = made.contract
     print_line(
         f"{to}: {made.size_bytes / 1e6:.1f} MB; (batch, 3, {contract.height}, {contract.width}) to "
-        f"(batch, {contract.embedding_width}); norm statistics of {contract.norm_statistics}"
+        f"(batch, {contract.embedding_width}); norm statistics: {contract.norm_statistics}"
     )
     print_line(
         f"On {made.num_tried} real images it differs from PyTorch by at most "

@@ -38,7 +38,7 @@ def test_export_says_what_it_wrote_and_how_close_it_is(
     words = ("export", "--checkpoint", tiny_run, "--format", "torch", "--to", "embedder.pt2")
     code, out, err = command(*words)
     assert (code, err) == (0, "")
-    assert "(batch, 3, 32, 16) to (batch, 128); norm statistics of campus" in out
+    assert "(batch, 3, 32, 16) to (batch, 128); norm statistics: campus" in out
     assert "real images it differs from PyTorch by at most" in out
     assert [path.name for path in tmp_path.iterdir()] == ["embedder.pt2"]
 
@@ -93,7 +93,7 @@ def test_embed_writes_a_table_and_names_what_it_could_not_read(
     words = ("embed", "--checkpoint", tiny_run, "--images", "images", "--to", "found.parquet")
     code, out, err = command(*words)
     assert (code, err) == (0, "")
-    assert "found.parquet: 12 embeddings of 128 numbers; norm statistics of campus" in out
+    assert "found.parquet: 12 embeddings of 128 numbers; norm statistics: campus" in out
     assert "unreadable: 0000 [red].jpg: " in out
     assert "1 files could not be read" in out
     assert pq.read_table("found.parquet").num_rows == 12

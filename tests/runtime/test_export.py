@@ -2,8 +2,11 @@
 
 import io
 import json
+import re
+import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,6 +20,7 @@ from daam.runtime import export
 from daam.runtime.checkpoint import save_checkpoint
 from daam.runtime.contract import EmbeddingContract, FileFormat
 from daam.runtime.embedder import Embedder, open_embedder
+from daam.runtime.embedding import embed_folder
 from daam.runtime.export import (
     export_run,
     exported_program,
@@ -32,6 +36,7 @@ from daam.training.scoring import RetrievalTest, score
 from tests.kinds_of_networks import KINDS, network_of
 from tests.tiny_domains import HEIGHT, WIDTH
 
+ROOT = Path(export.__file__).parents[2]
 NAMES = {FileFormat.ONNX: "embedder.onnx", FileFormat.TORCH: "embedder.pt2"}
 
 
@@ -147,7 +152,7 @@ def test_a_file_tells_nothing_of_the_machine_that_made_it(exported: Path) -> Non
     else:
         with zipfile.ZipFile(exported) as archive:
             contents = [archive.read(file) for file in archive.infolist()]
-    folder = str(Path(export.__file__).parents[2]).encode()
+    folder = str(ROOT).encode()
     assert not any(folder in content or b"identities" in content for content in contents)
 
 
@@ -255,3 +260,33 @@ def test_a_file_can_go_to_s3(tiny_run: str, s3_uri: str) -> None:
 def test_a_folder_is_no_file_to_write(tiny_run: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="folder"):
         export_run(tiny_run, file_format=FileFormat.ONNX, to=f"{tmp_path}/")
+
+
+def test_the_lines_of_the_documentation_run(
+    tiny_run: str,
+    tiny_root: Path,
+    tmp_path: Path,
+    onnx_file: Path,
+    torch_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (onnx_file, torch_file):
+        shutil.copy(path, path.name)
+    queries = tiny_root.parent / "raw" / "campus" / "query"
+    first = min(queries.iterdir())
+    shutil.copy(first, "person.jpg")
+    to = "embeddings.parquet"
+    embed_folder(tiny_run, images=str(queries), to=to, progress=lambda *_: None)
+    text = (ROOT / "docs" / "export.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    found: dict[str, Any] = {}
+    embeddings = []
+    for block in blocks:
+        exec(block, found)  # noqa: S102  (our own documentation)
+        embeddings.append(np.asarray(found["embeddings"])[0])
+    np.testing.assert_allclose(embeddings[1], embeddings[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(embeddings[2], embeddings[0], rtol=0, atol=1e-5)
+    assert found["similarity"].shape == (12, 12)
+    assert found["contract"]["embedding_width"] == 128
