@@ -18,7 +18,8 @@ from daam.runtime import embedding
 from daam.runtime.embedding import EmbeddedFolder, embed_folder
 from daam.runtime.worker import trained
 from daam.storage import open_store
-from daam.training.assemble import build_network, shard_cache
+from daam.training.assemble import shard_cache
+from daam.training.build import build_network
 from daam.training.scoring import RetrievalTest, score
 
 ROOT = Path(embedding.__file__).parents[2]
