@@ -167,8 +167,13 @@ def squeeze_and_excite(num_channels: int, *, reduction: int) -> tuple[nn.Linear,
 
 
 def spatial_convolution(kernel: int) -> nn.Conv2d:
-    """Return a convolution of one map that keeps its size, at zero."""
-    return zeroed(nn.Conv2d(1, 1, kernel, padding=kernel // 2, bias=False))
+    """Return a convolution of one map that keeps its size, at zero.
+
+    The border is repeated: with zeros around it the map would learn where an image ends.
+    """
+    return zeroed(
+        nn.Conv2d(1, 1, kernel, padding=kernel // 2, padding_mode="replicate", bias=False)
+    )
 
 
 def channel_logits(features_BCHW: Tensor, squeeze: nn.Linear, excite: nn.Linear) -> Tensor:

@@ -103,6 +103,13 @@ def test_attention_starts_even_at_the_sigmoid_of_its_bias(kind, bias, temperatur
     torch.testing.assert_close(share, torch.full_like(share, start), rtol=1e-6, atol=0)
 
 
+def test_an_even_map_gets_an_even_attention_up_to_its_border():
+    attention = make_attention("spatial")
+    shake(attention, by=0.5)
+    share = attention(torch.ones(1, C, H, W))
+    torch.testing.assert_close(share, share[:, :, :1, :1].expand_as(share))
+
+
 def channel_by_hand(attention: Any, features_CHW: Tensor) -> list[float]:
     mean_C = features_CHW.mean(dim=(1, 2))
     hidden = torch.relu(attention.squeeze.weight @ mean_C + attention.squeeze.bias)
@@ -114,9 +121,8 @@ def spatial_by_hand(attention: Any, features_CHW: Tensor, y: int, x: int) -> flo
     total = 0.0
     for dy in range(3):
         for dx in range(3):
-            at_y, at_x = y + dy - 1, x + dx - 1
-            if 0 <= at_y < H and 0 <= at_x < W:
-                total += float(attention.spatial.weight[0, 0, dy, dx] * mean_HW[at_y, at_x])
+            at_y, at_x = min(max(y + dy - 1, 0), H - 1), min(max(x + dx - 1, 0), W - 1)
+            total += float(attention.spatial.weight[0, 0, dy, dx] * mean_HW[at_y, at_x])
     return total
 
 
