@@ -107,14 +107,15 @@ class StudyDisplay:
                 f"{row.epoch}/{row.num_epochs}",
                 shown(row.score),
             )
-        summary = Text.assemble(
-            (self.title, "bold"),
-            f"  {self.num_over()}/{self.num_runs} over",
-            shown(self.best(), before="  best "),
-            f"  {self.time_left()} left",
+        summary = Table.grid(padding=(0, 2))
+        summary.add_row(
+            Text(self.title, style="bold"),
+            ProgressBar(total=max(1, self.num_runs), completed=self.num_over(), width=40),
+            f"{self.num_over()} of {self.num_runs} over",
+            shown(self.best(), before="best "),
+            f"{self.time_left()} left",
         )
-        bar = ProgressBar(total=max(1, self.num_runs), completed=self.num_over(), width=60)
-        return Group(summary, bar, table)
+        return Group("", summary, "", table)
 
     def shown_rows(self) -> list[RunRow]:
         """The rows as they are at one moment: the terminal is drawn by a thread of its own."""

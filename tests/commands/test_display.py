@@ -50,7 +50,8 @@ def test_in_a_terminal_there_is_a_table_with_all_there_is_to_know(log: io.String
         display.progress("trial-0002", epoch=1, num_epochs=2, score=0.25)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", log.getvalue())
     assert "Ray dashboard: http://127.0.0.1:8265" in shown
-    assert re.search(r"search  2/3 over  best 0\.625  0:\d\d left", shown)
+    assert re.search(r"search +━+╺━+ +2 of 3 over +best 0\.625 +0:\d\d left", shown)
+    assert re.search(r"^run +state +epoch +score", shown, re.MULTILINE)  # a line of its own
     assert re.search(r"trial-0001 +COMPLETE +2/2 +0\.625", shown)
     assert re.search(r"trial-0002 +running +1/2 +0\.250", shown)
 
