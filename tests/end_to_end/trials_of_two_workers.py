@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from daam.commands.display import StudyDisplay
 from daam.config.load import read_toml
 from daam.errors import DaamError
 from daam.runtime.connection import connected
 from daam.storage import open_store
-from tune.display import StudyDisplay
 from tune.folder import open_study
 from tune.space import study_config
 from tune.study import begin_study, search
