@@ -14,7 +14,7 @@ tune: $(STAMP)
 
 # Two processes: what waits for Ray to start leaves a core to the others. A file stays in one.
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Without the tests that start other processes: those are not followed.
 coverage: $(STAMP)
