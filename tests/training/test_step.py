@@ -12,6 +12,7 @@ from daam.training.loop import source_batches, target_batches
 from daam.training.objective import Memory, Weights
 from daam.training.relabel import regroup
 from daam.training.step import train_step
+from tests.training.tiny_runs import same, weights_of
 
 ALL = Weights(
     triplet=0.5, domain_similarity=3.0, domain_classification=0.25, target=2.0, target_triplet=0.0
@@ -147,3 +148,57 @@ def test_a_source_without_identities_is_a_mistake_in_the_code(run):
             teacher_momentum=0.9,
             with_gradients=False,
         )
+
+
+def test_looking_at_the_gradients_of_each_loss_changes_nothing(run, config_of):
+    source, target = first_batches(run)
+    labels = regroup(run).of_rows(target.rows, run)
+    other = assemble(config_of())
+    regroup(other)
+    results = [
+        train_step(
+            one,
+            one.network,
+            source=source,
+            target=target,
+            labels=labels,
+            weights=ALL,
+            learning_rate=0.01,
+            teacher_momentum=0.9,
+            with_gradients=one is run,
+        )
+        for one in (run, other)
+    ]
+    assert set(results[0].gradients) == set(results[0].losses) - {"total"}
+    assert results[1].gradients == {}
+    assert same(weights_of(run), weights_of(other))
+
+
+def test_the_pull_of_each_loss_is_what_it_alone_asks_of_the_features(run):
+    source, target = first_batches(run)
+    labels = regroup(run).of_rows(target.rows, run)
+    network, memory = copy.deepcopy(run.network), copy.deepcopy(run.memory)
+    found = train_step(
+        run,
+        run.network,
+        source=source,
+        target=target,
+        labels=labels,
+        weights=ALL,
+        learning_rate=0.01,
+        teacher_momentum=0.9,
+        with_gradients=True,
+    ).gradients
+
+    network.train()
+    output = network(normalise(torch.cat([source.images, target.images])), num_source=8)
+    output.features_BCHW.retain_grad()
+    assert source.identities is not None
+    report = run.objective(
+        output, weights=ALL, identities_S=source.identities, labels=labels, memory=memory
+    )
+    for name, weight in (("triplet", 0.5), ("domain_similarity", 3.0), ("target", 2.0)):
+        output.features_BCHW.grad = None
+        (weight * report.terms[name]).backward(retain_graph=True)
+        assert output.features_BCHW.grad is not None
+        torch.testing.assert_close(found[name], output.features_BCHW.grad.norm())
