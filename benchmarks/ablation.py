@@ -57,6 +57,7 @@ ATTENTION = {
 }
 SIMILARITY = "loss.domain_similarity.kind"
 ADAPTED = {"evaluation.reestimate_norm": True}
+NOT_ADAPTED = {"evaluation.reestimate_norm": False}
 SOURCE_ONLY, SOFT_LABEL, STRONG, CEILING = (
     "source only",
     "+ soft_label (daam_v2)",
@@ -69,6 +70,18 @@ VARIANTS = (
     Variant(name="+ attention", changes=ATTENTION),
     Variant(name="+ DSP classification", changes={**NO_TARGET, SIMILARITY: "none"}),
     Variant(name="+ nominal_moment", changes=NO_TARGET),
+    Variant(
+        name="+ nominal_moment, weight 100",
+        changes={**NO_TARGET, "loss.domain_similarity.weight": 100.0},
+    ),
+    Variant(
+        name="+ DSP classification, the source's statistics",
+        changes={**NO_TARGET, SIMILARITY: "none", **NOT_ADAPTED},
+    ),
+    Variant(
+        name="+ nominal_moment, weight 100, the source's statistics",
+        changes={**NO_TARGET, "loss.domain_similarity.weight": 100.0, **NOT_ADAPTED},
+    ),
     Variant(
         name="or nominal_classifier",
         changes={
