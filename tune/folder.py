@@ -1,5 +1,6 @@
 """The folder of a study, local or on S3, and the Optuna study in it.
 
+study.lock        held by the process that works on the study (in a folder; on S3 nothing is held)
 study.toml        the study as it was started
 journal.log       Optuna's journal: every trial, its parameters, scores and state
 trials/           a folder for each trial, with the checkpoints of its transfers
@@ -7,8 +8,10 @@ holdout/          the same for the contenders of the final comparison
 study.json, trials.csv, best.toml, report.html     the results
 """
 
+import fcntl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,31 @@ from daam.errors import StudyError
 from daam.storage import MissingKeyError, Store, open_store
 from tune.space import StudyConfig
 
+LOCK = "study.lock"
 STUDY = "study.toml"
 JOURNAL = "journal.log"
+
+
+@contextmanager
+def sole_driver(uri: str) -> Iterator[None]:
+    """Keep other processes off a study; the system lets go when this one ends, however it ends.
+
+    Raises:
+        StudyError: another process works on it.
+    """
+    path = open_store(uri).local_path(LOCK)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StudyError(
+                f"another process works on the study in {uri}; wait for it, or stop it first"
+            ) from error
+        yield
 
 
 def create_folder(uri: str, config: StudyConfig) -> Store:

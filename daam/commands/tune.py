@@ -40,7 +40,7 @@ def tune(
     from daam.commands.display import StudyDisplay
     from daam.runtime.connection import connected, require_reachable
     from daam.runtime.worker import portable
-    from tune.folder import create_folder, read_folder, unused_folder
+    from tune.folder import create_folder, read_folder, sole_driver, unused_folder
     from tune.session import finish_study
     from tune.space import study_config
 
@@ -73,25 +73,26 @@ def tune(
     begin = time.monotonic()
     ready_domains(study.run, study.needed_splits())
     study = study.model_copy(update={"run": portable(study.run)})
-    if folder is None:
-        folder = create_folder(uri, study)
-    rendered_s = time.monotonic() - begin
-    print_line(f"Study {folder.uri}")
-    try:
-        with (
-            connected(address=address) as cluster,
-            StudyDisplay(console, cluster.dashboard_url) as display,
-        ):
-            if cluster.needs_token:
-                console.print("It asks for a token: .venv/bin/ray get-auth-token prints it.")
-            require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
-            summary = finish_study(
-                study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}
-            )
-    except KeyboardInterrupt as error:
-        raise StudyInterruptedError(
-            f"the study was stopped; go on with: python launch.py tune --resume {folder.uri}"
-        ) from error
+    with sole_driver(uri):
+        if folder is None:
+            folder = create_folder(uri, study)
+        rendered_s = time.monotonic() - begin
+        print_line(f"Study {folder.uri}")
+        try:
+            with (
+                connected(address=address) as cluster,
+                StudyDisplay(console, cluster.dashboard_url) as display,
+            ):
+                if cluster.needs_token:
+                    console.print("It asks for a token: .venv/bin/ray get-auth-token prints it.")
+                require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
+                summary = finish_study(
+                    study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}
+                )
+        except KeyboardInterrupt as error:
+            raise StudyInterruptedError(
+                f"the study was stopped; go on with: python launch.py tune --resume {folder.uri}"
+            ) from error
     console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
     console.print(summary.verdict, highlight=False)
     print_files(summary.files)

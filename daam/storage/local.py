@@ -7,14 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from daam.errors import StorageError
 from daam.storage.publish import TEMPORARY_SUFFIX, write_whole
 from daam.storage.store import CHUNK_SIZE_BYTES, MissingKeyError, Store, check_key, check_prefix
-
-if TYPE_CHECKING:
-    pass
 
 
 class LocalStore(Store):

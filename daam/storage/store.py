@@ -6,13 +6,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from daam.errors import StorageError
 from daam.storage.publish import write_whole
-
-if TYPE_CHECKING:
-    pass
 
 CHUNK_SIZE_BYTES = 1 << 20
 
