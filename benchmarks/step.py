@@ -7,6 +7,7 @@ does. The other side is `daam.training.step.train_step` with every loss of the p
 Rounds are interleaved; printed are medians, in CPU time and wall time, and the median ratio.
 
     python benchmarks/step.py --backbone tiny --size 128x64 --batch 64
+    python benchmarks/step.py --set model.attention.kind=full
     python benchmarks/step.py --backbone resnet50 --size 256x128 --batch 64 --device cuda \
         --precision bfloat16 --compile
 """
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--compile", action="store_true", help="both sides' networks")
+    parser.add_argument("--set", dest="settings", nargs="*", default=[], help="of DAAM's side")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
     config = run_config(
