@@ -38,9 +38,9 @@ def portable(config: RunConfig) -> RunConfig:
     changes = {"data.root": open_store(config.data.root).uri}
     if not config.data.cache.startswith("~"):
         changes["data.cache"] = str(Path(config.data.cache).absolute())
-    weights = Path(config.model.weights).expanduser()
-    if config.model.weights not in ("imagenet", "none"):
-        changes["model.weights"] = str(weights.absolute())
+    weights = config.model.weights
+    if weights not in ("imagenet", "none") and "://" not in weights:
+        changes["model.weights"] = str(Path(weights).expanduser().absolute())
     return with_settings(config, changes)
 
 

@@ -68,6 +68,8 @@ def test_portable_leaves_what_is_no_local_path_as_it_is() -> None:
     config = portable(with_settings(RunConfig(), {"data.root": "s3://bucket/domains"}))
     assert config.data.root == "s3://bucket/domains"
     assert config.model.weights == "imagenet"
+    stored = with_settings(config, {"model.weights": "s3://bucket/resnet50.pt"})
+    assert portable(stored) == stored
     assert config.data.cache == "~/.cache/daam"
 
 
