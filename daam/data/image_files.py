@@ -64,12 +64,11 @@ class FileBatch:
 
 
 def list_image_files(store: Store) -> list[str]:
-    """Return the names of all files that are named as images, sorted; hidden ones are left out."""
-    return [
-        key
-        for key in store.list()
-        if key.lower().endswith(SUFFIXES) and not key.rpartition("/")[2].startswith(".")
-    ]
+    """Return the names of all files that are named as images, sorted.
+
+    Hidden ones, and those in hidden folders, are left out.
+    """
+    return [key for key in store.list() if key.lower().endswith(SUFFIXES) and "/." not in f"/{key}"]
 
 
 def read_image_files(

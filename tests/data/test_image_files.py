@@ -139,7 +139,7 @@ def test_files_come_in_the_order_of_their_names_with_all_below(store: Store) -> 
         kind = {"jpg": "JPEG", "jpeg": "JPEG"}.get(name.rpartition(".")[2], name[-3:].upper())
         kind = "WEBP" if kind == "EBP" else kind
         store.write(name, encoded(pixels(seed), kind))
-    for name in ("notes.txt", "Thumbs.db", "a/.hidden.jpg", "a/._b.jpg"):
+    for name in ("notes.txt", "Thumbs.db", "a/.hidden.jpg", "a/._b.jpg", ".thumbs/c.jpg"):
         store.write(name, b"no image")
     batches = read_all(store, batch_size=2)
     assert [name for batch in batches for name in batch.names] == sorted(names)
