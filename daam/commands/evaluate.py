@@ -9,6 +9,7 @@ from rich.table import Table
 from daam.commands.options import Checkpoint, MovedTo
 from daam.commands.screen import console, print_files
 from daam.domains import check_domain
+from daam.errors import ConfigError
 
 if TYPE_CHECKING:
     from daam.evaluation.calibration import Calibration
@@ -19,7 +20,7 @@ def evaluate(
     checkpoint: Checkpoint,
     domain: Annotated[str, typer.Option(help="Domain whose query and gallery are the test.")],
     at: MovedTo = None,
-    to: Annotated[Path | None, typer.Option(help="Folder for scores and pictures.")] = None,
+    to: Annotated[str | None, typer.Option(help="Local folder for scores and pictures.")] = None,
     false_match_rate: Annotated[
         float | None,
         typer.Option(
@@ -35,11 +36,15 @@ def evaluate(
     from daam.runtime.evaluation import evaluate_run
 
     check_domain(domain)
-    folder = to or Path("runs/evaluations") / f"{checkpoint.rstrip('/').split('/')[-1]}-{domain}"
+    to = to or f"runs/evaluations/{checkpoint.rstrip('/').split('/')[-1]}-{domain}"
+    if "://" in to:
+        raise ConfigError(
+            f"--to {to}: scores and pictures are written into a folder of this machine; name one"
+        )
     found = evaluate_run(
         checkpoint,
         domain=domain,
-        to=folder,
+        to=Path(to),
         data_root=at,
         false_match_rate=false_match_rate,
         rerank=rerank,

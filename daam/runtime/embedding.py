@@ -61,9 +61,13 @@ def embed_folder(
         progress: called with files done and in all.
 
     Raises:
-        DataError: there is no image, or none that can be read; nothing is written.
+        DataError: `to` is a folder, there is no image, or none that can be read; nothing is
+            written.
         DaamError: there is no such run or domain, or one of them is damaged.
     """
+    folder, _, name = to.rpartition("/")
+    if not name or Path(to).is_dir():
+        raise DataError(f"{to} is a folder; name the file to write")
     embedder = open_embedder(folder_uri, domain=domain, data_root=data_root)
     store = open_store(images)
     names = list_image_files(store)
@@ -72,7 +76,6 @@ def embed_folder(
     if "://" not in to:
         with whole_file(Path(to)) as file:
             return write_embeddings(embedder, store, names, file, progress)
-    folder, _, name = to.rpartition("/")
     with tempfile.TemporaryDirectory(prefix="daam-embed-") as scratch:
         path = Path(scratch) / "embeddings.parquet"
         with path.open("wb") as file:

@@ -330,6 +330,13 @@ def test_evaluating_what_is_no_run(command: Command, tmp_path: Path) -> None:
     assert_nothing_written(tmp_path / "work")
 
 
+def test_scores_go_to_a_folder_of_this_machine(command: Command, tmp_path: Path) -> None:
+    for to in ("s3://bucket/scores", "gs://bucket/scores"):
+        ended = command("evaluate", "--checkpoint", "run", "--domain", "campus", "--to", to)
+        assert_refused(ended, to, "folder of this machine")
+    assert_nothing_written(tmp_path / "work")
+
+
 def test_evaluating_on_a_domain_that_is_not_there(train: Command, command: Command) -> None:
     assert train().code == 0
     ended = command(

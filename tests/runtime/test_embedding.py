@@ -119,6 +119,21 @@ def test_a_folder_without_an_image_gives_no_file(
     assert [path for path in (tmp_path / "out").glob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("to", ["taken", "new/"])
+def test_a_folder_is_no_file_to_write(
+    tiny_run: str, queries: Path, tmp_path: Path, to: str
+) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(DataError, match=f"{to} is a folder"):
+        embed_folder(
+            tiny_run,
+            images=str(queries),
+            to=f"{tmp_path}/{to}",
+            progress=lambda *_: pytest.fail("nothing is embedded before that is known"),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_from_s3_to_s3(tiny_run: str, queries: Path, s3_uri: str, tmp_path: Path) -> None:
     bucket = open_store(s3_uri)
     for path in queries.iterdir():
