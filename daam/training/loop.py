@@ -29,14 +29,17 @@ class EpochReport:
     epoch: int
     num_epochs: int
     seconds: float
+    seconds_of: dict[str, float]
+    """What of it went into `labels` of the target, `steps` and `diagnostics`."""
     losses: dict[str, float]
     diagnostics: dict[str, float]
 
     def as_metrics(self) -> dict[str, float]:
-        """Return one flat table: `epoch`, `seconds`, `loss/NAME`, `diagnostic/NAME`."""
+        """Return a flat table: `epoch`, `seconds`, `seconds/PART`, `loss/NAME` and so on."""
         return {
             "epoch": self.epoch,
             "seconds": self.seconds,
+            **{f"seconds/{name}": value for name, value in self.seconds_of.items()},
             **{f"loss/{name}": value for name, value in self.losses.items()},
             **{f"diagnostic/{name}": value for name, value in self.diagnostics.items()},
         }
@@ -57,16 +60,24 @@ def fit(run: Run) -> Generator[EpochReport, None, None]:
         begin = time.perf_counter()
         weights = weights_at(run.config, epoch=epoch)
         labels = relabel(run, epoch=epoch) if weights.target > 0 else None
+        labelled = time.perf_counter()
         losses, gradients = train_epoch(run, network, epoch=epoch, labels=labels)
         settle(run, saw_target=weights.need_target)
         run.num_epochs_done = epoch + 1
+        trained = time.perf_counter()
         diagnostics = inspect(run) | gradients
         if labels is not None:
             diagnostics |= labels.as_diagnostics()
+        end = time.perf_counter()
         yield EpochReport(
             epoch=epoch + 1,
             num_epochs=run.config.optimiser.num_epochs,
-            seconds=time.perf_counter() - begin,
+            seconds=end - begin,
+            seconds_of={
+                "labels": labelled - begin,
+                "steps": trained - labelled,
+                "diagnostics": end - trained,
+            },
             losses=losses,
             diagnostics=diagnostics,
         )

@@ -68,9 +68,11 @@ def test_a_report_is_one_flat_table(config_of):
     metrics = report.as_metrics()
     assert metrics["epoch"] == 1
     assert metrics["seconds"] == report.seconds
+    parts = [metrics[f"seconds/{part}"] for part in ("labels", "steps", "diagnostics")]
+    assert sum(parts) == pytest.approx(report.seconds)
     assert metrics["loss/identity"] == report.losses["identity"]
     assert metrics["diagnostic/probe_shared"] == report.diagnostics["probe_shared"]
-    assert len(metrics) == 2 + len(report.losses) + len(report.diagnostics)
+    assert len(metrics) == 5 + len(report.losses) + len(report.diagnostics)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -47,7 +47,11 @@ def weights_of(run: Run) -> dict[str, Tensor]:
 def facts(reports: Iterable[EpochReport]) -> list[dict[str, float]]:
     """What reports say, but for the time it took."""
     return [
-        {name: value for name, value in report.as_metrics().items() if name != "seconds"}
+        {
+            name: value
+            for name, value in report.as_metrics().items()
+            if not name.startswith("seconds")
+        }
         for report in reports
     ]
 
