@@ -208,7 +208,7 @@ class TargetLossSettings(Section):
     @property
     def makes_groups(self) -> bool:
         """Whether the target's images are put into groups."""
-        return self.kind in ("soft_label", "cluster_triplet")
+        return self.kind in ("soft_label", "cluster_triplet") and self.weight > 0
 
 
 class LossSettings(Section):
@@ -228,8 +228,8 @@ class LossSettings(Section):
     def uses_target(self) -> bool:
         """Whether any loss looks at target images."""
         return (
-            self.target.kind != "none"
-            or self.domain_similarity.kind != "none"
+            (self.target.kind != "none" and self.target.weight > 0)
+            or (self.domain_similarity.kind != "none" and self.domain_similarity.weight > 0)
             or self.domain_classification.weight > 0
         )
 
@@ -333,10 +333,39 @@ class RunConfig(Section):
                 f"groups of data.images_per_identity = {self.data.images_per_identity} on each of "
                 f"{workers} workers; use a multiple of {of_groups}"
             )
+        target = self.loss.target
+        for name, needed, path, size, of_one in (
+            (
+                "loss.triplet.weight > 0",
+                self.loss.triplet.weight > 0,
+                "data.identities_per_batch",
+                self.data.identities_per_batch,
+                workers,
+            ),
+            (
+                "loss.target.kind = 'cluster_triplet'",
+                target.makes_groups and target.kind == "cluster_triplet",
+                "data.target_batch_size",
+                self.data.target_batch_size,
+                of_groups,
+            ),
+            (
+                "loss.target.triplet_weight > 0",
+                target.makes_groups and target.triplet_weight > 0,
+                "data.target_batch_size",
+                self.data.target_batch_size,
+                of_groups,
+            ),
+        ):
+            if needed and size < 2 * of_one:
+                raise ValueError(
+                    f"{name} compares people, and {path} = {size} gives each of {workers} workers "
+                    f"images of one; use at least {2 * of_one}"
+                )
         if self.model.backbone == "tiny" and self.model.weights not in ("imagenet", "none"):
             raise ValueError(
                 f"model.weights = {self.model.weights!r} cannot be loaded: model.backbone = 'tiny' "
-                "starts from random weights; leave model.weights out or choose a resnet"
+                "starts from random weights; leave model.weights out or choose another backbone"
             )
         smallest_side = min(self.data.height, self.data.width)
         if self.data.augmentation.pad >= smallest_side:
@@ -387,7 +416,8 @@ class RunConfig(Section):
         if self.teacher.labels and not self.loss.target.makes_groups:
             raise ValueError(
                 "teacher.labels = true has no groups to make: loss.target.kind = "
-                f"{self.loss.target.kind!r}; choose soft_label or cluster_triplet, or leave it out"
+                f"{self.loss.target.kind!r}, loss.target.weight = {self.loss.target.weight:g}; "
+                "choose soft_label or cluster_triplet with a weight, or leave it out"
             )
         return self
 

@@ -145,6 +145,58 @@ def test_the_target_is_used_if_any_loss_looks_at_it(similarity, classification, 
     assert config.loss.uses_target is uses
 
 
+NO_WEIGHTS = {
+    "loss.domain_similarity.weight": 0.0,
+    "loss.domain_classification.weight": 0.0,
+    "loss.target.weight": 0.0,
+}
+
+
+def test_a_loss_of_weight_0_does_not_look_at_the_target():
+    assert not run_config(nested(NO_WEIGHTS)).loss.uses_target
+    for path in NO_WEIGHTS:
+        assert run_config(nested({**NO_WEIGHTS, path: 1.0})).loss.uses_target, path
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({**NO_WEIGHTS, "model.norm": "domain_specific"}, "would never see a target image"),
+        ({"loss.target.weight": 0.0, "teacher.labels": True}, r"loss\.target\.weight = 0"),
+    ],
+)
+def test_what_needs_the_target_needs_a_loss_with_a_weight(settings, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        run_config(nested(settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "without", "complaint"),
+    [
+        (
+            {"compute.num_workers": 16, "data.target_batch_size": 128},
+            {"loss.triplet.weight": 0.0},
+            r"loss\.triplet\.weight > 0 .* data\.identities_per_batch = 16",
+        ),
+        (
+            {"loss.target.kind": "cluster_triplet", "data.target_batch_size": 4},
+            {"loss.target.kind": "soft_label"},
+            r"cluster_triplet' .* data\.target_batch_size = 4",
+        ),
+        (
+            {"loss.target.triplet_weight": 1.0, "compute.num_workers": 8}
+            | {"data.target_batch_size": 32},
+            {"loss.target.triplet_weight": 0.0},
+            r"triplet_weight > 0 .* data\.target_batch_size = 32",
+        ),
+    ],
+)
+def test_triplets_of_one_person_on_a_worker_are_refused(settings, without, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        run_config(nested(settings))
+    run_config(nested(settings | without))
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
