@@ -42,15 +42,14 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
         plan: of the search.
     """
     settings = {**asdict(plan), **sample}
-    config = trial_config(settings, plan.transfers[0])
+    num_epochs = plan.run["optimiser"]["num_epochs"]
     if plan.num_workers == 1:
         report_epochs(
-            trial_epochs(settings),
-            name=trial_name(sample["number"]),
-            num_epochs=config.optimiser.num_epochs,
+            trial_epochs(settings), name=trial_name(sample["number"]), num_epochs=num_epochs
         )
         return
-    with failure_reported(num_epochs=config.optimiser.num_epochs):
+    with failure_reported(num_epochs=num_epochs):
+        config = trial_config(settings, plan.transfers[0])
         run_workers(
             trial_worker,
             settings,
