@@ -1,6 +1,6 @@
 """What every layout is turned into, and the rules that hold for all of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def image_files(folder: Path, *, root: Path) -> tuple[list[Path], list[SkippedFi
         path = entry.relative_to(root)
         if entry.is_dir():
             skipped.append(SkippedFile(path=path, reason="a folder"))
-        elif entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith("."):
+        elif is_image(entry):
             images.append(path)
         else:
             skipped.append(SkippedFile(path=path, reason="not an image file"))
@@ -104,6 +104,37 @@ def image_files(folder: Path, *, root: Path) -> tuple[list[Path], list[SkippedFi
             "into it or check --root"
         )
     return images, skipped
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its name, and none that a system hides beside one."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def unlisted_files(listed: Set[Path], *, root: Path, folders: Iterable[Path]) -> list[SkippedFile]:
+    """The files below folders that no list names.
+
+    Args:
+        listed: paths relative to `root`.
+        root: the data set's folder.
+        folders: where all of them must be.
+
+    Raises:
+        LayoutError: a listed file is not there.
+    """
+    present = {
+        path.relative_to(root) for folder in folders for path in folder.rglob("*") if path.is_file()
+    }
+    missing = sorted(listed - present)
+    if missing:
+        raise LayoutError(
+            f"{root / missing[0]} is listed but not there ({len(missing)} such files); unpack the "
+            "images again"
+        )
+    return [
+        SkippedFile(path=path, reason="in no list" if is_image(path) else "not an image file")
+        for path in sorted(present - listed)
+    ]
 
 
 def in_order(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:

@@ -1,5 +1,8 @@
 """MSMT17 (Wei et al., CVPR 2018), V1 and V2: four list files over two trees of folders.
 
+(A common conversion has `0000_c1_0008.jpg`, identity, camera and frame, in Market-1501's folders
+instead, with the validation list in the train split.)
+
 A line of a list is `0000/0000_000_01_0303morning_0015_0.jpg 0`: the path below the train or test
 tree and the identity. The name tells the identity, a running number, the camera (two digits), the
 time of recording, the frame and the box. V2 is V1 with faces masked and the trees renamed.
@@ -9,60 +12,92 @@ and from 10,001, so that no two people share a number and none is taken for a di
 """
 
 import re
-from collections.abc import Set
 from pathlib import Path
 
+from daam.data.layouts.folders import MARKET_FOLDERS, read_folders
 from daam.data.layouts.index import (
-    IMAGE_SUFFIXES,
     DatasetIndex,
     ImageRecord,
     SkippedFile,
     in_order,
+    unlisted_files,
 )
+from daam.data.layouts.names import NameRule
 from daam.domains import Split
 from daam.errors import LayoutError
 
 # (train tree, test tree) of V1 and V2
 TREES = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
-# The authors' validation list is part of the training set, as in all published results.
+VALIDATION_LIST = "list_val.txt"
 LISTS = {
     "list_train.txt": Split.TRAIN,
-    "list_val.txt": Split.TRAIN,
+    VALIDATION_LIST: Split.TRAIN,
     "list_query.txt": Split.QUERY,
     "list_gallery.txt": Split.GALLERY,
 }
-FIRST_TRAIN_IDENTITY = 1
-FIRST_TEST_IDENTITY = 10_001
+FIRST_IDENTITY = {Split.TRAIN: 1, Split.QUERY: 10_001, Split.GALLERY: 10_001}
 LINE = re.compile(
     r"(?P<path>(?P<folder>\d{4})/(?P<person>\d{4})_\d{3}_(?P<camera>\d{2})"
     r"_\d{4}(?:morning|noon|afternoon)_\d+_\d+(?:_ex)?\.jpg) (?P<identity>\d{1,4})"
 )
+FOLDER_RULE = NameRule(
+    pattern=r"(?P<identity>-1|\d{4})_c(?P<camera>\d{1,2})_\d{4}",
+    example="0000_c1_0008.jpg",
+    meaning="identity, camera, frame",
+)
 
 
-def read_msmt17(root: Path) -> DatasetIndex:
-    """Index a folder in the layout of MSMT17_V1 or MSMT17_V2.
+def read_msmt17(root: Path, *, with_val: bool = True) -> DatasetIndex:
+    """Index a folder in the layout of MSMT17_V1 or MSMT17_V2, or converted to Market-1501's.
+
+    Args:
+        root: the data set's folder.
+        with_val: keep the authors' validation list in the train split, as in most published
+            results; if not, its images are left out and counted.
 
     Raises:
-        LayoutError: a tree or list is missing or empty, a line fits no rule or names a file that
-            is not there, or a file is listed twice.
+        LayoutError: a tree, list or folder is missing or empty, a line or name fits no rule, a line
+            names a file that is not there, a file is listed twice, or the validation list cannot
+            be left out of a conversion that has no lists.
     """
+    if not (root / MARKET_FOLDERS[Split.TRAIN]).is_dir():
+        return _read_lists(root, with_val=with_val)
+    if not with_val:
+        raise LayoutError(
+            f"{root} has no lists, so it does not tell which images are in {VALIDATION_LIST}; "
+            "import the original, or keep these images (without --without-val)"
+        )
+    return read_folders(root, layout="msmt17", rule=FOLDER_RULE, renumbered=_renumbered)
+
+
+def _renumbered(identity: int, split: Split) -> int:
+    return identity if identity < 0 else FIRST_IDENTITY[split] + identity
+
+
+def _read_lists(root: Path, *, with_val: bool) -> DatasetIndex:
     train_tree, test_tree = _trees(root)
     records: dict[Path, ImageRecord] = {}
+    left_out: list[SkippedFile] = []
     for list_name, split in LISTS.items():
-        tree, first = (
-            (train_tree, FIRST_TRAIN_IDENTITY)
-            if split == Split.TRAIN
-            else (test_tree, FIRST_TEST_IDENTITY)
-        )
+        tree = train_tree if split == Split.TRAIN else test_tree
         for number, line in enumerate(_lines(root / list_name), start=1):
             place = f"{root / list_name}, line {number}"
-            record = _record(line, tree=tree, first=first, split=split, place=place)
+            record = _record(line, tree=tree, split=split, place=place)
             if record.path in records:
                 raise LayoutError(f"{place} lists {record.path} a second time; remove one of them")
             records[record.path] = record
-    skipped = _check_files(records.keys(), root=root, trees=(train_tree, test_tree))
+            if list_name == VALIDATION_LIST and not with_val:
+                left_out.append(SkippedFile(path=record.path, reason=f"in {VALIDATION_LIST}"))
+    skipped = unlisted_files(
+        records.keys(), root=root, folders=(root / train_tree, root / test_tree)
+    )
+    for file in left_out:
+        del records[file.path]
     return DatasetIndex(
-        layout="msmt17", root=root, records=in_order(records.values()), skipped=tuple(skipped)
+        layout="msmt17",
+        root=root,
+        records=in_order(records.values()),
+        skipped=(*left_out, *skipped),
     )
 
 
@@ -91,7 +126,7 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def _record(line: str, *, tree: str, first: int, split: Split, place: str) -> ImageRecord:
+def _record(line: str, *, tree: str, split: Split, place: str) -> ImageRecord:
     match = LINE.fullmatch(line)
     if match is None:
         raise LayoutError(
@@ -103,29 +138,7 @@ def _record(line: str, *, tree: str, first: int, split: Split, place: str) -> Im
         raise LayoutError(f"{place}: {line!r} gives two identities for one image; mend the list")
     return ImageRecord(
         path=Path(tree, match["path"]),
-        identity=first + identity,
+        identity=FIRST_IDENTITY[split] + identity,
         camera=int(match["camera"]),
         split=split,
     )
-
-
-def _check_files(listed: Set[Path], *, root: Path, trees: tuple[str, str]) -> list[SkippedFile]:
-    present = {
-        path.relative_to(root)
-        for tree in trees
-        for path in (root / tree).rglob("*")
-        if path.is_file()
-    }
-    missing = sorted(listed - present)
-    if missing:
-        raise LayoutError(
-            f"{root / missing[0]} is listed but not there ({len(missing)} such files); unpack the "
-            "images again"
-        )
-    return [
-        SkippedFile(
-            path=path,
-            reason=("in no list" if path.suffix.lower() in IMAGE_SUFFIXES else "not an image file"),
-        )
-        for path in sorted(present - listed)
-    ]
