@@ -1,6 +1,7 @@
 """From a data set's folder to a domain in a store."""
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections import Counter, deque
@@ -13,6 +14,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from daam.data.copies import CopiesOfQueries
 from daam.data.layouts import DatasetIndex, ImageRecord
 from daam.data.manifest import DomainManifest, ShardEntry, SplitManifest, manifest_key
 from daam.data.shards import WrittenShard, write_image_shards, write_labels
@@ -29,6 +31,8 @@ JPEG_START = b"\xff\xd8\xff"
 IMAGES_IN_FLIGHT_PER_THREAD = 16
 
 Progress = Callable[[int, int], None]
+
+log = logging.getLogger(__name__)
 
 
 def import_domain(
@@ -47,7 +51,8 @@ def import_domain(
     only place where pixels change. Memory stays the same for any number of images (apart from the
     index). The manifest is published last: a reader sees the whole domain or none of it, and an
     import that was cut short is repeated by running it again, without uploading the shards that
-    are there already. The same input gives the same keys and bytes.
+    are there already. The same input gives the same keys and bytes. Gallery images that are copies
+    of a query are kept, and reported in a warning.
 
     Args:
         index: as a layout gives it, without validation splits.
@@ -67,12 +72,14 @@ def import_domain(
     index = hold_out_validation(index, share=validation_share)
     report = progress or _silent
     done = 0
+    copies = CopiesOfQueries()
     splits: dict[Split, SplitManifest] = {}
     for split in Split:
         records = in_shard_order(index.of(split))
         if not records:
             continue
         images = _read_images(records, root=index.root, verify=verify_images)
+        images = copies.watched(images, records)
         images = _counted(images, already=done, total=len(index.records), report=report)
         splits[split] = _import_split(
             images, records, domain=domain, split=split, to=to, shard_size_bytes=shard_size_bytes
@@ -85,6 +92,8 @@ def import_domain(
         skipped=dict(Counter(file.reason for file in index.skipped)),
     )
     to.write(key, manifest.to_json())
+    if (found := copies.report()) is not None:
+        log.warning("%s: %s", domain, found)
     return manifest
 
 
