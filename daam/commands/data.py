@@ -14,6 +14,8 @@ from daam.config.schema import RunConfig
 from daam.domains import check_domain
 
 DEFAULT_ROOT = RunConfig().data.root
+LAYOUT_HELP = "market1501, msmt17, cuhk03, veri776, randperson, personx, csv, parquet, dukemtmc."
+SKIPPED_FILES_NAMED = 3
 
 data = typer.Typer(help="Render, import, check and show domains.", no_args_is_help=True)
 
@@ -56,13 +58,22 @@ def data_render(
 
 @data.command("import")
 def data_import(
-    layout: Annotated[str, typer.Option(help="market1501, msmt17 or csv.")],
+    layout: Annotated[str, typer.Option(help=LAYOUT_HELP)],
     root: Annotated[Path, typer.Option(help="Folder of the dataset.")],
     domain: Annotated[str, typer.Option(help="Name for the domain.")],
     to: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.")] = DEFAULT_ROOT,
     validation_share: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Share of train identities held out.")
     ] = 0.25,
+    without_val: Annotated[  # noqa: FBT002  (typer's way)
+        bool, typer.Option("--without-val", help="Leave the validation list of msmt17 out.")
+    ] = False,
+    acknowledge_withdrawal: Annotated[  # noqa: FBT002  (typer's way)
+        bool,
+        typer.Option(
+            "--acknowledge-withdrawal", help="Read dukemtmc, having read that it was withdrawn."
+        ),
+    ] = False,
 ) -> None:
     """Turn a dataset's folder into Arrow shards and a manifest."""
     from daam.data.importing import import_domain
@@ -70,16 +81,20 @@ def data_import(
     from daam.storage import open_store
 
     check_domain(domain)
-    index = read_layout(layout, root)
+    index = read_layout(
+        layout, root, without_val=without_val, acknowledge_withdrawal=acknowledge_withdrawal
+    )
     store = open_store(to)
     with progress_bar(f"importing {domain}") as advance:
         import_domain(
             index, domain=domain, to=store, validation_share=validation_share, progress=advance
         )
-    for skipped in index.skipped[:10]:
-        print_line(f"skipped {skipped.path}: {skipped.reason}")
-    if len(index.skipped) > 10:
-        print_line(f"… and {len(index.skipped) - 10} more files skipped")
+    for reason in sorted({file.reason for file in index.skipped}):
+        paths = [str(file.path) for file in index.skipped if file.reason == reason]
+        more = ", …" if len(paths) > SKIPPED_FILES_NAMED else ""
+        print_line(
+            f"skipped {len(paths)}, {reason}: {', '.join(paths[:SKIPPED_FILES_NAMED])}{more}"
+        )
     data_describe(domain=domain, at=to)
 
 

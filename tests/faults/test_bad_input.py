@@ -237,6 +237,33 @@ def test_import_of_an_unknown_layout(command: Command, market: Path) -> None:
     assert_refused(ended, "market1501")
 
 
+def test_import_of_a_folder_of_another_layout(
+    command: Command, market: Path, tmp_path: Path
+) -> None:
+    ended = command(
+        *("data", "import", "--layout", "veri776", "--root", str(market), "--domain", "market")
+    )
+    assert_refused(ended, "image_train", "looks like --layout market1501")
+    assert_nothing_written(tmp_path / "work")
+
+
+def test_import_of_a_withdrawn_data_set_prints_the_notice(
+    command: Command, market: Path, tmp_path: Path
+) -> None:
+    ended = command(
+        *("data", "import", "--layout", "dukemtmc", "--root", str(market), "--domain", "market")
+    )
+    assert_refused(ended, "withdrawn by its authors in 2019", "--acknowledge-withdrawal")
+    assert_nothing_written(tmp_path / "work")
+
+
+def test_import_without_a_validation_list_that_there_is_not(
+    import_market: Command, tmp_path: Path
+) -> None:
+    assert_refused(import_market("--without-val"), "msmt17, not market1501")
+    assert_nothing_written(tmp_path / "work")
+
+
 @pytest.mark.parametrize("folder", ["", "bounding_box_train", "query", "bounding_box_test"])
 def test_import_of_an_empty_folder(
     import_market: Command, market: Path, tmp_path: Path, folder: str
