@@ -108,7 +108,8 @@ def read_image_files(
                 pixels.append(decode_file(content, height=height, width=width))
                 good.append(name)
             except DataError as error:
-                unreadable.append(UnreadableFile(name=name, reason=str(error)))
+                told = name.encode("utf-8", "backslashreplace").decode()
+                unreadable.append(UnreadableFile(name=told, reason=str(error)))
         images = np.stack(pixels) if pixels else np.empty((0, height, width, 3), np.uint8)
         return FileBatch(names=good, images=torch.from_numpy(images), unreadable=unreadable)
 
@@ -152,8 +153,8 @@ def _decode_other(content: bytes) -> np.ndarray:
         if image.mode[0] in "IF":
             raise DataError(f"pixels of kind {image.mode}, not 8 bits a channel; convert it")
         if image.mode == "P":  # its transparency is a table, which only RGBA understands
-            return np.asarray(image.convert("RGBA").convert("RGB"))
-        return np.asarray(image.convert("RGB"))
+            image = image.convert("RGBA")
+        return np.array(image.convert("RGB"))  # a copy: torch wants to be able to write
 
 
 def _check_size(height: int, width: int) -> None:
@@ -164,7 +165,8 @@ def _check_size(height: int, width: int) -> None:
 def _content(store: Store, name: str, *, is_remote: bool) -> bytes:
     try:
         check_key(name)
-    except StorageError as error:
+        name.encode()  # a file system also takes names that are no text
+    except (StorageError, UnicodeEncodeError) as error:
         raise DataError("a name that cannot be used; rename it") from error
     try:
         return store.read(name)

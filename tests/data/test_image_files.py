@@ -11,7 +11,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from daam.data.decode import decode_images
+from daam.data.decode import decode_images, resized
 from daam.data.image_files import FileBatch, decode_file, list_image_files, read_image_files
 from daam.errors import DataError, StorageError
 from daam.storage import Store, open_store
@@ -52,6 +52,14 @@ def read_all(store: Store, *, batch_size: int = 4) -> list[FileBatch]:
 def test_formats_without_loss_give_their_pixels(kind: str) -> None:
     image = pixels(1)
     np.testing.assert_array_equal(decoded(encoded(image, kind)), image)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_other_sizes_are_resized_as_everywhere(mode: str) -> None:
+    image = Image.fromarray(pixels(1, height=31, width=17)).convert(mode)
+    whole = np.array(image.convert("RGB"))
+    wanted = resized(whole[None], height=HEIGHT, width=WIDTH)[0]
+    np.testing.assert_array_equal(decoded(encoded(image, "PNG")), wanted)
 
 
 def test_webp_and_gif_give_what_pillow_gives() -> None:
@@ -202,6 +210,16 @@ def test_a_file_that_goes_away_is_unreadable(store: Store) -> None:
     assert batch.names == ["a.png"]
     assert batch.unreadable[0].name == "b.png"
     assert "gone" in batch.unreadable[0].reason
+
+
+def test_a_name_that_is_no_text_is_unreadable_and_can_be_told(tmp_path: Path) -> None:
+    for name in (b"a.png", b"\xff\xfe.png"):
+        (tmp_path / os.fsdecode(name)).write_bytes(encoded(pixels(1), "PNG"))
+    (batch,) = read_all(open_store(str(tmp_path)))
+    assert batch.names == ["a.png"]
+    (file,) = batch.unreadable
+    assert file.name.encode() == rb"\udcff\udcfe.png"
+    assert "rename it" in file.reason
 
 
 def test_names_that_no_store_takes_are_unreadable(tmp_path: Path) -> None:
