@@ -74,7 +74,7 @@ def test_a_kind_is_not_the_default(config_of, kind):
     else:
         first = next(name for name, _ in plain.network.backbone.named_parameters())
         one, other = (run.network.backbone.get_parameter(first) for run in (plain, changed))
-        assert not one.equal(other)
+        assert (one - other).abs().mean() > 1e-8  # other rounding alone makes less than 1e-9
 
 
 def test_the_teacher_is_an_average_of_the_networks_it_saw(config_of):
