@@ -39,7 +39,7 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
     """Put a state from `captured` back.
 
     Raises:
-        CheckpointError: it is of another format, or of a run with other settings or another source.
+        CheckpointError: it is of another format, or of a run with other settings or other data.
     """
     if state.get("format") != FORMAT:
         raise CheckpointError(
@@ -63,6 +63,13 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
             f"has {run.source.num_identities} in {run.config.data.root}; "
             "name the data it was trained on with data.root"
         )
+    exemplars, num_target = state["exemplars"], run.target.reader.num_rows
+    if exemplars is not None and len(exemplars) != num_target:
+        raise CheckpointError(
+            f"{where} remembers {len(exemplars)} images of {run.config.pair().target}, and "
+            f"{run.config.data.root} has {num_target}; name the data it was trained on with "
+            "data.root"
+        )
     run.network.load_state_dict(state["network"])
     if run.teacher is not None:
         run.teacher.load_state_dict(state["teacher"])
@@ -71,7 +78,7 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
         nominal_centre=on_device(state["nominal_centre"], run),
         nominal_spread=on_device(state["nominal_spread"], run),
         source_centre=on_device(state["source_centre"], run),
-        exemplars_NC=on_device(state["exemplars"], run),
+        exemplars_NC=on_device(exemplars, run),
     )
     run.num_epochs_done = state["num_epochs_done"]
 

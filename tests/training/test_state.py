@@ -163,3 +163,11 @@ def test_a_run_cannot_go_on_with_another_source(config_of, tmp_path, domains):
         CheckpointError, match=r"learnt 13 identities, and the domain .* has 12 in "
     ):
         restore(run, state, where="memory")
+
+
+def test_exemplars_of_another_target_are_refused(config_of):
+    config = config_of(preset="daam_v1")
+    state = stored(captured(assemble(config)))
+    state["exemplars"] = torch.zeros(71, 128)
+    with pytest.raises(CheckpointError, match=r"71 images of campus, and .* has 72"):
+        restore(assemble(config), state, where="memory")
