@@ -126,9 +126,8 @@ class Objective:
             memory: changed in place, by the same amount on every rank.
         """
         num_source = len(identities_S)
-        domains_B = torch.zeros(len(output.shared_BC), dtype=torch.int64)
-        domains_B[num_source:] = 1
-        domains_B = domains_B.to(output.shared_BC.device)
+        images_B = torch.arange(len(output.shared_BC), device=output.shared_BC.device)
+        domains_B = (images_B >= num_source).long()
         shared_BC = F.normalize(output.shared_BC.float(), dim=1)
 
         terms = {
