@@ -1,5 +1,6 @@
 """One step of training: one forward of both domains, one backward, one update."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,8 @@ from torch import Tensor, nn
 
 from daam.data.batches import DomainBatch
 from daam.data.transforms import normalise
+from daam.model.heads import NominalHead
+from daam.model.network import DaamNetwork
 from daam.training.assemble import Run
 from daam.training.objective import BatchExemplars, BatchGroups, LossReport, Weights
 from daam.training.teacher import move_teacher
@@ -61,11 +64,28 @@ def train_step(
     run.optimiser.zero_grad(set_to_none=True)
     gradients = gradient_norms(report, output.features_BCHW) if with_gradients else {}
     report.total.backward()
+    for weight in idle_weights(run.network, weights):
+        weight.grad = None
     run.optimiser.step()
     if run.teacher is not None:
         move_teacher(run.teacher, run.network, momentum=teacher_momentum)
     terms = {name: term.detach() for name, term in report.terms.items()}
     return StepResult(losses={"total": report.total.detach()} | terms, gradients=gradients)
+
+
+def idle_weights(network: DaamNetwork, weights: Weights) -> Iterator[nn.Parameter]:
+    """Yield the weights that no loss of this epoch teaches.
+
+    Under data parallelism their gradient is zero and not missing, and Adam, which divides what is
+    left, the decay, by its own size, would empty them within a warm-up.
+    """
+    nominal = isinstance(network.similarity_head, NominalHead) and weights.domain_similarity > 0
+    if network.similarity_head is not None and weights.domain_similarity == 0:
+        yield from network.similarity_head.parameters()
+    if network.specific is not None and weights.domain_classification == 0:
+        yield from network.specific.parameters()
+        if network.specific_stage is not None and not nominal:
+            yield from network.specific_stage.parameters()
 
 
 def gradient_norms(report: LossReport, features_BCHW: Tensor) -> dict[str, Tensor]:

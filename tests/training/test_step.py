@@ -202,3 +202,30 @@ def test_the_pull_of_each_loss_is_what_it_alone_asks_of_the_features(run):
         (weight * report.terms[name]).backward(retain_graph=True)
         assert output.features_BCHW.grad is not None
         torch.testing.assert_close(found[name], output.features_BCHW.grad.norm())
+
+
+@pytest.mark.parametrize("kind", ["nominal_classifier", "domain_confusion", "gradient_reversal"])
+@pytest.mark.parametrize("placement", ["last", "before_last"])
+def test_what_no_loss_teaches_yet_stays_as_it_is(config_of, kind, placement):
+    changes = {"loss.domain_similarity.kind": kind, "model.attention.placement": placement}
+    run = assemble(config_of(changes))
+    source, _ = first_batches(run)
+    before = weights_of(run)
+    train_step(
+        run,
+        run.network,
+        source=source,
+        target=None,
+        labels=None,
+        weights=dataclasses.replace(
+            ALL, domain_similarity=0, domain_classification=0, target=0, target_triplet=0
+        ),
+        learning_rate=0.01,
+        teacher_momentum=0.9,
+        with_gradients=False,
+    )
+    taught = dict(run.network.named_parameters())
+    idle = {name for name in taught if name.startswith(("similarity_head", "specific"))}
+    assert len(idle) >= 6
+    assert all(torch.equal(taught[name], before[name]) for name in idle)
+    assert not torch.equal(taught["shared.classifier.weight"], before["shared.classifier.weight"])
