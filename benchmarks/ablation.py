@@ -11,6 +11,7 @@ A result is a file; called again, it goes on with what is missing.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -47,6 +48,41 @@ class Variant:
     name: str
     preset: str = "daam_v2"
     changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One training run of a variant."""
+
+    variant: Variant
+    transfer: str
+    seed: int
+    num_epochs: int
+
+    def settings(self) -> RunConfig:
+        """The demo's settings with a longer budget, then the variant's."""
+        demo = tomllib.loads((ROOT / "tune/spaces/demo.toml").read_text())
+        del demo["study"], demo["search"]
+        budget = {
+            "transfer": self.transfer,
+            "seed": self.seed,
+            "optimiser.num_epochs": self.num_epochs,
+            "loss.warmup_epochs": 5,
+            # As Market-1501's 30 and 6 are to its 17 images a person, to the 9 of these sources.
+            "loss.target.num_neighbours": 16,
+            "loss.target.num_expansion": 3,
+            "compute.device": "cpu",
+            "data.num_threads": 1,
+        }
+        preset, changes = read_preset(self.variant.preset), self.variant.changes
+        return run_config(demo, preset, nested({**budget, **changes}))
+
+    def file(self, folder: Path) -> Path:
+        """Where its result is: under a name that other settings would not have."""
+        words = "".join(letter if letter.isalnum() else "-" for letter in self.variant.name)
+        settings = json.dumps(self.settings().model_dump(), sort_keys=True).encode()
+        digest = hashlib.sha256(settings).hexdigest()[:12]
+        return folder / f"{words}.{self.transfer.replace('->', '-')}.{self.seed}.{digest}.json"
 
 
 NO_TARGET: dict[str, Any] = {"loss.target.kind": "none"}
@@ -137,56 +173,37 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.to.mkdir(parents=True, exist_ok=True)
     variants = [v for v in VARIANTS if arguments.only is None or v.name in arguments.only]
+    num_epochs = arguments.num_epochs
     runs = [
-        (variant, transfer, seed)
+        Run(variant=variant, transfer=transfer, seed=seed, num_epochs=num_epochs)
         for seed in arguments.seeds
         for variant in variants
         for transfer in TRANSFERS
     ]
-    missing = [run for run in runs if not result_file(arguments.to, *run).exists()]
+    missing = [run for run in runs if not run.file(arguments.to).exists()]
     if missing:
         prepare()
     # Fresh processes: torch does not like to be forked.
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
-        pending = {
-            pool.submit(train, *run, arguments.num_epochs, arguments.to): run for run in missing
-        }
+        pending = [pool.submit(train, run, arguments.to) for run in missing]
         for done, future in enumerate(as_completed(pending), start=1):
-            variant, transfer, seed = pending[future]
             found = future.result()
             print(
-                f"[{done}/{len(missing)}] {variant.name}, {transfer}, seed {seed}: "
-                f"mAP {found['mAP']:.3f} in {found['seconds']:.0f} s",
+                f"[{done}/{len(missing)}] {found['variant']}, {found['transfer']}, "
+                f"seed {found['seed']}: mAP {found['mAP']:.3f} in {found['seconds']:.0f} s",
                 file=sys.stderr,
                 flush=True,
             )
+    results = [json.loads(run.file(arguments.to).read_text()) for run in runs]
     rows = {
         variant.name: [
-            averaged([load(arguments.to, variant, transfer, seed) for transfer in TRANSFERS])
+            averaged([r for r in results if (r["variant"], r["seed"]) == (variant.name, seed)])
             for seed in arguments.seeds
         ]
         for variant in variants
     }
     print(table(rows))
     draw(rows, arguments.to / "ablation.png")
-
-
-def settings_of(variant: Variant, *, transfer: str, seed: int, num_epochs: int) -> RunConfig:
-    """The demo's settings with a longer budget, then the variant's."""
-    demo = tomllib.loads((ROOT / "tune/spaces/demo.toml").read_text())
-    del demo["study"], demo["search"]
-    budget = {
-        "transfer": transfer,
-        "seed": seed,
-        "optimiser.num_epochs": num_epochs,
-        "loss.warmup_epochs": 5,
-        # As Market-1501's 30 and 6 are to its 17 images a person, to the 9 of these sources.
-        "loss.target.num_neighbours": 16,
-        "loss.target.num_expansion": 3,
-        "compute.device": "cpu",
-        "data.num_threads": 1,
-    }
-    return run_config(demo, read_preset(variant.preset), nested({**budget, **variant.changes}))
 
 
 def prepare() -> None:
@@ -197,41 +214,29 @@ def prepare() -> None:
     prepare_domains(RunConfig(), dict.fromkeys(domains, splits), progress=lambda *_: None)
 
 
-def train(variant: Variant, transfer: str, seed: int, num_epochs: int, to: Path) -> dict[str, Any]:
+def train(run: Run, to: Path) -> dict[str, Any]:
     """Train and test one run; leave what was found in its file."""
     begin = time.perf_counter()
-    config = settings_of(variant, transfer=transfer, seed=seed, num_epochs=num_epochs)
-    run = assemble(config)
-    reports = list(fit(run))
+    config = run.settings()
+    trained = assemble(config)
+    reports = list(fit(trained))
     seconds = time.perf_counter() - begin
     test = RetrievalTest.on_test(config, domain=config.pair().target)
-    scores = score(run.embedder, test, config).scores
+    scores = score(trained.embedder, test, config).scores
     found = {
-        "variant": variant.name,
-        "transfer": transfer,
-        "seed": seed,
+        "variant": run.variant.name,
+        "transfer": run.transfer,
+        "seed": run.seed,
         "mAP": scores.mean_average_precision,
         "rank-1": scores.cmc[1],
         "seconds": seconds,
-        "num_epochs": num_epochs,
         "diagnostics": reports[-1].diagnostics,
+        "settings": config.model_dump(),
     }
-    file = result_file(to, variant, transfer, seed)
-    partial = file.with_suffix(".partial")
+    partial = run.file(to).with_suffix(".partial")
     partial.write_text(json.dumps(found, indent=1))
-    partial.rename(file)
+    partial.rename(run.file(to))
     return found
-
-
-def result_file(folder: Path, variant: Variant, transfer: str, seed: int) -> Path:
-    """Where a run's result is."""
-    words = "".join(letter if letter.isalnum() else "-" for letter in variant.name)
-    return folder / f"{words}.{transfer.replace('->', '-')}.{seed}.json"
-
-
-def load(folder: Path, variant: Variant, transfer: str, seed: int) -> dict[str, Any]:
-    """Read a result."""
-    return json.loads(result_file(folder, variant, transfer, seed).read_text())
 
 
 def averaged(results: list[dict[str, Any]]) -> dict[str, float]:
