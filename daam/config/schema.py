@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from daam.config.agreement import check_batches, check_epochs, check_losses, check_parts
 from daam.domains import Transfer
 from daam.errors import ConfigError
 
@@ -311,114 +312,13 @@ class RunConfig(Section):
     compute: ComputeSettings = ComputeSettings()
 
     @model_validator(mode="after")
-    def _honourable(self) -> "RunConfig":
+    def _agree(self) -> "RunConfig":
         try:
             Transfer.parse(self.transfer)
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        workers = self.compute.num_workers
-        for name, value in (
-            ("data.identities_per_batch", self.data.identities_per_batch),
-            ("data.target_batch_size", self.data.target_batch_size),
-        ):
-            if value % workers:
-                raise ValueError(
-                    f"{name} = {value} cannot be shared by compute.num_workers = {workers}; "
-                    "use a multiple of it"
-                )
-        of_groups = self.data.images_per_identity * workers
-        if self.loss.target.makes_groups and self.data.target_batch_size % of_groups:
-            raise ValueError(
-                f"data.target_batch_size = {self.data.target_batch_size} does not hold whole "
-                f"groups of data.images_per_identity = {self.data.images_per_identity} on each of "
-                f"{workers} workers; use a multiple of {of_groups}"
-            )
-        target = self.loss.target
-        for name, needed, path, size, of_one in (
-            (
-                "loss.triplet.weight > 0",
-                self.loss.triplet.weight > 0,
-                "data.identities_per_batch",
-                self.data.identities_per_batch,
-                workers,
-            ),
-            (
-                "loss.target.kind = 'cluster_triplet'",
-                target.makes_groups and target.kind == "cluster_triplet",
-                "data.target_batch_size",
-                self.data.target_batch_size,
-                of_groups,
-            ),
-            (
-                "loss.target.triplet_weight > 0",
-                target.makes_groups and target.triplet_weight > 0,
-                "data.target_batch_size",
-                self.data.target_batch_size,
-                of_groups,
-            ),
-        ):
-            if needed and size < 2 * of_one:
-                raise ValueError(
-                    f"{name} compares people, and {path} = {size} gives each of {workers} workers "
-                    f"images of one; use at least {2 * of_one}"
-                )
-        if self.model.backbone == "tiny" and self.model.weights not in ("imagenet", "none"):
-            raise ValueError(
-                f"model.weights = {self.model.weights!r} cannot be loaded: model.backbone = 'tiny' "
-                "starts from random weights; leave model.weights out or choose another backbone"
-            )
-        smallest_side = min(self.data.height, self.data.width)
-        if self.data.augmentation.pad >= smallest_side:
-            raise ValueError(
-                f"data.augmentation.pad = {self.data.augmentation.pad} is as large as the image "
-                f"({self.data.height} x {self.data.width}); use less than {smallest_side}"
-            )
-        num_epochs = self.optimiser.num_epochs
-        if self.optimiser.warmup_epochs > num_epochs:
-            raise ValueError(
-                f"optimiser.warmup_epochs = {self.optimiser.warmup_epochs:g} is longer than the "
-                f"run of optimiser.num_epochs = {num_epochs}: the learning rate would never be "
-                "reached; use fewer"
-            )
-        if self.loss.uses_target and self.loss.warmup_epochs >= num_epochs:
-            raise ValueError(
-                f"loss.warmup_epochs = {self.loss.warmup_epochs} leaves no epoch of "
-                f"optimiser.num_epochs = {num_epochs} to learn from the target; use fewer, or "
-                "the preset source_only"
-            )
-        for name, needs in (
-            ("loss.domain_classification.weight > 0", self.loss.domain_classification.weight > 0),
-            (
-                "loss.domain_similarity.kind = 'nominal_classifier'",
-                self.loss.domain_similarity.kind == "nominal_classifier",
-            ),
-        ):
-            if self.model.attention.kind == "none" and needs:
-                raise ValueError(
-                    f"{name} needs a specific branch, and model.attention.kind = 'none' has none; "
-                    "set one of the two"
-                )
-        if self.model.norm == "domain_specific" and not self.loss.uses_target:
-            raise ValueError(
-                "model.norm = 'domain_specific' would never see a target image: no loss uses the "
-                "target; set a loss of the target or model.norm = 'shared'"
-            )
-        if self.data.oracle_labels and self.loss.uses_target:
-            raise ValueError(
-                "data.oracle_labels = true leaves no unlabelled domain for the losses that use "
-                "the target; turn these off, or start from the preset supervised_target"
-            )
-        if self.loss.target.triplet_weight > 0 and self.loss.target.kind != "soft_label":
-            raise ValueError(
-                "loss.target.triplet_weight adds triplets to loss.target.kind = 'soft_label', "
-                f"which is {self.loss.target.kind!r}; leave it 0, or weigh with loss.target.weight"
-            )
-        if self.teacher.labels and not self.loss.target.makes_groups:
-            raise ValueError(
-                "teacher.labels = true has no groups to make: loss.target.kind = "
-                f"{self.loss.target.kind!r}, loss.target.weight = {self.loss.target.weight:g}; "
-                "choose soft_label or cluster_triplet with a weight, or leave it out"
-            )
+        for check in (check_batches, check_epochs, check_parts, check_losses):
+            check(self)
         return self
 
     def pair(self) -> Transfer:

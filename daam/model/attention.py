@@ -21,17 +21,6 @@ from daam.model.pooling import mean_over_channels, mean_over_positions
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
-def split_features(features_BCHW: Tensor, attention_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Split features into shared = A * F and specific = F - shared.
-
-    Args:
-        features_BCHW: (B, C, H, W).
-        attention_BCHW: (B, C, H, W) or what broadcasts to it, in (0, 1).
-    """
-    shared_BCHW = attention_BCHW * features_BCHW
-    return shared_BCHW, features_BCHW - shared_BCHW
-
-
 class Attention(nn.Module, ABC):
     """What the kinds have in common: a bias, a temperature and the sigmoid.
 

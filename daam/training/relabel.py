@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from daam.errors import TrainingError
 from daam.evaluation.diagnostics import silhouette
 from daam.labels.exemplars import initial_exemplars
 from daam.labels.grouping import PseudoLabels, pseudo_labels
@@ -88,16 +89,21 @@ def regroup(run: Run) -> EpochGroups:
     embeddings_NC = compared_NC = embedded_target(run)
     if loss.centre_cameras:
         compared_NC = without_cameras(embeddings_NC, run.target.cameras)
-    labels: PseudoLabels | None = None
+    found: PseudoLabels | TrainingError | None = None
     if collectives.rank() == 0:
-        labels = pseudo_labels(
-            compared_NC,
-            k1=loss.num_neighbours,
-            k2=loss.num_expansion,
-            eps=loss.eps,
-            min_samples=loss.min_samples,
-        )
-    labels = collectives.from_rank_zero(labels)
+        try:
+            found = pseudo_labels(
+                compared_NC,
+                k1=loss.num_neighbours,
+                k2=loss.num_expansion,
+                eps=loss.eps,
+                min_samples=loss.min_samples,
+            )
+        except TrainingError as error:
+            found = error  # for every rank to raise, or the others would wait
+    labels = collectives.from_rank_zero(found)
+    if isinstance(labels, TrainingError):
+        raise labels
     if labels is None:
         raise AssertionError("rank 0 sends the pseudo-labels it made")
     centres_KC = initial_centres(

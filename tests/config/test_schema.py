@@ -76,6 +76,31 @@ def test_the_transfer_is_a_source_and_a_target():
             "loss.domain_classification.weight > 0 needs a specific branch",
         ),
         (
+            {
+                "model.attention.kind": "none",
+                "loss.domain_classification.weight": 0.0,
+                "loss.domain_similarity.kind": "nominal_classifier",
+            },
+            "loss.domain_similarity.kind = 'nominal_classifier' needs a specific branch",
+        ),
+        (
+            {
+                "model.attention.kind": "none",
+                "model.attention.placement": "before_last",
+                "loss.domain_classification.weight": 0.0,
+            },
+            "model.attention.placement = 'before_last' places an attention",
+        ),
+        ({"data.oracle_labels": True}, "data.oracle_labels = true leaves no unlabelled domain"),
+        (
+            {"loss.target.kind": "exemplar", "loss.target.triplet_weight": 1.0},
+            "loss.target.triplet_weight adds triplets to loss.target.kind = 'soft_label'",
+        ),
+        (
+            {"loss.target.kind": "exemplar", "teacher.labels": True},
+            "teacher.labels = true has no groups to make",
+        ),
+        (
             {"data.identities_per_batch": 9, "compute.num_workers": 2},
             "data.identities_per_batch = 9 cannot be shared by compute.num_workers = 2",
         ),

@@ -14,7 +14,6 @@ from daam.model.attention import (
     FactorisedAttention,
     FullAttention,
     SpatialAttention,
-    split_features,
 )
 
 C, H, W = 16, 5, 3
@@ -45,29 +44,6 @@ def shake(attention: Attention, *, by: float) -> None:
     with torch.no_grad():
         for weight in attention.parameters():
             weight += by * torch.randn(weight.shape, generator=generator)
-
-
-@every_kind
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-def test_shared_and_specific_features_add_up_to_all_features(kind, scale):
-    attention, features = make_attention(kind), make_features(scale=scale)
-    shake(attention, by=0.5)
-    shared, specific = split_features(features, attention(features))
-    assert shared.shape == specific.shape == features.shape
-    torch.testing.assert_close(shared + specific, features, rtol=1e-6, atol=1e-6 * scale)
-
-
-@every_kind
-def test_each_part_is_its_share_of_each_feature(kind):
-    attention, features = make_attention(kind), make_features()
-    shake(attention, by=0.5)
-    share = attention(features)
-    shared, specific = split_features(features, share)
-    share = share.expand_as(features)
-    for index in [(0, 0, 0, 0), (1, 7, 4, 2), (2, 15, 2, 1)]:
-        a, f = share[index].item(), features[index].item()
-        assert shared[index].item() == pytest.approx(a * f, rel=1e-5)
-        assert specific[index].item() == pytest.approx((1 - a) * f, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +133,7 @@ def test_gradients_reach_every_part(kind):
     direction = torch.randn(features.shape, generator=torch.Generator().manual_seed(2))
     for started in (False, True):
         attention.zero_grad()
-        shared, _ = split_features(features, attention(features))
-        (shared * direction).sum().backward()
+        (attention(features) * features * direction).sum().backward()
         gradients = {name: weight.grad for name, weight in attention.named_parameters()}
         reached = {name for name, grad in gradients.items() if grad is not None and grad.any()}
         assert all(grad is not None and grad.isfinite().all() for grad in gradients.values())
@@ -179,7 +154,7 @@ def test_the_parts_keep_the_memory_layout_of_the_features(kind, layout):
     torch.testing.assert_close(share, expected)
     if share.shape == features.shape:
         assert share.stride() == features.stride()
-    for part in split_features(features, share):
+    for part in (share * features, features - share * features):
         assert part.is_contiguous(memory_format=layout)
 
 

@@ -1,13 +1,20 @@
 """The whole network: one pass for both domains, and embeddings that hold only what is shared."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from daam.errors import ConfigError
-from daam.model.attention import ChannelAttention, FactorisedAttention, SpatialAttention
+from daam.model.attention import (
+    Attention,
+    ChannelAttention,
+    FactorisedAttention,
+    FullAttention,
+    SpatialAttention,
+)
 from daam.model.backbone import num_output_channels, split_last_stage, tiny_backbone
 from daam.model.heads import ConfusionHead, NominalHead, ReversalHead
 from daam.model.network import DaamNetwork
@@ -24,6 +31,20 @@ def make_network(*, with_attention: bool = True, seed: int = 0) -> DaamNetwork:
         nn.init.normal_(attention.excite.weight, std=0.5)
         nn.init.normal_(attention.spatial.weight, std=0.5)
     return DaamNetwork(tiny_backbone(), num_channels=128, num_identities=7, attention=attention)
+
+
+def attention_of(kind: Any, *, num_channels: int = 128) -> Attention:
+    """An attention of any kind that has learnt something."""
+    torch.manual_seed(5)
+    even: dict[str, Any] = {"initial_bias": 0.5, "temperature": 1.0}
+    if kind in (FactorisedAttention, SpatialAttention):
+        even["kernel"] = 3
+    if kind is not SpatialAttention:
+        even |= {"num_channels": num_channels, "reduction": 8}
+    attention = kind(**even)
+    for weight in attention.parameters():
+        nn.init.normal_(weight, std=0.3)
+    return attention
 
 
 def make_images(num_images: int = 6) -> Tensor:
@@ -86,16 +107,40 @@ def test_only_source_images_get_identity_logits(num_source):
     assert output.domain_logits_B2.shape == (6, 2)
 
 
-def test_the_branches_see_the_two_parts_of_one_map():
-    network = make_network().eval()
-    features = network.backbone(make_images())
-    output = network(make_images(), num_source=4)
-    torch.testing.assert_close(
-        output.shared_BC, (output.attention_BCHW * features).mean(dim=(2, 3))
-    )
+@pytest.mark.parametrize(
+    "kind", [FactorisedAttention, ChannelAttention, SpatialAttention, FullAttention]
+)
+def test_the_branches_see_two_parts_that_add_up_to_the_features(kind):
+    network = make_network()
+    network.attention = attention_of(kind)
+    shared_maps: list[Tensor] = []
+    network.shared.register_forward_pre_hook(lambda _, inputs: shared_maps.append(inputs[0]))
+    output = network.eval()(make_images(), num_source=4)
+    (shared,) = shared_maps
+    features = output.features_BCHW
+    torch.testing.assert_close(shared, output.attention_BCHW * features)
+    specific = (features - shared).mean(dim=(2, 3))
+    torch.testing.assert_close(output.specific_BC, specific, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(
         output.shared_BC + output.specific_BC, features.mean(dim=(2, 3)), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    "kind", [FactorisedAttention, ChannelAttention, SpatialAttention, FullAttention]
+)
+def test_before_the_last_stage_two_maps_add_up_to_the_features(kind):
+    network = make_early_network()
+    network.attention = attention_of(kind, num_channels=64)
+    assert network.shared_stage is not None
+    assert network.specific_stage is not None
+    maps: list[Tensor] = []
+    for stage in (network.shared_stage, network.specific_stage):
+        stage.register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0]))
+    output = network.eval()(make_images(), num_source=4)
+    shared, specific = maps
+    torch.testing.assert_close(shared + specific, output.features_BCHW, rtol=1e-6, atol=1e-6)
+    assert specific.abs().sum() > 1
 
 
 def test_attention_maps_are_those_of_the_training_pass():

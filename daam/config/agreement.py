@@ -1,0 +1,133 @@
+"""What settings must agree on: combinations that cannot be honoured are refused before any work.
+
+Each check raises a ValueError that names the settings and says what to do.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daam.config.schema import RunConfig
+
+
+def check_batches(config: "RunConfig") -> None:
+    """Every worker gets whole groups, and images of two people where people are compared."""
+    workers = config.compute.num_workers
+    for name, value in (
+        ("data.identities_per_batch", config.data.identities_per_batch),
+        ("data.target_batch_size", config.data.target_batch_size),
+    ):
+        if value % workers:
+            raise ValueError(
+                f"{name} = {value} cannot be shared by compute.num_workers = {workers}; "
+                "use a multiple of it"
+            )
+    of_groups = config.data.images_per_identity * workers
+    if config.loss.target.makes_groups and config.data.target_batch_size % of_groups:
+        raise ValueError(
+            f"data.target_batch_size = {config.data.target_batch_size} does not hold whole "
+            f"groups of data.images_per_identity = {config.data.images_per_identity} on each of "
+            f"{workers} workers; use a multiple of {of_groups}"
+        )
+    target = config.loss.target
+    for name, needed, path, size, of_one in (
+        (
+            "loss.triplet.weight > 0",
+            config.loss.triplet.weight > 0,
+            "data.identities_per_batch",
+            config.data.identities_per_batch,
+            workers,
+        ),
+        (
+            "loss.target.kind = 'cluster_triplet'",
+            target.makes_groups and target.kind == "cluster_triplet",
+            "data.target_batch_size",
+            config.data.target_batch_size,
+            of_groups,
+        ),
+        (
+            "loss.target.triplet_weight > 0",
+            target.makes_groups and target.triplet_weight > 0,
+            "data.target_batch_size",
+            config.data.target_batch_size,
+            of_groups,
+        ),
+    ):
+        if needed and size < 2 * of_one:
+            raise ValueError(
+                f"{name} compares people, and {path} = {size} gives each of {workers} workers "
+                f"images of one; use at least {2 * of_one}"
+            )
+
+
+def check_epochs(config: "RunConfig") -> None:
+    """The warm-ups end within the run."""
+    num_epochs = config.optimiser.num_epochs
+    if config.optimiser.warmup_epochs > num_epochs:
+        raise ValueError(
+            f"optimiser.warmup_epochs = {config.optimiser.warmup_epochs:g} is longer than the "
+            f"run of optimiser.num_epochs = {num_epochs}: the learning rate would never be "
+            "reached; use fewer"
+        )
+    if config.loss.uses_target and config.loss.warmup_epochs >= num_epochs:
+        raise ValueError(
+            f"loss.warmup_epochs = {config.loss.warmup_epochs} leaves no epoch of "
+            f"optimiser.num_epochs = {num_epochs} to learn from the target; use fewer, or "
+            "the preset source_only"
+        )
+
+
+def check_parts(config: "RunConfig") -> None:
+    """The network has the parts that the losses need, and the losses those that it has."""
+    if config.model.backbone == "tiny" and config.model.weights not in ("imagenet", "none"):
+        raise ValueError(
+            f"model.weights = {config.model.weights!r} cannot be loaded: model.backbone = 'tiny' "
+            "starts from random weights; leave model.weights out or choose another backbone"
+        )
+    smallest_side = min(config.data.height, config.data.width)
+    if config.data.augmentation.pad >= smallest_side:
+        raise ValueError(
+            f"data.augmentation.pad = {config.data.augmentation.pad} is as large as the image "
+            f"({config.data.height} x {config.data.width}); use less than {smallest_side}"
+        )
+    for name, needs in (
+        ("loss.domain_classification.weight > 0", config.loss.domain_classification.weight > 0),
+        (
+            "loss.domain_similarity.kind = 'nominal_classifier'",
+            config.loss.domain_similarity.kind == "nominal_classifier",
+        ),
+    ):
+        if config.model.attention.kind == "none" and needs:
+            raise ValueError(
+                f"{name} needs a specific branch, and model.attention.kind = 'none' has none; "
+                "set one of the two"
+            )
+    if config.model.norm == "domain_specific" and not config.loss.uses_target:
+        raise ValueError(
+            "model.norm = 'domain_specific' would never see a target image: no loss uses the "
+            "target; set a loss of the target or model.norm = 'shared'"
+        )
+    if config.model.attention.kind == "none" and config.model.attention.placement != "last":
+        raise ValueError(
+            "model.attention.placement = 'before_last' places an attention, and "
+            "model.attention.kind = 'none' has none; leave the placement out"
+        )
+
+
+def check_losses(config: "RunConfig") -> None:
+    """No setting of a loss is without effect."""
+    if config.data.oracle_labels and config.loss.uses_target:
+        raise ValueError(
+            "data.oracle_labels = true leaves no unlabelled domain for the losses that use "
+            "the target; turn these off, or start from the preset supervised_target"
+        )
+    if config.loss.target.triplet_weight > 0 and config.loss.target.kind != "soft_label":
+        raise ValueError(
+            "loss.target.triplet_weight adds triplets to loss.target.kind = 'soft_label', "
+            f"which is {config.loss.target.kind!r}; leave it 0, or weigh with loss.target.weight"
+        )
+    if config.teacher.labels and not config.loss.target.makes_groups:
+        raise ValueError(
+            "teacher.labels = true has no groups to make: loss.target.kind = "
+            f"{config.loss.target.kind!r}, loss.target.weight = {config.loss.target.weight:g}; "
+            "choose soft_label or cluster_triplet with a weight, or leave it out"
+        )
