@@ -67,7 +67,7 @@ def paint(
 
     cloth = np.flatnonzero((part == Part.TORSO) | (part == Part.TAIL))
     if len(cloth):
-        line, column = surface.line[cloth], surface.column[cloth]
+        line, column = surface.line.take(cloth), surface.column.take(cloth)
         height_px = max(trunk.hip_y - trunk.neck_y, 1.0)
         up = (np.float32(trunk.hip_y) - line.astype(np.float32)) * np.float32(1 / height_px)
         spine = np.float32(trunk.hip_x) + up * np.float32(trunk.neck_x - trunk.hip_x)
@@ -79,18 +79,17 @@ def paint(
     for kind in (Part.LEG, Part.SKIRT, Part.SLEEVE):
         chosen = np.flatnonzero(part == kind)
         if len(chosen):
-            rows = surface.limb[chosen]
-            share = surface.along[chosen]
+            rows, share = surface.limb.take(chosen), surface.along.take(chosen)
             start, end = limbs.along[:, 0], limbs.along[:, 1]
-            along = start[rows] + share * (end - start)[rows]
-            around = _wrapped(np.arcsin(surface.normal[0, chosen]) - turn)
+            along = start.take(rows) + share * (end - start).take(rows)
+            around = _wrapped(np.arcsin(surface.normal[0].take(chosen)) - turn)
             shade = _sleeve if kind is Part.SLEEVE else _lower
             albedo[chosen] = shade(person, along=along, around=around)
     head = np.flatnonzero(part == Part.HEAD)
     if len(head):
         facing = turn + head_turn
-        nx, nz = surface.normal[0, head], surface.normal[2, head]
-        up = 2.0 * surface.along[head] - 1.0 + 0.45 * surface.normal[1, head]
+        nx, ny, nz = (part.take(head) for part in surface.normal)
+        up = 2.0 * surface.along.take(head) - 1.0 + 0.45 * ny
         front = nx * math.sin(facing) + nz * math.cos(facing)
         side = nx * math.cos(facing) - nz * math.sin(facing)
         albedo[head] = _face(person, up=up, front=front, side=side)
@@ -268,4 +267,4 @@ def _grain() -> np.ndarray:
 
 def _wrapped(angle: np.ndarray) -> np.ndarray:
     """Angles brought into -pi..pi."""
-    return (angle + np.float32(math.pi)) % np.float32(2 * math.pi) - np.float32(math.pi)
+    return angle - np.float32(2 * math.pi) * np.rint(angle * np.float32(0.5 / math.pi))

@@ -11,7 +11,7 @@ import numpy as np
 from daam.data.render.limbs import LimbTable
 from daam.data.render.settings import CameraLook
 
-FAR = np.float32(1e9)
+FAR = np.float32(np.inf)
 EMPTY = np.uint32(0x7F800000)
 """The bits of infinity: below those of NaN, above those of every distance."""
 LIMB_BITS = np.uint32(63)
@@ -128,12 +128,12 @@ def rasterise(limbs: LimbTable, *, projection: Projection, shape: tuple[int, int
             there = nearest[down, across]
             np.minimum(there, marked, out=there)
 
-    line, column = np.nonzero(nearest != EMPTY)
-    pixels = line * width + column
-    limb = (nearest.ravel()[pixels] & LIMB_BITS).astype(np.int64)
+    pixels = np.flatnonzero(nearest != EMPTY)
+    line = pixels.astype(np.int32) // np.int32(width)
+    column = pixels - line * width
+    limb = (nearest.ravel().take(pixels) & LIMB_BITS).astype(np.int64)
     distances = (nearest & ~LIMB_BITS).view(np.float32)
-    distances -= MIDDLE
-    distances[nearest == EMPTY] = FAR
+    distances -= MIDDLE  # what is infinitely far stays so
     along, normal = screen.surface(line, column, limb, flat=limbs.flat)
     return Surface(
         shape=shape,
@@ -220,7 +220,8 @@ class _Screen:
         dx = column.astype(np.float32) + np.float32(0.5) - ax
         dy = line.astype(np.float32) + np.float32(0.5) - ay
         axial = dx * ux + dy * uy
-        along = np.clip(axial / length, 0, 1)
+        along = axial / length
+        np.minimum(np.maximum(along, 0, out=along), 1, out=along)
         foot = np.where(flat[limb], axial, along * length)
         inverse = 1 / (ar + along * dr)
         normal = np.empty((3, len(limb)), np.float32)
