@@ -10,7 +10,14 @@ from pathlib import Path
 
 from daam.errors import StorageError
 from daam.storage.publish import TEMPORARY_SUFFIX, write_whole
-from daam.storage.store import CHUNK_SIZE_BYTES, MissingKeyError, Store, check_key, check_prefix
+from daam.storage.store import (
+    CHUNK_SIZE_BYTES,
+    MissingKeyError,
+    Store,
+    check_key,
+    check_prefix,
+    check_range,
+)
 
 
 class LocalStore(Store):
@@ -34,6 +41,19 @@ class LocalStore(Store):
         with self._explained("read", key), self.local_path(key).open("rb") as file:
             while chunk := file.read(CHUNK_SIZE_BYTES):
                 yield chunk
+
+    def read_range(self, key: str, *, start: int, size: int) -> bytes:
+        check_range(start=start, size=size)
+        with self._explained("read", key), self.local_path(key).open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), size, start)
+            while len(data) < size and (more := os.pread(file.fileno(), size, start + len(data))):
+                data += more[: size - len(data)]
+        if len(data) < size:
+            raise StorageError(
+                f"{self.uri}/{key} ends {size - len(data)} bytes before the end of the {size} "
+                f"asked for from byte {start} on; the file was cut or replaced: write it again"
+            )
+        return data
 
     def write(self, key: str, data: bytes) -> None:
         write_whole(self.local_path(key), (data,))

@@ -6,6 +6,7 @@ from daam.errors import StorageError
 from daam.storage.store import MissingKeyError
 
 MISSING_KEY = frozenset({"NoSuchKey", "404", "NotFound"})
+PAST_THE_END = frozenset({"416", "InvalidRange"})
 WRONG_CREDENTIALS = frozenset(
     {
         "400",
@@ -73,6 +74,10 @@ def _refused(error: boto.ClientError, *, doing: str, bucket: str, endpoint: str)
         return StorageError(
             f"cannot {doing}: {endpoint} refuses the credentials ({code}); check "
             f"AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do in bucket {bucket}"
+        )
+    if code in PAST_THE_END:
+        return StorageError(
+            f"cannot {doing}: it is shorter than what was asked for; write it again"
         )
     if code == "RequestTimeTooSkewed":
         return StorageError(f"cannot {doing}: this machine's clock is wrong ({code}); set it right")

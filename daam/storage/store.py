@@ -43,6 +43,10 @@ class Store(ABC):
         """The bytes under the key, about a MiB at a time."""
 
     @abstractmethod
+    def read_range(self, key: str, *, start: int, size: int) -> bytes:
+        """Exactly `size` bytes from byte `start` on; fewer are an error, also when the key ends."""
+
+    @abstractmethod
     def write(self, key: str, data: bytes) -> None:
         """Publish the bytes under the key, in place of what was there."""
 
@@ -113,3 +117,13 @@ def check_prefix(prefix: str) -> str:
     if prefix:
         check_key(prefix + "x")
     return prefix
+
+
+def check_range(*, start: int, size: int) -> None:
+    """Refuse a range that no file has.
+
+    Raises:
+        ValueError: a negative start or size.
+    """
+    if start < 0 or size < 0:
+        raise ValueError(f"{size} bytes from byte {start} are no range")

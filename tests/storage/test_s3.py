@@ -78,6 +78,9 @@ def test_a_body_that_breaks_off_is_read_on_from_there(
     with Relay(s3_server.endpoint, cut_after_bytes=(1_500_000, 2_000_000)) as relay:
         monkeypatch.setenv("AWS_ENDPOINT_URL", relay.endpoint)
         assert open_store(s3_uri).read("key") == data
+    with Relay(s3_server.endpoint, cut_after_bytes=(1_500_000, 2_000_000)) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.endpoint)
+        assert open_store(s3_uri).read_range("key", start=5, size=4_000_000) == data[5:4_000_005]
 
 
 def test_a_server_that_stalls_is_given_up(

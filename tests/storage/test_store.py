@@ -35,6 +35,25 @@ def test_files_go_up_and_come_down_whole(store: Store, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["down"]
 
 
+def test_a_range_is_read_to_the_byte(store: Store) -> None:
+    data = os.urandom(3_000_000)
+    store.write("key", data)
+    for start, size in ((0, 1), (0, 3_000_000), (1_234_567, 11_500), (2_999_999, 1), (7, 0)):
+        assert store.read_range("key", start=start, size=size) == data[start : start + size]
+
+
+def test_a_range_past_the_end_is_an_error_and_no_short_answer(store: Store) -> None:
+    store.write("key", b"x" * 100)
+    for start, size in ((90, 11), (100, 1), (1000, 5)):
+        with pytest.raises(StorageError, match="key"):
+            store.read_range("key", start=start, size=size)
+    with pytest.raises(MissingKeyError, match="nowhere"):
+        store.read_range("nowhere", start=0, size=1)
+    for start, size in ((-1, 5), (0, -5)):
+        with pytest.raises(ValueError, match="no range"):
+            store.read_range("key", start=start, size=size)
+
+
 def test_list_takes_any_beginning_of_a_key(store: Store) -> None:
     keys = ["a/one", "a/two", "a/deep/three", "ab", "b"]
     store.write("zz", b"")
