@@ -11,13 +11,20 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from daam.data.copies import CopiesOfQueries
 from daam.data.layouts import DatasetIndex, ImageRecord
 from daam.data.manifest import DomainManifest, ShardEntry, SplitManifest, manifest_key
-from daam.data.shards import WrittenShard, write_image_shards, write_labels
+from daam.data.shards import (
+    WrittenShard,
+    index_of,
+    write_image_shards,
+    write_index,
+    write_labels,
+)
 from daam.data.validation import hold_out_validation
 from daam.domains import Split
 from daam.errors import DataError, StorageError
@@ -154,13 +161,18 @@ def _import_split(
                 folder=folder,
                 shard_size_bytes=shard_size_bytes,
             )
+            entries: list[ShardEntry] = []
+            places: list[pa.RecordBatch] = []
+            for shard in shards:
+                places.append(index_of(shard.path))
+                entries.append(_publish(shard, to=to))
+            where = {"domain": domain, "split": split, "folder": folder}
             return SplitManifest(
                 num_rows=len(records),
                 num_cameras=len({record.camera for record in records}),
-                shards=tuple(_publish(shard, to=to) for shard in shards),
-                labels=_publish(
-                    write_labels(labels, domain=domain, split=split, folder=folder), to=to
-                ),
+                shards=tuple(entries),
+                index=_publish(write_index(places, **where), to=to),
+                labels=_publish(write_labels(labels, **where), to=to),
             )
     except OSError as error:
         raise StorageError(

@@ -44,7 +44,7 @@ def verify_domain(store: Store, domain: str) -> Iterator[FileCheck]:
     """
     manifest = read_manifest(store, domain)
     for split in manifest.splits.values():
-        for entry in (*split.shards, split.labels):
+        for entry in split.files:
             yield FileCheck(
                 key=entry.key, size_bytes=entry.size_bytes, problem=_problem(store, entry)
             )

@@ -15,15 +15,19 @@ from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store
 
 FORMAT = "daam-domain"
-VERSION = 1
+VERSION = 2
 MANIFEST_NAME = "manifest.json"
 
 T = TypeVar("T")
 
 
+class OutdatedDomainError(ShardError):
+    """A domain was imported by an older daam, in a format that is no longer read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardEntry:
-    """A file of images or labels: where it is and what its bytes must be."""
+    """A file of a domain: where it is and what its bytes must be."""
 
     key: str
     num_rows: int
@@ -33,12 +37,18 @@ class ShardEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitManifest:
-    """The files of one split; row r of the labels belongs to row r of the shards together."""
+    """The files of one split; row r of index and labels belongs to row r of the shards together."""
 
     num_rows: int
     num_cameras: int
     shards: tuple[ShardEntry, ...]
+    index: ShardEntry
     labels: ShardEntry
+
+    @property
+    def files(self) -> tuple[ShardEntry, ...]:
+        """All of them."""
+        return (*self.shards, self.index, self.labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +93,18 @@ class DomainManifest:
             place: where it was read, for messages.
 
         Raises:
+            OutdatedDomainError: it is of an older version.
             ShardError: it is damaged, of a newer version, or of another domain.
         """
         try:
-            content = _content(data, domain=domain)
+            content = _checked(json.loads(data), dict)
+            if content["format"] == FORMAT and _checked(content["version"], int) < VERSION:
+                raise OutdatedDomainError(
+                    f"{place} is of version {content['version']}, which daam no longer reads; "
+                    f"import it again: python launch.py data import --domain {domain} (shards "
+                    "that are there already are not uploaded again)"
+                )
+            _check_header(content, domain=domain)
             return cls(
                 domain=domain,
                 layout=_checked(content["layout"], str),
@@ -127,6 +145,22 @@ def read_manifest(store: Store, domain: str) -> DomainManifest:
     return DomainManifest.from_json(data, domain=domain, place=f"{store.uri}/{key}")
 
 
+def has_domain(store: Store, domain: str) -> bool:
+    """Whether the store has a domain that can be read, not one of an older format.
+
+    Raises:
+        ShardError: its manifest cannot be used for another reason.
+        StorageError: the store cannot be read.
+    """
+    if not store.exists(manifest_key(domain)):
+        return False
+    try:
+        read_manifest(store, domain)
+    except OutdatedDomainError:
+        return False
+    return True
+
+
 def list_domains(store: Store) -> list[str]:
     """The domains in a store, by name."""
     pattern = re.compile(rf"([^/]+)/{re.escape(MANIFEST_NAME)}")
@@ -142,12 +176,10 @@ def manifest_key(domain: str) -> str:
     return f"{check_domain(domain)}/{MANIFEST_NAME}"
 
 
-def _content(data: bytes, *, domain: str) -> dict[str, object]:
-    content = _checked(json.loads(data), dict)
+def _check_header(content: Mapping[str, object], *, domain: str) -> None:
     for field, expected in (("format", FORMAT), ("version", VERSION), ("domain", domain)):
         if content[field] != expected:
             raise ValueError(f"its {field} is {content[field]!r}, not {expected!r}")
-    return content
 
 
 def _splits_from(content: object, *, domain: str) -> dict[Split, SplitManifest]:
@@ -161,14 +193,17 @@ def _splits_from(content: object, *, domain: str) -> dict[Split, SplitManifest]:
 def _split_from(content: object, *, domain: str) -> SplitManifest:
     fields = _checked(content, dict)
     shards = tuple(_entry_from(entry, domain=domain) for entry in _checked(fields["shards"], list))
+    index = _entry_from(fields["index"], domain=domain)
     labels = _entry_from(fields["labels"], domain=domain)
     num_rows = _checked(fields["num_rows"], int)
-    if not num_rows == labels.num_rows == sum(entry.num_rows for entry in shards):
-        raise ValueError("the rows of its shards or labels do not add up")
+    num_images = sum(entry.num_rows for entry in shards)
+    if not num_rows == num_images == index.num_rows == labels.num_rows:
+        raise ValueError("the rows of its shards, index or labels do not add up")
     return SplitManifest(
         num_rows=num_rows,
         num_cameras=_checked(fields["num_cameras"], int),
         shards=shards,
+        index=index,
         labels=labels,
     )
 

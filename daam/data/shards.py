@@ -1,8 +1,13 @@
-"""Shards: Arrow IPC files of images, their labels in a file apart, and one manifest per domain.
+"""Shards: Arrow IPC files of images, their index and labels in files apart, a manifest per domain.
 
     {domain}/manifest.json
     {domain}/{split}-00000-{sha256, 16 digits}.arrow          row, image, camera
+    {domain}/{split}-index-{sha256, 16 digits}.arrow          camera, offset, size, crc32
     {domain}/{split}-labels-{sha256, 16 digits}.arrow         row, identity, name
+
+The index tells of each row its camera, where in the file of its shard its JPEG lies, and the JPEG's
+zlib.crc32: a reader knows all cameras, and which bytes to ask for, before it has any shard. It has
+one record batch for each shard.
 
 An image shard holds nothing that tells who is who. Identities and file names (which spell the
 identity in most data sets) are in the labels file, which a run that takes the domain as its
@@ -12,21 +17,31 @@ Everything is a function of the data set alone: the same input gives the same by
 """
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from daam.data.manifest import ShardEntry
 from daam.domains import Split
-from daam.errors import ShardError
+from daam.errors import ConfigError, ShardError
 
 IMAGE_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
         pa.field("image", pa.binary(), nullable=False),
         pa.field("camera", pa.int32(), nullable=False),
+    ]
+)
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("camera", pa.int32(), nullable=False),
+        pa.field("offset", pa.uint32(), nullable=False),
+        pa.field("size", pa.uint32(), nullable=False),
+        pa.field("crc32", pa.uint32(), nullable=False),
     ]
 )
 LABEL_SCHEMA = pa.schema(
@@ -38,6 +53,8 @@ LABEL_SCHEMA = pa.schema(
 )
 BATCH_SIZE_BYTES = 4 << 20
 LABELS_PER_BATCH = 1 << 16
+# Offsets of 32 bits reach the end of every shard.
+MAX_SHARD_SIZE_BYTES = 2 << 30
 DIGEST_DIGITS = 16
 
 
@@ -62,8 +79,16 @@ def write_image_shards(
     Args:
         images: (JPEG, camera) in the order of the rows.
         folder: where the files go; the caller uploads and removes them.
-        shard_size_bytes: most JPEG bytes in a shard; a larger image makes a shard of its own.
+        shard_size_bytes: most JPEG bytes in a shard, up to 2 GiB; a larger image makes a shard
+            of its own.
+
+    Raises:
+        ConfigError: `shard_size_bytes` is too large.
     """
+    if shard_size_bytes > MAX_SHARD_SIZE_BYTES:
+        raise ConfigError(
+            f"shards of {shard_size_bytes:,} bytes are too large; {MAX_SHARD_SIZE_BYTES:,} is most"
+        )
     first_row = 0
     for index, shard in enumerate(_grouped(images, size_bytes=shard_size_bytes)):
         name = f"{split}-{index:05d}"
@@ -77,6 +102,31 @@ def write_image_shards(
                 row += len(batch)
         yield _written(path, domain=domain, name=name, num_rows=len(shard))
         first_row = row
+
+
+def index_of(path: Path) -> pa.RecordBatch:
+    """The rows of the index that tell of a shard's images, from its file."""
+    with pa.memory_map(str(path)) as source:
+        file = source.read_buffer()
+        parts = [
+            _index_of_batch(batch, file=file)
+            for batch in pa.ipc.open_file(file).read_all().to_batches()
+        ]
+    return pa.concat_batches(parts)
+
+
+def write_index(
+    shards: Iterable[pa.RecordBatch], *, domain: str, split: Split, folder: Path
+) -> WrittenShard:
+    """Write the index of a split: what `index_of` tells of each shard, in their order."""
+    name = f"{split}-index"
+    path = folder / f"{name}.arrow"
+    num_rows = 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as writer:
+        for shard in shards:
+            writer.write(shard)
+            num_rows += shard.num_rows
+    return _written(path, domain=domain, name=name, num_rows=num_rows)
 
 
 def write_labels(
@@ -111,6 +161,24 @@ def open_shard(path: Path, *, entry: ShardEntry, schema: pa.Schema) -> pa.Table:
             "domain again"
         )
     return table
+
+
+def _index_of_batch(batch: pa.RecordBatch, *, file: pa.Buffer) -> pa.RecordBatch:
+    images = batch["image"]
+    _, offsets, data = images.buffers()
+    # Where this batch has no bytes at all, it has no buffer for them either.
+    first = data.address - file.address if data is not None else 0
+    bounds = np.frombuffer(offsets, np.int32)[images.offset :][: len(images) + 1].astype(np.int64)
+    crcs = [zlib.crc32(image.as_buffer()) for image in images]
+    return pa.record_batch(
+        [
+            batch["camera"],
+            pa.array(first + bounds[:-1], pa.uint32()),
+            pa.array(np.diff(bounds), pa.uint32()),
+            pa.array(crcs, pa.uint32()),
+        ],
+        schema=INDEX_SCHEMA,
+    )
 
 
 def _grouped(

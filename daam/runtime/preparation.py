@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Set
 
 from daam.config.schema import RunConfig
-from daam.data.manifest import list_domains, manifest_key, read_manifest
+from daam.data.manifest import has_domain, manifest_key, read_manifest
 from daam.data.render.demo import DEMO_DOMAINS, prepare_demo
 from daam.domains import Split
 from daam.errors import ConfigError
@@ -34,13 +34,11 @@ def prepare_domains(
     """
     root = config.data.root
     store = open_store(root)
-    missing = sorted(domain for domain in needed if not store.exists(manifest_key(domain)))
     rendered: list[str] = []
-    if missing and root == DEFAULT_ROOT and needed.keys() <= set(DEMO_DOMAINS):
-        before = set(list_domains(store))
-        prepare_demo(store, seed=DEMO_SEED, progress=progress)
-        rendered = [name for name in list_domains(store) if name not in before]
-    elif missing:
+    if root == DEFAULT_ROOT and needed.keys() <= set(DEMO_DOMAINS):
+        if not all(has_domain(store, domain) for domain in needed):
+            rendered = prepare_demo(store, seed=DEMO_SEED, progress=progress)
+    elif missing := sorted(domain for domain in needed if not store.exists(manifest_key(domain))):
         raise ConfigError(
             f"{root} has no domain {', '.join(missing)}; import it: python launch.py data import "
             f"--layout market1501 --root FOLDER --domain {missing[0]} --to {root}"

@@ -9,8 +9,10 @@ import pytest
 
 from daam.data.manifest import (
     DomainManifest,
+    OutdatedDomainError,
     ShardEntry,
     SplitManifest,
+    has_domain,
     list_domains,
     read_manifest,
 )
@@ -31,12 +33,14 @@ MANIFEST = DomainManifest(
             num_rows=5,
             num_cameras=2,
             shards=(entry("train-0", num_rows=3), entry("train-1", num_rows=2)),
+            index=entry("train-index", num_rows=5),
             labels=entry("train-labels", num_rows=5),
         ),
         Split.GALLERY: SplitManifest(
             num_rows=1,
             num_cameras=1,
             shards=(entry("gallery-0", num_rows=1),),
+            index=entry("gallery-index", num_rows=1),
             labels=entry("gallery-labels", num_rows=1),
         ),
     },
@@ -59,6 +63,28 @@ def test_domains_are_those_with_a_manifest(tmp_path: Path) -> None:
     for key in ("plaza/manifest.json", "campus/manifest.json", "half/train-0.arrow", "x"):
         store.write(key, b"")
     assert list_domains(store) == ["campus", "plaza"]
+
+
+def test_a_domain_of_an_older_format_is_to_be_imported_again(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    assert not has_domain(store, "plaza")
+    store.write("plaza/manifest.json", MANIFEST.to_json())
+    assert has_domain(store, "plaza")
+    older = json.loads(MANIFEST.to_json())
+    older["version"] = 1
+    for split in older["splits"].values():
+        del split["index"]
+    store.write("plaza/manifest.json", json.dumps(older).encode())
+    assert not has_domain(store, "plaza")
+    with pytest.raises(
+        OutdatedDomainError, match=r"version 1,.* import it again: .* --domain plaza"
+    ):
+        read_manifest(store, "plaza")
+
+
+def test_the_files_of_a_split_are_shards_index_and_labels() -> None:
+    files = [file.key.removeprefix("plaza/") for file in MANIFEST.split(Split.TRAIN).files]
+    assert files == [f"train-{part}.arrow" for part in ("0", "1", "index", "labels")]
 
 
 def test_a_domain_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -95,11 +121,12 @@ def change(*path: str | int, to: object) -> Callable[[Any], None]:
     ("edit", "complaint"),
     [
         (change("format", to="zip"), "format is 'zip'"),
-        (change("version", to=2), "version is 2, not 1"),
+        (change("version", to=3), "version is 3, not 2"),
         (change("domain", to="campus"), "domain is 'campus'"),
         (change("splits", to=[]), "not of the type dict"),
         (change("splits", "test", to={}), "not a valid Split|missing"),
         (change("splits", "train", "num_rows", to=6), "do not add up"),
+        (change("splits", "train", "index", "num_rows", to=4), "do not add up"),
         (change("splits", "train", "num_rows", to=True), "not of the type int"),
         (change("splits", "train", "num_cameras", to=-1), "below 0"),
         (change("splits", "train", "labels", "sha256", to="A"), "no SHA-256"),
@@ -108,6 +135,7 @@ def change(*path: str | int, to: object) -> Callable[[Any], None]:
         (change("splits", "train", "shards", 0, "key", to="plaza/../x.arrow"), "no key of one"),
         (lambda content: content.pop("layout"), "'layout' is missing"),
         (lambda content: content["splits"]["train"].pop("labels"), "'labels' is missing"),
+        (lambda content: content["splits"]["train"].pop("index"), "'index' is missing"),
     ],
 )
 def test_a_wrong_field_is_named(edit: Callable[[Any], None], complaint: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,14 +13,17 @@ from daam.data.manifest import ShardEntry
 from daam.data.shards import (
     BATCH_SIZE_BYTES,
     IMAGE_SCHEMA,
+    INDEX_SCHEMA,
     LABEL_SCHEMA,
     WrittenShard,
+    index_of,
     open_shard,
     write_image_shards,
+    write_index,
     write_labels,
 )
 from daam.domains import Split
-from daam.errors import ShardError
+from daam.errors import ConfigError, ShardError
 
 
 def write(
@@ -87,6 +91,30 @@ def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
     first = write(images, folder=tmp_path / "a", shard_size_bytes=4000)
     second = write(images, folder=tmp_path / "b", shard_size_bytes=4000)
     assert [shard.entry for shard in first] == [shard.entry for shard in second]
+
+
+def test_the_index_says_where_in_its_file_each_image_is(tmp_path: Path) -> None:
+    images = random_images([BATCH_SIZE_BYTES // 2, 7, BATCH_SIZE_BYTES, 0, 1, 300])
+    shards = write(images, folder=tmp_path / "a", shard_size_bytes=BATCH_SIZE_BYTES + 1)
+    assert [shard.entry.num_rows for shard in shards] == [2, 3, 1]
+    index = write_index(
+        [index_of(shard.path) for shard in shards],
+        domain="plaza",
+        split=Split.TRAIN,
+        folder=tmp_path,
+    )
+    assert index.entry.key.startswith("plaza/train-index-")
+    table = open_shard(index.path, entry=index.entry, schema=INDEX_SCHEMA)
+    assert [len(chunk) for chunk in table["crc32"].chunks] == [2, 3, 1]
+    files = [shard.path.read_bytes() for shard in shards for _ in range(shard.entry.num_rows)]
+    for file, place, (jpeg, camera) in zip(files, table.to_pylist(), images, strict=True):
+        assert file[place["offset"] :][: place["size"]] == jpeg
+        assert (place["camera"], place["crc32"]) == (camera, zlib.crc32(jpeg))
+
+
+def test_a_shard_beyond_the_reach_of_the_index_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="4,000,000,000 bytes are too large"):
+        write([], folder=tmp_path / "a", shard_size_bytes=4_000_000_000)
 
 
 def test_image_shards_say_nothing_of_identities() -> None:

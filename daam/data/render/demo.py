@@ -7,7 +7,7 @@ from pathlib import Path
 
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
-from daam.data.manifest import list_domains
+from daam.data.manifest import has_domain
 from daam.data.render.dataset import RenderPlan, render_domain
 from daam.storage import Store
 
@@ -30,21 +30,22 @@ def demo_plan(domain: str, *, seed: int) -> RenderPlan:
 
 def prepare_demo(
     store: Store, *, seed: int, progress: Callable[[str, int, int], None] | None = None
-) -> None:
-    """Render and import the demo's domains that the store does not have yet.
+) -> list[str]:
+    """Render and import the demo's domains that the store does not have yet, or in an older format.
 
     Args:
         store: gets the shards; the rendered images themselves are not kept.
         seed: of the renderer.
         progress: called with the domain, the images done and the images in total.
 
+    Returns:
+        The domains that were rendered.
+
     Raises:
         StorageError: the store cannot be reached or is full.
     """
-    have = set(list_domains(store))
-    for domain in DEMO_DOMAINS:
-        if domain in have:
-            continue
+    missing = [domain for domain in DEMO_DOMAINS if not has_domain(store, domain)]
+    for domain in missing:
         with tempfile.TemporaryDirectory(prefix="daam-render-") as scratch:
             folder = Path(scratch) / domain
             render_domain(
@@ -54,6 +55,7 @@ def prepare_demo(
                 progress=None if progress is None else _named(progress, domain),
             )
             import_domain(read_layout("market1501", folder), domain=domain, to=store)
+    return missing
 
 
 def _named(progress: Callable[[str, int, int], None], domain: str) -> Callable[[int, int], None]:
