@@ -5,6 +5,9 @@ same for any number of threads and ranks, any other images in the batch, and any
 resumes at.
 """
 
+import itertools
+import math
+
 import numpy as np
 
 Key = int | np.ndarray
@@ -12,6 +15,8 @@ Key = int | np.ndarray
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+_ALL_BITS = 2**64 - 1
+_NUM_ROUNDS = 6
 
 
 def draw_bits(*keys: Key) -> np.ndarray:
@@ -20,11 +25,18 @@ def draw_bits(*keys: Key) -> np.ndarray:
     The order of the keys counts. Each is absorbed by a round of SplitMix64 (Steele et al. 2014,
     "Fast splittable pseudorandom number generators").
     """
-    state = np.zeros(1, dtype=np.uint64)
-    for key in keys:
-        # Arrays wrap around silently where numpy scalars would warn: hence at least one dimension.
-        absorbed = np.atleast_1d(np.asarray(key)).astype(np.uint64)
-        state = _scramble(_scramble(absorbed) ^ state)
+    numbers = list(itertools.takewhile(lambda key: isinstance(key, int), keys))
+    number = 0
+    for key in numbers:  # without NumPy: ten times as fast
+        number = _scramble_number(_scramble_number(int(key)) ^ number)
+    # Arrays wrap around silently where numpy scalars would warn: hence at least one dimension.
+    state = np.full(1, number, dtype=np.uint64)
+    for key in keys[len(numbers) :]:
+        if isinstance(key, int):
+            absorbed = np.uint64(_scramble_number(key))
+        else:
+            absorbed = _scramble(np.atleast_1d(key).astype(np.uint64))
+        state = _scramble(absorbed ^ state)
     return state.reshape(np.broadcast_shapes(*(np.shape(key) for key in keys)))
 
 
@@ -33,8 +45,45 @@ def draw_uniform(*keys: Key) -> np.ndarray:
     return (draw_bits(*keys) >> np.uint64(11)) * 2.0**-53
 
 
+def draw_order(places: np.ndarray, *keys: Key, num_items: int) -> np.ndarray:
+    """Which items are at some places of a random order of `num_items`, without making the order.
+
+    A place is split into the two digits of a number to a base of at least the root of `num_items`,
+    which a Feistel network mixes; what comes out beyond the last item goes through it again. (Black
+    & Rogaway 2002, "Ciphers with arbitrary finite domains", methods 2 and 3.) With a handful of
+    items some orders are more likely than others: shuffle those.
+
+    Args:
+        places: integers in [0, num_items).
+        keys: integers that name the order.
+        num_items: how many there are.
+
+    Returns:
+        int64 in [0, num_items), of the places' shape.
+    """
+    base = np.uint64(math.isqrt(max(num_items, 1) - 1) + 1)
+    round_keys = draw_bits(*keys, np.arange(_NUM_ROUNDS))
+    items = np.array(places, dtype=np.uint64)
+    beyond = np.ones(items.shape, dtype=bool)
+    while beyond.any():
+        high, low = np.divmod(items[beyond], base)
+        for key in round_keys:
+            high, low = low, (high + _scramble(low ^ key)) % base
+        items[beyond] = high * base + low
+        beyond = items >= num_items
+    return items.astype(np.int64)
+
+
 def _scramble(state: np.ndarray) -> np.ndarray:
     state = state + _GOLDEN
     state = (state ^ (state >> np.uint64(30))) * _MIX_1
     state = (state ^ (state >> np.uint64(27))) * _MIX_2
     return state ^ (state >> np.uint64(31))
+
+
+def _scramble_number(state: int) -> int:
+    """The same of one integer, without NumPy."""
+    state = (state + int(_GOLDEN)) & _ALL_BITS
+    state = ((state ^ (state >> 30)) * int(_MIX_1)) & _ALL_BITS
+    state = ((state ^ (state >> 27)) * int(_MIX_2)) & _ALL_BITS
+    return state ^ (state >> 31)

@@ -11,11 +11,13 @@ global batch, M = images that the data set has of the P identities together.
 from typing import Protocol
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from daam.data.draws import draw_uniform
+from daam.data.draws import draw_order, draw_uniform
 from daam.errors import ConfigError, DataError
 
 _CAMERA_TURN, _IMAGE_ORDER = range(2)  # what a draw decides
+_LARGEST_SHUFFLE = 1 << 16  # items; shuffling so many takes a millisecond
 
 
 class BatchSampler(Protocol):
@@ -36,6 +38,69 @@ class BatchSampler(Protocol):
         ...
 
 
+class RowsByIdentity:
+    """Which rows show whom. Sorting takes time, so share one as long as the labels are the same.
+
+    It holds 4 bytes for each labelled row and 8 for each identity (twice that from 2 billion rows
+    on), and refers to `cameras`.
+
+    Attributes:
+        num_identities: how many different ones the labelled rows have.
+    """
+
+    def __init__(self, identities: np.ndarray, cameras: np.ndarray) -> None:
+        """Sort the rows by identity.
+
+        Args:
+            identities: (N,) integers; rows with a negative one (junk, outliers) are left out.
+            cameras: (N,) integers.
+
+        Raises:
+            DataError: the arrays don't match.
+        """
+        if identities.ndim != 1 or identities.shape != cameras.shape:
+            raise DataError(
+                f"identities of shape {identities.shape} and cameras of shape {cameras.shape} "
+                "don't describe the same rows; give one of each for every row"
+            )
+        labelled = np.flatnonzero(identities >= 0)
+        numbers = identities[labelled]
+        if len(numbers) and numbers.max() > 4 * len(numbers):  # too many gaps to count through
+            numbers = np.unique(numbers, return_inverse=True)[1]
+        # To bring a sparse matrix into rows, SciPy counts: 8 times as fast as a sort of the labels.
+        num_rows, num_numbers = len(identities), int(numbers.max(initial=-1)) + 1
+        index = np.int32 if num_rows < 2**31 else np.int64
+        marks = np.ones(len(labelled), dtype=np.bool_)
+        places = numbers.astype(index), labelled.astype(index)
+        matrix = csr_array((marks, places), shape=(num_numbers, num_rows))
+        num_images = np.diff(matrix.indptr)
+        self._first = matrix.indptr[:-1][num_images > 0]
+        self._num_images = num_images[num_images > 0]
+        self._rows = matrix.indices
+        self._cameras = cameras
+        self.num_identities = len(self._first)
+
+    @property
+    def num_labelled(self) -> int:
+        return len(self._rows)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self._cameras)
+
+    def of(self, chosen_P: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the rows of some identities (counted from 0), one identity after the other.
+
+        Returns:
+            rows (M,) int64, their cameras (M,), and how many are each identity's (P,) int64.
+        """
+        count_P = self._num_images[chosen_P].astype(np.int64)
+        end_P = np.cumsum(count_P)
+        shift_P = self._first[chosen_P] - (end_P - count_P)
+        row_M = self._rows[np.arange(end_P[-1]) + np.repeat(shift_P, count_P)].astype(np.int64)
+        return row_M, self._cameras[row_M], count_P
+
+
 class IdentityBatches:
     """Identity-balanced batches: exactly P identities with K images each, side by side.
 
@@ -47,49 +112,35 @@ class IdentityBatches:
 
     def __init__(
         self,
-        identities: np.ndarray,
-        cameras: np.ndarray,
+        rows: RowsByIdentity,
         *,
         identities_per_batch: int,
         images_per_identity: int,
         seed: int,
         epoch: int,
     ) -> None:
-        """Sort the rows by identity and camera.
+        """Choose the epoch's random order.
 
         Args:
-            identities: (N,) integers; rows with a negative one (junk, outliers) are never drawn.
-            cameras: (N,) integers.
+            rows: of the data set, by identity.
             identities_per_batch: P.
             images_per_identity: K.
             seed: with `epoch`, which random order; neither may be negative.
             epoch: with `seed`, which random order.
 
         Raises:
-            DataError: there are fewer than P identities, or the arrays don't match.
+            DataError: there are fewer than P identities.
         """
-        if identities.ndim != 1 or identities.shape != cameras.shape:
+        if rows.num_identities < identities_per_batch:
             raise DataError(
-                f"identities of shape {identities.shape} and cameras of shape {cameras.shape} "
-                "don't describe the same rows; give one of each for every row"
-            )
-        labelled = np.flatnonzero(identities >= 0)
-        order = np.lexsort((cameras[labelled], identities[labelled]))
-        self._rows = labelled[order]
-        identity_begins = _changes(identities[self._rows])
-        camera_begins = identity_begins | _changes(cameras[self._rows])
-        self._first = np.flatnonzero(identity_begins)
-        self._num_images = np.diff(self._first, append=len(self._rows))
-        self._view = np.cumsum(camera_begins)  # numbers the pairs of identity and camera
-        if len(self._first) < identities_per_batch:
-            raise DataError(
-                f"{len(self._first)} identities (in {len(labelled)} labelled rows of "
-                f"{len(identities)}) are too few for {identities_per_batch} in a batch; "
+                f"{rows.num_identities} identities (in {rows.num_labelled} labelled rows of "
+                f"{rows.num_rows}) are too few for {identities_per_batch} in a batch; "
                 "lower the number of identities in a batch or give more data"
             )
         self._passes = _Passes(
-            len(self._first), per_batch=identities_per_batch, seed=seed, epoch=epoch
+            rows.num_identities, per_batch=identities_per_batch, seed=seed, epoch=epoch
         )
+        self._rows = rows
         self._images_per_identity = images_per_identity
         self._seed = seed
         self._epoch = epoch
@@ -103,20 +154,15 @@ class IdentityBatches:
         return self._images_per_identity
 
     def batch(self, step: int) -> np.ndarray:
-        chosen_P = self._passes.batch(step)
-        count_P = self._num_images[chosen_P]
-        end_P = np.cumsum(count_P)
-        begin_P = end_P - count_P
-        slot_M = np.repeat(np.arange(len(chosen_P)), count_P)
-        position_M = np.arange(end_P[-1]) + (self._first[chosen_P] - begin_P)[slot_M]
-        row_M = self._rows[position_M]
+        row_M, camera_M, count_P = self._rows.of(self._passes.batch(step))
+        begin_P = np.cumsum(count_P) - count_P
+        slot_M = np.repeat(np.arange(len(count_P)), count_P)
 
         # An image's turn is its place in the random order of its camera's images. Taking turn 0 of
         # all cameras, then turn 1, and so on spreads an identity over its cameras.
-        view_M = self._view[position_M]
         draw_M = draw_uniform(self._seed, self._epoch, step, row_M, _CAMERA_TURN)
-        by_view_M = np.lexsort((draw_M, view_M))
-        begins_M = _changes(view_M[by_view_M])
+        by_view_M = np.lexsort((draw_M, camera_M, slot_M))
+        begins_M = _changes(slot_M[by_view_M]) | _changes(camera_M[by_view_M])
         index_M = np.arange(len(row_M))
         turn_M = np.empty_like(index_M)
         turn_M[by_view_M] = index_M - np.maximum.accumulate(np.where(begins_M, index_M, 0))
@@ -192,10 +238,14 @@ class _Passes:
 
     def batch(self, step: int) -> np.ndarray:
         pass_index, step_of_pass = divmod(step, self._steps_per_pass)
-        order = self._order(pass_index)
-        return order[(np.arange(self.per_batch) + step_of_pass * self.per_batch) % len(order)]
+        places = np.arange(self.per_batch) + step_of_pass * self.per_batch
+        places %= self._num_items
+        if self._num_items > _LARGEST_SHUFFLE:  # a batch must not wait for millions to be shuffled
+            keys = (self._seed, self._epoch, pass_index)
+            return draw_order(places, *keys, num_items=self._num_items)
+        return self._shuffled(pass_index)[places]
 
-    def _order(self, pass_index: int) -> np.ndarray:
+    def _shuffled(self, pass_index: int) -> np.ndarray:
         # One tuple, read once and replaced as a whole, is safe to share between threads.
         known_index, order = self._last
         if known_index != pass_index:

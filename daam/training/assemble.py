@@ -10,6 +10,7 @@ from daam.config.schema import RunConfig
 from daam.data.cache import ShardCache
 from daam.data.decode import PixelReader
 from daam.data.images import ImageTable, open_images, read_identities
+from daam.data.sampling import RowsByIdentity
 from daam.data.transforms import Augmentation
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.model.network import DaamNetwork
@@ -26,6 +27,7 @@ class LabelledRows:
 
     reader: PixelReader
     identities: np.ndarray
+    by_identity: RowsByIdentity
     cameras: np.ndarray
     num_identities: int
 
@@ -90,7 +92,9 @@ def assemble(config: RunConfig) -> Run:
         objective=Objective(
             label_smoothing=loss.identity.label_smoothing,
             triplet_margin=loss.triplet.margin,
+            triplet_embedding=loss.triplet.embedding,
             similarity_kind=loss.domain_similarity.kind,
+            similarity_embedding=loss.domain_similarity.embedding,
             similarity_quantile=loss.domain_similarity.quantile,
             nominal_spread_weight=loss.domain_similarity.spread_weight,
             nominal_momentum=loss.domain_similarity.momentum,
@@ -99,6 +103,7 @@ def assemble(config: RunConfig) -> Run:
             soft_target_temperature=loss.target.target_temperature,
             target_softness=loss.target.softness,
             target_triplet_margin=loss.target.triplet_margin,
+            target_triplet_embedding=loss.target.triplet_embedding,
             centre_momentum=loss.target.momentum,
         ),
         augmentation=Augmentation(**augmentation.model_dump()),
@@ -132,6 +137,7 @@ def open_source(config: RunConfig) -> LabelledRows:
     return LabelledRows(
         reader=pixel_reader(config, images),
         identities=numbered.astype(np.int64),
+        by_identity=RowsByIdentity(numbered, images.cameras),
         cameras=images.cameras,
         num_identities=len(known),
     )

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from daam.data.batches import DomainBatch, iterate_batches
-from daam.data.sampling import BatchSampler, IdentityBatches, ShuffledBatches
+from daam.data.sampling import (
+    BatchSampler,
+    IdentityBatches,
+    RowsByIdentity,
+    ShuffledBatches,
+)
 from daam.errors import NonFiniteLossError
 from daam.model.norm import begin_target_as_source
 from daam.training import collectives
@@ -147,8 +152,7 @@ def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBat
     """Identity-balanced batches of the source, this rank's share."""
     data = run.config.data
     sampler = IdentityBatches(
-        run.source.identities,
-        run.source.cameras,
+        run.source.by_identity,
         identities_per_batch=data.identities_per_batch,
         images_per_identity=data.images_per_identity,
         seed=2 * run.config.seed,
@@ -180,8 +184,7 @@ def target_batches(
     num_groups = data.target_batch_size // data.images_per_identity
     if isinstance(labels, EpochGroups) and labels.num_groups >= num_groups:
         sampler: BatchSampler = IdentityBatches(
-            labels.groups_N,
-            run.target.cameras,
+            RowsByIdentity(labels.groups_N, run.target.cameras),
             identities_per_batch=num_groups,
             images_per_identity=data.images_per_identity,
             seed=seed,

@@ -7,7 +7,7 @@ import torch
 
 from daam.data.batches import DomainBatch, iterate_batches
 from daam.data.decode import PixelReader, decode_images
-from daam.data.sampling import BatchSampler, IdentityBatches, ShuffledBatches
+from daam.data.sampling import BatchSampler, IdentityBatches, RowsByIdentity, ShuffledBatches
 from daam.data.transforms import Augmentation
 from daam.errors import ConfigError, DataError
 from tests.data.images_in_memory import ImagesInMemory, make_images
@@ -29,8 +29,7 @@ def reader(images) -> PixelReader:
 
 def balanced(*, epoch: int = 0) -> IdentityBatches:
     return IdentityBatches(
-        IDENTITIES,
-        np.arange(NUM_ROWS) % 3,
+        RowsByIdentity(IDENTITIES, np.arange(NUM_ROWS) % 3),
         identities_per_batch=4,
         images_per_identity=4,
         seed=0,

@@ -5,7 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from daam.data.sampling import BatchSampler, IdentityBatches, ShuffledBatches, rank_slice
+from daam.data.draws import draw_uniform
+from daam.data.sampling import (
+    BatchSampler,
+    IdentityBatches,
+    RowsByIdentity,
+    ShuffledBatches,
+    rank_slice,
+)
 from daam.errors import ConfigError, DataError
 
 
@@ -25,10 +32,8 @@ def labels() -> tuple[np.ndarray, np.ndarray]:
 
 
 def identity_batches(labels, *, seed: int = 0, epoch: int = 0) -> IdentityBatches:
-    identities, cameras = labels
     return IdentityBatches(
-        identities,
-        cameras,
+        RowsByIdentity(*labels),
         identities_per_batch=8,
         images_per_identity=4,
         seed=seed,
@@ -67,7 +72,11 @@ def test_cameras_take_turns_when_there_are_fewer_than_images():
     identities = np.zeros(21, dtype=np.int64)
     cameras = np.array([0] * 18 + [1] * 3)
     sampler = IdentityBatches(
-        identities, cameras, identities_per_batch=1, images_per_identity=6, seed=0, epoch=0
+        RowsByIdentity(identities, cameras),
+        identities_per_batch=1,
+        images_per_identity=6,
+        seed=0,
+        epoch=0,
     )
     for step in range(20):
         assert Counter(cameras[sampler.batch(step)].tolist()) == {0: 3, 1: 3}
@@ -92,7 +101,11 @@ def test_all_images_of_an_identity_are_drawn_equally_often_in_the_long_run():
     identities = np.repeat([0, 1], 12)
     cameras = np.tile([0, 1, 2], 8)
     sampler = IdentityBatches(
-        identities, cameras, identities_per_batch=2, images_per_identity=4, seed=0, epoch=0
+        RowsByIdentity(identities, cameras),
+        identities_per_batch=2,
+        images_per_identity=4,
+        seed=0,
+        epoch=0,
     )
     uses = np.bincount(np.concatenate([sampler.batch(step) for step in range(1000)]))
     assert uses / 1000 == pytest.approx(4 / 12, abs=0.06)
@@ -100,8 +113,7 @@ def test_all_images_of_an_identity_are_drawn_equally_often_in_the_long_run():
 
 def identity_sampler(*, seed: int, epoch: int) -> BatchSampler:
     return IdentityBatches(
-        np.arange(100) // 4,
-        np.arange(100) % 3,
+        RowsByIdentity(np.arange(100) // 4, np.arange(100) % 3),
         identities_per_batch=4,
         images_per_identity=2,
         seed=seed,
@@ -134,8 +146,7 @@ def test_seed_and_epoch_change_the_batches(make_sampler):
 def test_too_few_identities_are_refused():
     with pytest.raises(DataError, match=r"1 identities \(in 3 labelled rows of 5\) are too few"):
         IdentityBatches(
-            np.array([4, 4, 4, -1, -1]),
-            np.zeros(5, dtype=np.int64),
+            RowsByIdentity(np.array([4, 4, 4, -1, -1]), np.zeros(5, dtype=np.int64)),
             identities_per_batch=2,
             images_per_identity=2,
             seed=0,
@@ -146,8 +157,7 @@ def test_too_few_identities_are_refused():
 def test_labels_that_are_all_outliers_are_refused():
     with pytest.raises(DataError, match="0 identities"):
         IdentityBatches(
-            np.full(5, -1),
-            np.zeros(5, dtype=np.int64),
+            RowsByIdentity(np.full(5, -1), np.zeros(5, dtype=np.int64)),
             identities_per_batch=2,
             images_per_identity=2,
             seed=0,
@@ -157,20 +167,12 @@ def test_labels_that_are_all_outliers_are_refused():
 
 def test_labels_of_other_rows_than_the_cameras_are_refused():
     with pytest.raises(DataError, match="don't describe the same rows"):
-        IdentityBatches(
-            np.zeros(5, dtype=np.int64),
-            np.zeros(4, dtype=np.int64),
-            identities_per_batch=1,
-            images_per_identity=1,
-            seed=0,
-            epoch=0,
-        )
+        RowsByIdentity(np.zeros(5, dtype=np.int64), np.zeros(4, dtype=np.int64))
 
 
 def test_as_many_identities_as_a_batch_needs_are_enough():
     sampler = IdentityBatches(
-        np.array([0, 7]),
-        np.array([1, 1]),
+        RowsByIdentity(np.array([0, 7]), np.array([1, 1])),
         identities_per_batch=2,
         images_per_identity=2,
         seed=0,
@@ -219,20 +221,63 @@ def test_a_rank_outside_the_ranks_is_refused(rank):
         rank_slice(np.arange(4), rank=rank, num_ranks=2)
 
 
+def plain_order(num_items: int, *, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch, 0)).permutation(num_items)
+
+
+@pytest.mark.parametrize("identity", [7, 2**62])
+def test_batches_match_the_plain_loop(labels, identity):
+    identities, cameras = labels[0].copy(), labels[1]
+    identities[identities == 30] = identity  # numbers may have gaps of any size
+    known = sorted(set(identities[identities >= 0].tolist()))
+    sampler = identity_batches((identities, cameras), seed=3, epoch=2)
+    order = plain_order(len(known), seed=3, epoch=2)
+    for step in range(4):
+        expected = []
+        for number in order[step * 8 : step * 8 + 8].tolist():
+            rows = np.flatnonzero(identities == known[number]).tolist()
+            turns = []
+            for camera in set(cameras[rows].tolist()):
+                of_camera = [row for row in rows if cameras[row] == camera]
+                of_camera.sort(key=lambda row: draw_uniform(3, 2, step, row, 0))
+                turns += enumerate(of_camera)
+            turns.sort(key=lambda turn: (turn[0], draw_uniform(3, 2, step, turn[1], 1)))
+            expected += [turns[k % len(turns)][1] for k in range(4)]
+        assert sampler.batch(step).tolist() == expected
+
+
+def test_rows_by_identity_are_sorted_once_for_all_epochs(labels):
+    shared = RowsByIdentity(*labels)
+    for epoch in range(3):
+        sampler = IdentityBatches(
+            shared, identities_per_batch=8, images_per_identity=4, seed=0, epoch=epoch
+        )
+        again = identity_batches(labels, epoch=epoch)
+        assert sampler.batch(7).tolist() == again.batch(7).tolist()
+
+
+def test_a_pass_over_more_items_than_are_shuffled_still_sees_each_once():
+    num_rows = (1 << 16) + 37
+    sampler = ShuffledBatches(num_rows, batch_size=1000, seed=0, epoch=0)
+    for first in (0, 66):
+        seen = np.concatenate([sampler.batch(step) for step in range(first, first + 66)])
+        assert (np.bincount(seen[:num_rows]) == 1).all()
+        assert seen[num_rows:].tolist() == seen[: len(seen) - num_rows].tolist()
+    assert sampler.batch(0).tolist() != sampler.batch(66).tolist()
+
+
 def test_a_batch_of_a_million_identities_takes_under_a_millisecond():
     generator = np.random.default_rng(0)
-    sampler = IdentityBatches(
-        generator.integers(0, 1_000_000, 3_000_000),
-        generator.integers(0, 8, 3_000_000),
-        identities_per_batch=16,
-        images_per_identity=4,
-        seed=0,
-        epoch=0,
+    rows = RowsByIdentity(
+        generator.integers(0, 1_000_000, 3_000_000), generator.integers(0, 8, 3_000_000)
     )
-    sampler.batch(0)  # the order of the pass
-    seconds = []
-    for step in range(1, 50):
-        start = time.perf_counter()
-        sampler.batch(step)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.001
+    sampler = IdentityBatches(rows, identities_per_batch=16, images_per_identity=4, seed=0, epoch=0)
+    steps_per_pass = -(-rows.num_identities // 16)
+    for first in (0, steps_per_pass, 50 * steps_per_pass):  # a pass's first batch as well
+        seconds = []
+        for step in range(first, first + 20):
+            start = time.thread_time()
+            sampler.batch(step)
+            seconds.append(time.thread_time() - start)
+        assert sorted(seconds)[10] < 0.001
+        assert seconds[0] < 0.005
