@@ -17,7 +17,7 @@ from torch import Tensor
 
 from daam.data.ahead import work_ahead
 from daam.data.decode import resized
-from daam.data.importing import JPEG_START
+from daam.data.encoding import JPEG_START
 from daam.errors import DataError, StorageError
 from daam.storage import MissingKeyError, Store
 from daam.storage.store import check_key

@@ -52,19 +52,43 @@ class SplitManifest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportSettings:
+    """How a data set was imported: with the same settings it gives the same files again.
+
+    Attributes:
+        validation_share: of the train identities, held out.
+        without_val: whether the authors' validation list was left out.
+        reencoded: (height, width) at which images are stored; None for that of the data set.
+        shard_size_bytes: most JPEG bytes in a shard.
+    """
+
+    validation_share: float
+    without_val: bool
+    reencoded: tuple[int, int] | None
+    shard_size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainManifest:
     """A domain as imported.
 
     Attributes:
         layout: the layout it was imported from.
+        settings: how.
         splits: those the domain has.
         skipped: reason -> how many files of the data set were left out for it.
     """
 
     domain: str
     layout: str
+    settings: ImportSettings
     splits: Mapping[Split, SplitManifest]
     skipped: Mapping[str, int]
+
+    @property
+    def files(self) -> tuple[ShardEntry, ...]:
+        """The files of all splits."""
+        return tuple(entry for split in self.splits.values() for entry in split.files)
 
     def split(self, split: Split) -> SplitManifest:
         """The manifest of one split.
@@ -108,6 +132,7 @@ class DomainManifest:
             return cls(
                 domain=domain,
                 layout=_checked(content["layout"], str),
+                settings=_settings_from(content["settings"]),
                 splits=_splits_from(content["splits"], domain=domain),
                 skipped={
                     reason: _checked(count, int)
@@ -180,6 +205,22 @@ def _check_header(content: Mapping[str, object], *, domain: str) -> None:
     for field, expected in (("format", FORMAT), ("version", VERSION), ("domain", domain)):
         if content[field] != expected:
             raise ValueError(f"its {field} is {content[field]!r}, not {expected!r}")
+
+
+def _settings_from(content: object) -> ImportSettings:
+    fields = _checked(content, dict)
+    size = fields["reencoded"]
+    if size is not None:
+        height, width = (_checked(side, int) for side in _checked(size, list))
+        size = (height, width)
+    if not isinstance(fields["without_val"], bool):
+        raise TypeError(f"without_val is {fields['without_val']!r}, not true or false")
+    return ImportSettings(
+        validation_share=_checked(fields["validation_share"], float),
+        without_val=fields["without_val"],
+        reencoded=size,
+        shard_size_bytes=_checked(fields["shard_size_bytes"], int),
+    )
 
 
 def _splits_from(content: object, *, domain: str) -> dict[Split, SplitManifest]:

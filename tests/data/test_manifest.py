@@ -9,6 +9,7 @@ import pytest
 
 from daam.data.manifest import (
     DomainManifest,
+    ImportSettings,
     OutdatedDomainError,
     ShardEntry,
     SplitManifest,
@@ -28,6 +29,9 @@ def entry(name: str, *, num_rows: int) -> ShardEntry:
 MANIFEST = DomainManifest(
     domain="plaza",
     layout="market1501",
+    settings=ImportSettings(
+        validation_share=0.25, without_val=False, reencoded=(128, 64), shard_size_bytes=64
+    ),
     splits={
         Split.TRAIN: SplitManifest(
             num_rows=5,
@@ -133,6 +137,10 @@ def change(*path: str | int, to: object) -> Callable[[Any], None]:
         (change("splits", "train", "labels", "size_bytes", to="9"), "not of the type int"),
         (change("splits", "train", "shards", 0, "key", to="campus/x.arrow"), "no key of one"),
         (change("splits", "train", "shards", 0, "key", to="plaza/../x.arrow"), "no key of one"),
+        (change("settings", "reencoded", to=[128]), "not enough values"),
+        (change("settings", "reencoded", to=[128, "64"]), "not of the type int"),
+        (change("settings", "without_val", to=0), "not true or false"),
+        (change("settings", "validation_share", to=None), "not of the type float"),
         (lambda content: content.pop("layout"), "'layout' is missing"),
         (lambda content: content["splits"]["train"].pop("labels"), "'labels' is missing"),
         (lambda content: content["splits"]["train"].pop("index"), "'index' is missing"),

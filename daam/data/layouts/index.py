@@ -36,12 +36,17 @@ class SkippedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetIndex:
-    """All images of a data set, ordered by path within each split."""
+    """All images of a data set, ordered by path within each split.
+
+    Attributes:
+        without_val: whether the authors' validation list was left out of the train split.
+    """
 
     layout: str
     root: Path
     records: tuple[ImageRecord, ...]
     skipped: tuple[SkippedFile, ...]
+    without_val: bool = False
 
     def of(self, *splits: Split) -> tuple[ImageRecord, ...]:
         """The records of these splits, in the index's order."""

@@ -1,5 +1,6 @@
 """Which layouts there are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from daam.data.layouts.cuhk03 import read_cuhk03
@@ -53,8 +54,12 @@ def read_layout(
         raise LayoutError(WITHDRAWAL_NOTICE)
     if without_val and layout != "msmt17":
         raise LayoutError(f"--without-val is for the layout msmt17, not {layout}; leave it out")
+    if acknowledge_withdrawal and layout != "dukemtmc":
+        raise LayoutError(
+            f"--acknowledge-withdrawal is for the layout dukemtmc, not {layout}; leave it out"
+        )
     try:
-        index = _read(layout, root, with_val=not without_val)
+        index = replace(_read(layout, root, with_val=not without_val), without_val=without_val)
     except LayoutError as error:
         likely = _likely_layout(root)
         if likely in (None, layout):

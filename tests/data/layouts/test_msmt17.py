@@ -92,7 +92,9 @@ def test_msmt17_leaves_the_validation_list_out_and_counts_it(tmp_path: Path) -> 
     root = make_msmt17(tmp_path, train="train", test="test")
     everything = read_layout("msmt17", root)
     make_tree(root, "train/Thumbs.db")
+    assert not read_layout("msmt17", root).without_val
     index = read_layout("msmt17", root, without_val=True)
+    assert index.without_val
     assert [(file.path.as_posix(), file.reason) for file in index.skipped] == [
         ("train/0001/0001_001_15_0114noon_1439_0.jpg", "in list_val.txt"),
         ("train/Thumbs.db", "not an image file"),

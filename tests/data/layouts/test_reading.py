@@ -49,7 +49,7 @@ PAIRS = [(asked, there) for asked in LAYOUTS for there in TREES if asked != ther
 def test_the_folder_of_another_layout_is_named(tmp_path: Path, asked: str, there: str) -> None:
     root = make_tree(tmp_path, *TREES[there])
     with pytest.raises(LayoutError, match=rf"{re.escape(str(root))}.*looks like --layout {there}$"):
-        read_layout(asked, root, acknowledge_withdrawal=True)
+        read_layout(asked, root, acknowledge_withdrawal=asked == "dukemtmc")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -63,7 +63,7 @@ def test_what_is_no_data_set_is_named_without_a_guess(
     elif kind == "a file":
         root.touch()
     with pytest.raises(LayoutError, match="set") as refused:
-        read_layout(layout, root, acknowledge_withdrawal=True)
+        read_layout(layout, root, acknowledge_withdrawal=layout == "dukemtmc")
     assert "looks like" not in str(refused.value)
 
 
@@ -75,7 +75,7 @@ def test_an_unknown_layout_is_refused_with_the_known_ones(tmp_path: Path) -> Non
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "msmt17"])
 def test_only_msmt17_can_leave_a_validation_list_out(tmp_path: Path, layout: str) -> None:
     with pytest.raises(LayoutError, match=f"msmt17, not {layout}"):
-        read_layout(layout, tmp_path, without_val=True, acknowledge_withdrawal=True)
+        read_layout(layout, tmp_path, without_val=True, acknowledge_withdrawal=layout == "dukemtmc")
 
 
 @pytest.mark.parametrize("folders", [["bounding_box_train"], ["query", "bounding_box_test"]])
@@ -92,3 +92,9 @@ def test_query_without_gallery_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.csv").write_text("path,identity,camera,split\nq.png,9,1,query\n")
     with pytest.raises(LayoutError, match="only one of query and gallery"):
         read_layout("csv", tmp_path)
+
+
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "dukemtmc"])
+def test_an_acknowledgement_of_what_nobody_withdrew_is_refused(tmp_path: Path, layout: str) -> None:
+    with pytest.raises(LayoutError, match=rf"acknowledge-withdrawal is for .*, not {layout}"):
+        read_layout(layout, tmp_path, acknowledge_withdrawal=True)

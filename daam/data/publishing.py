@@ -1,0 +1,164 @@
+"""Files of a domain into a store, then the manifest that names them; and what is there besides.
+
+    {domain}/manifest.json      what the domain is now
+    {domain}/previous.json      the manifest before, whose files are kept too
+
+A file's key carries its digest, so a new import never overwrites a file that a reader has in use.
+The files of the manifest before are kept, so that a run which read it goes on; those of the one
+before that are removed. A file that no manifest ever named is left alone, for another import may
+just have sent it: `remove_unnamed` is for when there is none.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from daam.data.manifest import DomainManifest, ShardEntry, manifest_key
+from daam.errors import StorageError
+from daam.storage import MissingKeyError, Store
+
+PREVIOUS_NAME = "previous.json"
+FILES_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnnamedFiles:
+    """Keys in a domain's folder that its manifest does not name.
+
+    Attributes:
+        previous: of the manifest before, kept for runs that still read it.
+        others: of imports and copies that are under way, or did not end.
+    """
+
+    previous: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def send(path: Path, entry: ShardEntry, *, to: Store, recheck: bool = False) -> bool:
+    """Upload a file of a domain if the store does not have it; tells whether it was uploaded.
+
+    Args:
+        path: the file, with exactly the entry's bytes.
+        recheck: read what is there and compare its checksum, instead of its size alone.
+
+    Raises:
+        StorageError: the store cannot be read or written, or gives other bytes than it was sent.
+    """
+    if is_stored(entry, store=to, recheck=recheck):
+        return False
+    to.upload(path, entry.key)
+    if recheck and not is_stored(entry, store=to, recheck=True):
+        raise StorageError(
+            f"{to.uri} took {entry.key} but gives back other bytes; its disks may be bad: choose "
+            "another store"
+        )
+    return True
+
+
+def is_stored(entry: ShardEntry, *, store: Store, recheck: bool = False) -> bool:
+    """Whether a store has a file: by name and size, as the name carries the digest, or by every
+    byte of it."""
+    try:
+        if store.size(entry.key) != entry.size_bytes:
+            return False
+        if not recheck:
+            return True
+        digest = hashlib.sha256()
+        for chunk in store.chunks(entry.key):
+            digest.update(chunk)
+        return digest.hexdigest() == entry.sha256
+    except MissingKeyError:
+        return False
+
+
+def publish(manifest: DomainManifest, data: bytes, *, to: Store) -> None:
+    """Make a manifest the domain's, its files being there, and remove what is out of use.
+
+    Two imports of a domain at once end with the manifest of the last one. Each looks after itself
+    whether its files are all still there.
+
+    Args:
+        manifest: what `data` says.
+        data: stored byte for byte.
+
+    Raises:
+        StorageError: the store cannot be used, or another import removed a file of this one.
+    """
+    key = manifest_key(manifest.domain)
+    previous_key = _previous_key(manifest.domain)
+    current = _read(to, key)
+    if current != data:
+        outdated = _named_in(_read(to, previous_key), domain=manifest.domain)
+        if current is not None:
+            to.write(previous_key, current)
+        to.write(key, data)
+        kept = _named_in(current, domain=manifest.domain) | _named_in(data, domain=manifest.domain)
+        if to.read(key) == data:
+            for outdated_key in sorted(outdated - kept):
+                to.delete(outdated_key)
+    _check_all_there(manifest, store=to)
+
+
+def unnamed_files(manifest: DomainManifest, *, store: Store) -> UnnamedFiles:
+    """What lies in the domain's folder besides the files that its manifest names.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
+    domain = manifest.domain
+    named = {entry.key for entry in manifest.files} | {manifest_key(domain)}
+    unnamed = [key for key in store.list(f"{domain}/") if key not in named]
+    previous_key = _previous_key(domain)
+    previous = _named_in(_read(store, previous_key), domain=domain) | {previous_key}
+    return UnnamedFiles(
+        previous=tuple(key for key in unnamed if key in previous),
+        others=tuple(key for key in unnamed if key not in previous),
+    )
+
+
+def remove_unnamed(manifest: DomainManifest, *, store: Store) -> tuple[str, ...]:
+    """Remove all of `unnamed_files`; returns their keys. Not while the domain is imported or copied
+    to this store, or while a run reads what it was before.
+
+    Raises:
+        StorageError: the store cannot be read or written.
+    """
+    unnamed = unnamed_files(manifest, store=store)
+    keys = (*unnamed.others, *unnamed.previous)
+    for key in keys:
+        store.delete(key)
+    return keys
+
+
+def _check_all_there(manifest: DomainManifest, *, store: Store) -> None:
+    listed = set(store.list(f"{manifest.domain}/"))
+    # A listing may lag behind; asking for the file itself settles it.
+    missing = [
+        entry.key
+        for entry in manifest.files
+        if entry.key not in listed and not store.exists(entry.key)
+    ]
+    if missing:
+        raise StorageError(
+            f"{len(missing)} files of {manifest.domain} in {store.uri} are gone "
+            f"({', '.join(missing[:FILES_NAMED])}): something else removed them meanwhile; do the "
+            "same again"
+        )
+
+
+def _named_in(data: bytes | None, *, domain: str) -> set[str]:
+    # Of whatever version it is: older manifests name their files in the same way.
+    pattern = rf'"key": "({re.escape(domain)}/[^/"]+\.arrow)"'
+    return {key.decode() for key in re.findall(pattern.encode(), data or b"")}
+
+
+def _previous_key(domain: str) -> str:
+    return manifest_key(domain).rpartition("/")[0] + f"/{PREVIOUS_NAME}"
+
+
+def _read(store: Store, key: str) -> bytes | None:
+    try:
+        return store.read(key)
+    except MissingKeyError:
+        return None
