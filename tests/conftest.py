@@ -15,6 +15,7 @@ from daam.config.schema import RunConfig
 from daam.runtime.local_s3 import LocalS3
 from daam.runtime.session import start_run, train_here
 from daam.storage import Store, open_store
+from tests.swift_server import SwiftServer, user_attributes_work
 from tests.tiny_domains import TINY_RUN, add_domain
 
 BUCKET = "daam-tests"
@@ -39,6 +40,17 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
         for name, value in server.environment.items():
             environment.setenv(name, value)
         environment.delenv("AWS_PROFILE", raising=False)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def swift_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
+    """OpenStack Swift on a free port, beside the other server; the AWS variables don't name it."""
+    folder = tmp_path_factory.mktemp("swift")
+    if not user_attributes_work(folder):
+        pytest.skip(f"Swift needs user attributes, which {folder} has not; set TMPDIR elsewhere")
+    with SwiftServer(folder) as server:
+        server.make_bucket(BUCKET)
         yield server
 
 
