@@ -2,7 +2,6 @@
 
 {directory}/shards/{sha256}.arrow        a shard, complete and checked
 {directory}/locks/{sha256}               held by the process that downloads it
-{directory}/checked/{digest}             a file of a local store was found whole
 """
 
 import hashlib
@@ -25,7 +24,7 @@ class ShardCache:
 
     A remote shard is downloaded by whichever process asks first while the others wait, under a
     temporary name until its checksum has been found right: what is in the cache is whole, also
-    after a crash. A shard in a local folder is used where it is, after being checked once.
+    after a crash. A file in a local folder is used where it is.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -42,7 +41,8 @@ class ShardCache:
         try:
             original = store.local_path(entry.key)
             if original is not None:
-                self._check_once(original, entry, store=store)
+                for _ in checked_chunks(store, entry):
+                    pass
                 return original
             return self._download_once(store, entry)
         except MissingKeyError as error:
@@ -70,17 +70,6 @@ class ShardCache:
                 f"cannot use the cache folder {self._directory}: {error}; choose another"
             ) from error
         return path
-
-    def _check_once(self, path: Path, entry: ShardEntry, *, store: Store) -> None:
-        if store.size(entry.key) != entry.size_bytes:
-            raise damaged(store, entry)
-        state = path.stat()
-        facts = f"{path}\n{state.st_size}\n{state.st_mtime_ns}\n{entry.sha256}"
-        marker = self._directory / "checked" / hashlib.sha256(facts.encode()).hexdigest()
-        if not marker.exists():
-            for _ in checked_chunks(store, entry):
-                pass
-            write_whole(marker, ())
 
 
 def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:

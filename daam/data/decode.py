@@ -28,7 +28,9 @@ class ImageSource(Protocol):
         """(N,) integers."""
         ...
 
-    def jpeg(self, row: int, /) -> Jpeg: ...
+    def jpegs(self, rows: np.ndarray, /) -> Sequence[Jpeg]:
+        """One for each of (B,) integers."""
+        ...
 
 
 class PixelReader:
@@ -80,12 +82,8 @@ class PixelReader:
         return torch.from_numpy(self._kept[rows])
 
     def _decode(self, rows: np.ndarray) -> Tensor:
-        row_numbers = rows.tolist()
         return decode_images(
-            [self._source.jpeg(row) for row in row_numbers],
-            height=self.height,
-            width=self.width,
-            rows=row_numbers,
+            self._source.jpegs(rows), height=self.height, width=self.width, rows=rows.tolist()
         )
 
 

@@ -37,7 +37,7 @@ def preview_domain(store: Store, *, domain: str, num_people: int, to: Path) -> N
             at = np.flatnonzero(identities == person)
             at = at[np.argsort(images.cameras[at], kind="stable")]
             shown = at[np.linspace(0, len(at) - 1, min(NUM_COLUMNS, len(at))).astype(int)]
-            rows.append([simplejpeg.decode_jpeg(images.jpeg(int(row))) for row in shown])
+            rows.append([simplejpeg.decode_jpeg(jpeg) for jpeg in images.jpegs(shown)])
             cameras = sorted(set(images.cameras[at].tolist()))
             titles.append(
                 f"{domain}: person {person}, cameras {', '.join(map(str, cameras))}, "

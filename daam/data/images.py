@@ -1,14 +1,15 @@
 """Images of a domain by row, straight from memory-mapped shards; and who is on them, apart."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from daam.data.cache import ShardCache
+from daam.data.index import ShardIndex, read_index
 from daam.data.manifest import read_manifest
-from daam.data.shards import IMAGE_SCHEMA, LABEL_SCHEMA, open_shard
+from daam.data.mapped_shard import MappedShard
+from daam.data.shards import LABEL_SCHEMA, open_shard
 from daam.domains import Split
 from daam.storage import Store
 
@@ -22,26 +23,35 @@ class ImageTable:
     Attributes:
         num_rows: N.
         cameras: (N,) int32, the camera of each row, as the data set numbers them.
+        shards: the rows of each shard, in order.
     """
 
-    def __init__(self, tables: Sequence[pa.Table]) -> None:
-        self.num_rows = sum(table.num_rows for table in tables)
-        self.cameras = np.concatenate(
-            [np.empty(0, np.int32), *(table["camera"].to_numpy() for table in tables)]
-        )
-        self._images = [_ImageColumn(chunk) for table in tables for chunk in table["image"].chunks]
-        self._first_rows = [0, *np.cumsum([len(images) for images in self._images]).tolist()][:-1]
+    def __init__(self, shards: Sequence[MappedShard], *, indexes: Sequence[ShardIndex]) -> None:
+        cameras = [index.cameras for index in indexes]
+        self.cameras = np.concatenate([np.empty(0, np.int32), *cameras])
+        self.num_rows = len(self.cameras)
+        starts = np.cumsum([0, *(len(part) for part in cameras)])
+        self.shards = tuple(map(range, starts[:-1].tolist(), starts[1:].tolist()))
+        self._first_rows = starts[:-1]
+        self._shards = tuple(shards)
 
-    def jpeg(self, row: int) -> memoryview:
-        """The JPEG of a row, without a copy; it stays valid as long as it is held.
+    def jpegs(self, rows: np.ndarray) -> list[memoryview]:
+        """The JPEGs of rows, in their order and with repeats, without a copy where they are here.
+
+        They stay valid as long as they are held. Each image's checksum is compared the first time
+        that this process uses it.
 
         Raises:
-            IndexError: row is not in [0, N).
+            IndexError: a row is not in [0, N).
+            ShardError: an image is not what was imported; the message names its shard.
         """
-        if not 0 <= row < self.num_rows:
-            raise IndexError(f"row {row} is not in [0, {self.num_rows})")
-        column = bisect_right(self._first_rows, row) - 1
-        return self._images[column].jpeg(row - self._first_rows[column])
+        outside = rows[(rows < 0) | (rows >= self.num_rows)]
+        if len(outside):
+            raise IndexError(f"row {outside[0]} is not in [0, {self.num_rows})")
+        numbers = np.searchsorted(self._first_rows, rows, side="right") - 1
+        places = zip(numbers.tolist(), (rows - self._first_rows[numbers]).tolist(), strict=True)
+        shards = self._shards
+        return [shards[number].image(row) for number, row in places]
 
     def __len__(self) -> int:
         return self.num_rows
@@ -57,14 +67,18 @@ def open_images(
         StorageError: the store cannot be read.
     """
     manifest = read_manifest(store, domain)
-    entries = [entry for split in splits for entry in manifest.split(split).shards]
-    paths = cache.fetch_all(store, entries)
-    return ImageTable(
-        [
-            open_shard(path, entry=entry, schema=IMAGE_SCHEMA)
-            for path, entry in zip(paths, entries, strict=True)
-        ]
-    )
+    indexes = [
+        index
+        for split in map(manifest.split, splits)
+        for index in read_index(
+            cache.fetch(store, split.index), entry=split.index, shards=split.shards
+        )
+    ]
+    entries = [index.entry for index in indexes]
+    here = [path for entry in entries if (path := store.local_path(entry.key)) is not None]
+    paths = here or cache.fetch_all(store, entries)
+    shards = [MappedShard(path, index=index) for path, index in zip(paths, indexes, strict=True)]
+    return ImageTable(shards, indexes=indexes)
 
 
 def read_identities(
@@ -94,23 +108,6 @@ def read_names(
     """
     labels = _read_labels(store, domain=domain, splits=splits, cache=cache)
     return labels["name"].to_pylist()
-
-
-class _ImageColumn:
-    """One record batch's images. Slicing its two buffers takes a microsecond, `pa.Table.take` a
-    hundred times that."""
-
-    def __init__(self, column: pa.BinaryArray) -> None:
-        _, offsets, data = column.buffers()
-        self._offsets = memoryview(offsets).cast("B").cast("i")[column.offset :]
-        self._data = memoryview(data).cast("B")  # decoders want unsigned bytes
-        self._num_images = len(column)
-
-    def __len__(self) -> int:
-        return self._num_images
-
-    def jpeg(self, index: int) -> memoryview:
-        return self._data[self._offsets[index] : self._offsets[index + 1]]
 
 
 def _read_labels(

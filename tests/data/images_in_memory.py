@@ -8,15 +8,15 @@ import simplejpeg
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagesInMemory:
-    jpegs: tuple[bytes, ...]
+    encoded: tuple[bytes, ...]
     cameras: np.ndarray
 
     @property
     def num_rows(self) -> int:
-        return len(self.jpegs)
+        return len(self.encoded)
 
-    def jpeg(self, row: int) -> memoryview:
-        return memoryview(self.jpegs[row])
+    def jpegs(self, rows: np.ndarray) -> list[bytes]:
+        return [self.encoded[row] for row in rows]
 
 
 def make_images(
@@ -25,7 +25,7 @@ def make_images(
     """Rows that can be told apart by their pixels."""
     generator = np.random.default_rng(0)
     return ImagesInMemory(
-        jpegs=tuple(
+        encoded=tuple(
             encode(random_pixels(generator, height=height, width=width)) for _ in range(num_rows)
         ),
         cameras=np.arange(num_rows, dtype=np.int32) % num_cameras,

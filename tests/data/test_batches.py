@@ -84,7 +84,7 @@ def joined(parts: list[DomainBatch]) -> DomainBatch:
 
 
 def test_a_batch_holds_what_belongs_to_its_rows(images, reader):
-    pixels = decode_images(images.jpegs, height=16, width=8)
+    pixels = decode_images(images.encoded, height=16, width=8)
     sampler = balanced()
     made = list(batches(reader, sampler=sampler, augmentation=Augmentation()))
     assert len(made) == 6
@@ -154,9 +154,9 @@ def test_closing_early_ends_the_threads(reader):
 
 def test_a_damaged_image_is_reported_to_whoever_asks_for_its_batch(images):
     row = int(balanced().batch(2)[0])
-    jpegs = list(images.jpegs)
+    jpegs = list(images.encoded)
     jpegs[row] = jpegs[row][:300]
-    damaged = ImagesInMemory(jpegs=tuple(jpegs), cameras=images.cameras)
+    damaged = ImagesInMemory(encoded=tuple(jpegs), cameras=images.cameras)
     before = threading.active_count()
     with pytest.raises(DataError, match=f"row {row} "):
         list(batches(PixelReader(damaged, height=16, width=8)))

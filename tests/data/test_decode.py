@@ -20,9 +20,9 @@ class CountingImages:
         self.num_reads = 0
         self._images = images
 
-    def jpeg(self, row: int) -> memoryview:
-        self.num_reads += 1
-        return self._images.jpeg(row)
+    def jpegs(self, rows: np.ndarray) -> list[bytes]:
+        self.num_reads += len(rows)
+        return self._images.jpegs(rows)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_no_images_make_an_empty_batch():
 def test_a_reader_returns_rows_in_the_order_asked_for_with_repeats(keep_decoded_bytes):
     images = make_images(6)
     reader = PixelReader(images, height=16, width=8, keep_decoded_bytes=keep_decoded_bytes)
-    every = decode_images(images.jpegs, height=16, width=8)
+    every = decode_images(images.encoded, height=16, width=8)
     for rows in [[5, 0, 5, 2], [1, 2], [0, 1, 2, 3, 4, 5], []]:
         assert torch.equal(reader.read(np.array(rows, dtype=np.int64)), every[rows])
 
@@ -123,7 +123,7 @@ def test_changing_what_was_read_does_not_change_what_is_kept():
 
 def test_threads_that_read_the_same_rows_at_once_all_get_them():
     images = make_images(40)
-    every = decode_images(images.jpegs, height=16, width=8)
+    every = decode_images(images.encoded, height=16, width=8)
     for attempt in range(5):
         reader = PixelReader(images, height=16, width=8)
         orders = [np.random.default_rng((attempt, i)).permutation(40) for i in range(16)]
@@ -135,7 +135,7 @@ def test_threads_that_read_the_same_rows_at_once_all_get_them():
 def test_a_failed_read_leaves_the_reader_usable():
     images = make_images(3)
     damaged = ImagesInMemory(
-        jpegs=(images.jpegs[0], b"damaged", images.jpegs[2]), cameras=images.cameras
+        encoded=(images.encoded[0], b"damaged", images.encoded[2]), cameras=images.cameras
     )
     reader = PixelReader(damaged, height=16, width=8)
     for _ in range(2):

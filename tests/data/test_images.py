@@ -4,12 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from daam.data import shards
 from daam.data.cache import ShardCache
-from daam.data.images import ImageTable, open_images, read_identities, read_names
+from daam.data.images import open_images, read_identities, read_names
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
@@ -37,10 +36,10 @@ def test_splits_follow_one_another(plaza: Store, tmp_path: Path) -> None:
     row = 0
     for split in WHOLE_TRAIN_SPLITS:
         alone = open_images(plaza, domain="plaza", splits=[split], cache=cache)
-        for split_row in range(alone.num_rows):
-            assert together.jpeg(row) == alone.jpeg(split_row)
-            assert together.cameras[row] == alone.cameras[split_row]
-            row += 1
+        rows = np.arange(row, row + alone.num_rows)
+        assert together.jpegs(rows) == alone.jpegs(np.arange(alone.num_rows))
+        assert (together.cameras[rows] == alone.cameras).all()
+        row += alone.num_rows
     assert row == 48
 
 
@@ -59,27 +58,35 @@ def test_every_row_is_the_file_of_its_name(
         for folder in ("bounding_box_test", "query")
         for path in sorted((small_market / folder).glob("*.jpg"))
     ]
+    jpegs = images.jpegs(np.arange(images.num_rows))
     for row, name in enumerate(names):
-        assert images.jpeg(row) == (small_market / name).read_bytes()
+        assert jpegs[row] == (small_market / name).read_bytes()
         identity, rest = name.rpartition("/")[2].split("_c")
         assert int(identity) == identities[row]
         assert rest[0] == str(images.cameras[row])
 
 
-def test_slices_of_arrow_tables_keep_their_rows() -> None:
-    jpegs = [bytes([number]) * number for number in range(10)]
-    table = pa.table(
-        {"row": range(10), "image": pa.array(jpegs, pa.binary()), "camera": [1] * 10},
-        schema=shards.IMAGE_SCHEMA,
-    )
-    images = ImageTable([table.slice(3, 4), table.slice(0, 2), table.slice(9)])
-    assert [bytes(images.jpeg(row)) for row in range(7)] == jpegs[3:7] + jpegs[0:2] + jpegs[9:]
+def test_rows_come_in_the_order_asked_for_and_as_often(plaza: Store, tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path / "cache")
+    images = open_images(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
+    every = images.jpegs(np.arange(images.num_rows))
+    assert len(set(map(bytes, every))) == 48
+    rows = np.random.default_rng(0).integers(0, 48, 200)
+    assert images.jpegs(rows) == [every[row] for row in rows]
+    assert images.jpegs(np.empty(0, np.int64)) == []
+
+
+def test_shards_are_consecutive_rows(plaza: Store, tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path / "cache")
+    images = open_images(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
+    assert len(images.shards) > 3
+    assert [row for shard in images.shards for row in shard] == list(range(48))
 
 
 def test_an_image_is_a_view_that_outlives_the_table(plaza: Store, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
     images = open_images(plaza, domain="plaza", splits=[Split.QUERY], cache=cache)
-    view = images.jpeg(3)
+    (view,) = images.jpegs(np.array([3]))
     copy = bytes(view)
     assert isinstance(view, memoryview)
     assert view.readonly
@@ -92,7 +99,7 @@ def test_a_row_that_is_not_there_is_refused(plaza: Store, tmp_path: Path, row: i
     cache = ShardCache(tmp_path / "cache")
     images = open_images(plaza, domain="plaza", splits=[Split.QUERY], cache=cache)
     with pytest.raises(IndexError, match=rf"row {row} is not in \[0, 12\)"):
-        images.jpeg(row)
+        images.jpegs(np.array([3, row]))
 
 
 def test_no_splits_are_no_rows(plaza: Store, tmp_path: Path) -> None:
@@ -105,10 +112,11 @@ def test_no_splits_are_no_rows(plaza: Store, tmp_path: Path) -> None:
 def test_threads_read_the_same_images(plaza: Store, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
     images = open_images(plaza, domain="plaza", splits=[Split.GALLERY], cache=cache)
-    expected = [bytes(images.jpeg(row)) for row in range(images.num_rows)]
+    expected = images.jpegs(np.arange(images.num_rows))
     with ThreadPoolExecutor(4) as pool:
         for _ in range(20):
-            assert list(pool.map(lambda row: bytes(images.jpeg(row)), range(30))) == expected
+            parts = np.arange(images.num_rows).reshape(-1, 3)
+            assert [jpeg for part in pool.map(images.jpegs, parts) for jpeg in part] == expected
 
 
 def test_images_are_read_without_their_labels(plaza: Store, tmp_path: Path) -> None:
@@ -122,12 +130,40 @@ def test_images_are_read_without_their_labels(plaza: Store, tmp_path: Path) -> N
         read_identities(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
 
 
-def test_a_flipped_byte_is_found_before_any_image_is_read(plaza: Store, tmp_path: Path) -> None:
-    key = next(key for key in plaza.list() if "query-00000" in key and "validation" not in key)
-    data = bytearray(plaza.read(key))
-    data[len(data) // 2] ^= 1
-    plaza.write(key, bytes(data))
-    with pytest.raises(ShardError, match=key):
+def test_a_flipped_byte_is_found_when_its_image_is_used(plaza: Store, tmp_path: Path) -> None:
+    where = {"domain": "plaza", "splits": [Split.QUERY], "cache": ShardCache(tmp_path / "cache")}
+    (jpeg,) = open_images(plaza, **where).jpegs(np.array([7]))
+    (key,) = [key for key in plaza.list("plaza/query-0") if bytes(jpeg) in plaza.read(key)]
+    data = plaza.read(key)
+    at = data.index(bytes(jpeg)) + len(jpeg) // 2
+    plaza.write(key, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    images = open_images(plaza, **where)
+    assert len(images.jpegs(np.array([6, 8]))) == 2
+    for _ in range(2):
+        with pytest.raises(ShardError, match=rf"row \d+ of shard {key} is damaged in .*delete"):
+            images.jpegs(np.array([6, 7]))
+
+
+@pytest.mark.parametrize("change", ["removed", "cut"])
+def test_a_shard_that_is_not_whole_is_named_at_once(
+    plaza: Store, tmp_path: Path, change: str
+) -> None:
+    key = plaza.list("plaza/query-0")[0]
+    data = plaza.read(key)
+    plaza.delete(key)
+    if change == "cut":
+        plaza.write(key, data[:-1])
+    with pytest.raises(ShardError, match=rf"shard {key} is (missing|damaged).*import the domain"):
+        open_images(
+            plaza, domain="plaza", splits=[Split.QUERY], cache=ShardCache(tmp_path / "cache")
+        )
+
+
+def test_a_damaged_index_is_refused(plaza: Store, tmp_path: Path) -> None:
+    key = plaza.list("plaza/query-index")[0]
+    data = plaza.read(key)
+    plaza.write(key, data[:-9] + b"x" + data[-8:])
+    with pytest.raises(ShardError, match=rf"{key} in .* is damaged"):
         open_images(
             plaza, domain="plaza", splits=[Split.QUERY], cache=ShardCache(tmp_path / "cache")
         )

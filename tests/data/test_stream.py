@@ -31,7 +31,7 @@ def test_each_row_comes_once_over_all_ranks_in_order(num_rows, num_ranks):
 
 def test_images_belong_to_their_rows_and_only_the_last_batch_is_smaller():
     images = make_images(11)
-    expected = decode_images(images.jpegs, height=16, width=8)
+    expected = decode_images(images.encoded, height=16, width=8)
     made = list(stream(PixelReader(images, height=16, width=8)))
     assert [len(rows) for rows, _ in made] == [4, 4, 3]
     for rows, pixels in made:
