@@ -7,20 +7,23 @@ seeds (each seed's value is the mean over the transfers) and draws `ablation.png
 
     python benchmarks/ablation.py --seeds 1 2 3 --to runs/ablation
 
-A result is a file; called again, it goes on with what is missing.
+A result is a file that holds its settings; called again, it goes on with what is missing. One from
+before a setting was added counts where that setting has its default.
 """
 
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import statistics
 import sys
+import threading
 import time
 import tomllib
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import matplotlib.pyplot as plt
+from ablation_variants import CEILING, SOURCE_ONLY, VARIANTS, Variant
 
 from daam.config.load import nested, read_preset, run_config
 from daam.config.schema import RunConfig
 from daam.domains import Split
+from daam.errors import ConfigError
 from daam.runtime.preparation import prepare_domains
 from daam.training.assemble import assemble
 from daam.training.loop import fit
@@ -39,15 +44,6 @@ from daam.training.scoring import RetrievalTest, score
 
 ROOT = Path(__file__).resolve().parent.parent
 TRANSFERS = ("plaza->station", "campus->plaza")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """A row of the table: a preset and what is changed of it."""
-
-    name: str
-    preset: str = "daam_v2"
-    changes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,89 +73,15 @@ class Run:
         preset, changes = read_preset(self.variant.preset), self.variant.changes
         return run_config(demo, preset, nested({**budget, **changes}))
 
+    def key(self) -> str:
+        """What tells it from runs with other settings."""
+        return key_of(self.settings())
+
     def file(self, folder: Path) -> Path:
         """Where its result is: under a name that other settings would not have."""
         words = "".join(letter if letter.isalnum() else "-" for letter in self.variant.name)
-        settings = json.dumps(self.settings().model_dump(), sort_keys=True).encode()
-        digest = hashlib.sha256(settings).hexdigest()[:12]
+        digest = hashlib.sha256(self.key().encode()).hexdigest()[:12]
         return folder / f"{words}.{self.transfer.replace('->', '-')}.{self.seed}.{digest}.json"
-
-
-NO_TARGET: dict[str, Any] = {"loss.target.kind": "none"}
-ATTENTION = {
-    **NO_TARGET,
-    "loss.domain_similarity.kind": "none",
-    "loss.domain_classification.weight": 0.0,
-}
-SIMILARITY = "loss.domain_similarity.kind"
-ADAPTED = {"evaluation.reestimate_norm": True}
-NOT_ADAPTED = {"evaluation.reestimate_norm": False}
-SOURCE_ONLY, SOFT_LABEL, STRONG, CEILING = (
-    "source only",
-    "+ soft_label (daam_v2)",
-    "strong",
-    "the target's own labels (ceiling)",
-)
-VARIANTS = (
-    Variant(name=SOURCE_ONLY, preset="source_only"),
-    Variant(name="+ norm statistics of the target", preset="source_only", changes=ADAPTED),
-    Variant(name="+ attention", changes=ATTENTION),
-    Variant(name="+ DSP classification", changes={**NO_TARGET, SIMILARITY: "none"}),
-    Variant(name="+ nominal_moment", changes=NO_TARGET),
-    Variant(
-        name="+ nominal_moment, weight 100",
-        changes={**NO_TARGET, "loss.domain_similarity.weight": 100.0},
-    ),
-    Variant(
-        name="+ DSP classification, the source's statistics",
-        changes={**NO_TARGET, SIMILARITY: "none", **NOT_ADAPTED},
-    ),
-    Variant(
-        name="+ nominal_moment, weight 100, the source's statistics",
-        changes={**NO_TARGET, "loss.domain_similarity.weight": 100.0, **NOT_ADAPTED},
-    ),
-    Variant(
-        name="or nominal_classifier",
-        changes={
-            **NO_TARGET,
-            SIMILARITY: "nominal_classifier",
-            "loss.domain_similarity.weight": 0.3,
-        },
-    ),
-    Variant(name="or soft_svdd", changes={**NO_TARGET, SIMILARITY: "soft_svdd"}),
-    Variant(
-        name="or domain_confusion",
-        changes={**NO_TARGET, SIMILARITY: "domain_confusion", "loss.domain_similarity.weight": 0.3},
-    ),
-    Variant(
-        name="or gradient_reversal",
-        changes={
-            **NO_TARGET,
-            SIMILARITY: "gradient_reversal",
-            "loss.domain_similarity.weight": 0.3,
-        },
-    ),
-    Variant(name="+ exemplar (daam_v1)", preset="daam_v1"),
-    Variant(name="or cluster_triplet", changes={"loss.target.kind": "cluster_triplet"}),
-    Variant(name=SOFT_LABEL),
-    Variant(
-        name="soft_label alone, without attention and similarity",
-        changes={
-            "model.attention.kind": "none",
-            SIMILARITY: "none",
-            "loss.domain_classification.weight": 0.0,
-        },
-    ),
-    Variant(name="daam_v2 + domain_specific norm", changes={"model.norm": "domain_specific"}),
-    Variant(name="daam_v2 + gem", changes={"model.pooling": "gem"}),
-    Variant(name="daam_v2 + triplets of groups", changes={"loss.target.triplet_weight": 1.0}),
-    Variant(
-        name="daam_v2 + teacher",
-        changes={"teacher.labels": True, "teacher.embeds": True, "teacher.momentum": 0.98},
-    ),
-    Variant(name=STRONG, preset="strong", changes={"teacher.momentum": 0.98}),
-    Variant(name=CEILING, preset="supervised_target"),
-)
 
 
 def main() -> None:
@@ -180,30 +102,78 @@ def main() -> None:
         for variant in variants
         for transfer in TRANSFERS
     ]
-    missing = [run for run in runs if not run.file(arguments.to).exists()]
+    known = known_results(arguments.to)
+    missing = [run for run in runs if run.key() not in known]
     if missing:
         prepare()
-    # Fresh processes: torch does not like to be forked.
-    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
-        pending = [pool.submit(train, run, arguments.to) for run in missing]
-        for done, future in enumerate(as_completed(pending), start=1):
-            found = future.result()
-            print(
-                f"[{done}/{len(missing)}] {found['variant']}, {found['transfer']}, "
-                f"seed {found['seed']}: mAP {found['mAP']:.3f} in {found['seconds']:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-    results = [json.loads(run.file(arguments.to).read_text()) for run in runs]
+        train_all(missing, to=arguments.to, num_jobs=arguments.jobs)
+        known = known_results(arguments.to)
     rows = {
         variant.name: [
-            averaged([r for r in results if (r["variant"], r["seed"]) == (variant.name, seed)])
+            averaged(
+                [known[run.key()] for run in runs if (run.variant, run.seed) == (variant, seed)]
+            )
             for seed in arguments.seeds
         ]
         for variant in variants
     }
     print(table(rows))
     draw(rows, arguments.to / "ablation.png")
+
+
+def key_of(config: RunConfig) -> str:
+    """Return the settings as a text that equal settings have in common."""
+    return json.dumps(config.model_dump(), sort_keys=True)
+
+
+def known_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read what was found before, by the run's settings."""
+    results = {}
+    for path in sorted(folder.glob("*.json")):
+        found = json.loads(path.read_text())
+        try:
+            results[key_of(run_config(found["settings"]))] = found
+        except ConfigError:  # of settings that there are no more
+            print(f"{path} is left out: its settings are of another version", file=sys.stderr)
+    return results
+
+
+def train_all(runs: Sequence[Run], *, to: Path, num_jobs: int) -> None:
+    """Train and test runs, several at once; however this process ends, its workers do too."""
+    pool = ProcessPoolExecutor(
+        num_jobs,
+        mp_context=multiprocessing.get_context("spawn"),  # torch does not like to be forked
+        initializer=end_with_parent,
+    )
+    try:
+        pending = [pool.submit(train, run, to) for run in runs]
+        for done, future in enumerate(as_completed(pending), start=1):
+            found = future.result()
+            print(
+                f"[{done}/{len(runs)}] {found['variant']}, {found['transfer']}, "
+                f"seed {found['seed']}: mAP {found['mAP']:.3f} in {found['seconds']:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one that started it does, also when that one is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise AssertionError("a worker was started by a process")
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def prepare() -> None:

@@ -46,6 +46,7 @@ def main() -> None:
         embedding_width=network.shared.bottleneck.num_features,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        embedding=network.retrieval_embedding,
         precision="float32",
         run="random",
         transfer="none",

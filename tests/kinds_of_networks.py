@@ -64,6 +64,16 @@ def channel_and_gem() -> DaamNetwork:
     )
 
 
+def tested_on_the_pooled_embedding() -> DaamNetwork:
+    return DaamNetwork(
+        tiny_backbone(),
+        num_channels=128,
+        num_identities=NUM_IDENTITIES,
+        attention=ChannelAttention(128, reduction=4, initial_bias=1.0, temperature=2.0),
+        retrieval_embedding="pooled",
+    )
+
+
 def domain_specific_norm() -> DaamNetwork:
     network = DaamNetwork(
         tiny_backbone(),
@@ -108,6 +118,7 @@ KINDS: dict[str, Callable[[], DaamNetwork]] = {
     "factorised": factorised,
     "without attention": without_attention,
     "channel attention, GeM": channel_and_gem,
+    "tested on the pooled embedding": tested_on_the_pooled_embedding,
     "domain-specific norm": domain_specific_norm,
     "full attention before the last stage": full_before_the_last_stage,
     "resnet18": resnet,

@@ -51,7 +51,7 @@ def train(
             nested(changes),
         )
         default_name = run.transfer.replace("->", "-")
-        ready_domains(run, {name: {Split.TRAIN} for name in run.pair().domains()})
+        ready_domains(run, {name: {Split.TRAIN} for name in run.domains()})
         run = portable(run)
         folder = start_run(f"{(storage or 'runs').rstrip('/')}/{name or default_name}", run)
     print_line(f"Run {folder.uri}: {run.transfer}")

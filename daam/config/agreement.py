@@ -106,6 +106,18 @@ def check_parts(config: "RunConfig") -> None:
             "model.norm = 'domain_specific' would never see a target image: no loss uses the "
             "target; set a loss of the target or model.norm = 'shared'"
         )
+    similarity = config.loss.domain_similarity
+    if (
+        config.model.norm == "domain_specific"
+        and similarity.kind == "nominal_moment"
+        and similarity.weight > 0
+        and similarity.embedding == "bottleneck"
+    ):
+        raise ValueError(
+            "loss.domain_similarity.embedding = 'bottleneck' leaves nominal_moment nothing to do: "
+            "model.norm = 'domain_specific' gives the bottleneck of each domain the same mean and "
+            "deviation in every batch; use 'pooled', another kind, or model.norm = 'shared'"
+        )
     if config.model.attention.kind == "none" and config.model.attention.placement != "last":
         raise ValueError(
             "model.attention.placement = 'before_last' places an attention, and "

@@ -14,6 +14,7 @@ from daam.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1000)]
+Embedding = Literal["pooled", "bottleneck"]
 
 
 class Section(BaseModel):
@@ -123,6 +124,9 @@ class TripletLossSettings(Section):
 
     weight: Weight = Field(default=1.0, description="weight of the loss; 0 leaves it out")
     margin: float = Field(default=0.3, ge=0, le=2, description="gap wanted, in cosine distance")
+    embedding: Embedding = Field(
+        default="pooled", description="what is compared: the pooled embedding, or the bottleneck's"
+    )
 
 
 class DomainSimilaritySettings(Section):
@@ -137,6 +141,10 @@ class DomainSimilaritySettings(Section):
         "none",
     ] = Field(default="nominal_moment", description="which form of the loss")
     weight: Weight = Field(default=5.0, description="weight of the loss once ramped up")
+    embedding: Embedding = Field(
+        default="pooled",
+        description="what is to look alike: the pooled embedding, or the bottleneck's",
+    )
     spread_weight: float = Field(
         default=1.0,
         ge=0,
@@ -178,6 +186,10 @@ class TargetLossSettings(Section):
     )
     triplet_margin: float = Field(
         default=0.3, ge=0, le=2, description="gap wanted between groups, in cosine distance"
+    )
+    triplet_embedding: Embedding = Field(
+        default="pooled",
+        description="what triplets of groups compare, beside soft_label or as cluster_triplet",
     )
     num_exemplars: int = Field(
         default=6, ge=0, le=100, description="nearest images that exemplar pulls an image to"
@@ -258,6 +270,10 @@ class EvaluationSettings(Section):
     hold_out: bool = Field(
         default=False, description="keep the target's validation identities out of training"
     )
+    embedding: Embedding = Field(
+        default="bottleneck",
+        description="what is tested and exported: the bottleneck's embedding, or the pooled one",
+    )
     flip: bool = Field(
         default=False, description="average the embeddings of an image and its mirror"
     )
@@ -324,3 +340,8 @@ class RunConfig(Section):
     def pair(self) -> Transfer:
         """The transfer as source and target."""
         return Transfer.parse(self.transfer)
+
+    def domains(self) -> tuple[str, ...]:
+        """The domains whose images training reads: with the target's own labels it alone."""
+        pair = self.pair()
+        return (pair.target,) if self.data.oracle_labels else pair.domains()

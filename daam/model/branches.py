@@ -1,6 +1,11 @@
 """The two branches behind the attention. Shapes: B = images, C = channels, I = identities."""
 
+from typing import Literal
+
 from torch import Tensor, nn
+
+Embedding = Literal["pooled", "bottleneck"]
+"""Of the shared branch: g, or b behind the norm."""
 
 
 class SharedBranch(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from daam.errors import ConfigError
 from daam.model.attention import Attention
-from daam.model.branches import SharedBranch, SpecificBranch
+from daam.model.branches import Embedding, SharedBranch, SpecificBranch
 from daam.model.heads import NominalHead, SimilarityHead
 from daam.model.norm import TARGET, BatchDomains
 from daam.model.pooling import AveragePooling, mean_over_positions
@@ -37,6 +37,10 @@ class ModelOutput:
     shared and (B, 3) of the specific part; `ConfusionHead` (B, 2) to learn from and (B, 2) to
     confuse; `ReversalHead` (B, 2) and None."""
 
+    def embedding(self, which: Embedding) -> Tensor:
+        """Return one of the shared branch's embeddings, (B, C), of any length."""
+        return self.shared_BC if which == "pooled" else self.bottleneck_BC
+
 
 class DaamNetwork(nn.Module):
     """A backbone whose features are split into a domain-shared and a domain-specific part.
@@ -53,6 +57,8 @@ class DaamNetwork(nn.Module):
         pooling: (B, C, h, w) -> (B, C) of the shared branch, by default the average. The specific
             branch always has the average.
         similarity_head: of a learned form of domain similarity.
+        similarity_embedding: what that head looks at.
+        retrieval_embedding: what `embed` gives.
 
     Raises:
         ConfigError: a nominal head and no attention: there is no specific part to classify.
@@ -68,6 +74,8 @@ class DaamNetwork(nn.Module):
         branch_stage: nn.Module | None = None,
         pooling: nn.Module | None = None,
         similarity_head: SimilarityHead | None = None,
+        similarity_embedding: Embedding = "pooled",
+        retrieval_embedding: Embedding = "bottleneck",
     ) -> None:
         super().__init__()
         if isinstance(similarity_head, NominalHead) and attention is None:
@@ -94,6 +102,8 @@ class DaamNetwork(nn.Module):
                     nn.AvgPool2d(2, ceil_mode=True), copy.deepcopy(branch_stage)
                 )
         self.similarity_head = similarity_head
+        self.similarity_embedding: Embedding = similarity_embedding
+        self.retrieval_embedding: Embedding = retrieval_embedding
 
     def forward(self, images_BCHW: Tensor, *, num_source: int) -> ModelOutput:
         """Run one pass over a batch of both domains.
@@ -122,21 +132,32 @@ class DaamNetwork(nn.Module):
             identity_logits_SI=self.shared.classifier(bottleneck_BC[:num_source]),
             specific_BC=specific_BC,
             domain_logits_B2=domain_logits_B2,
-            similarity_logits=self.similarity_logits(shared_BC, specific_BC),
+            similarity_logits=self.similarity_logits(
+                shared_BC if self.similarity_embedding == "pooled" else bottleneck_BC, specific_BC
+            ),
         )
 
-    def embed(self, images_BCHW: Tensor, *, domain: int = TARGET) -> Tensor:
-        """Return the embeddings used for retrieval: (B, C) float32, of length 1.
+    def embed(
+        self,
+        images_BCHW: Tensor,
+        *,
+        domain: int | Tensor = TARGET,
+        embedding: Embedding | None = None,
+    ) -> Tensor:
+        """Return the embeddings of images: (B, C) float32, of length 1.
 
         Args:
-            images_BCHW: normalised images of one domain.
-            domain: whose batch norms to use, 0 source or 1 target, where each has its own.
+            images_BCHW: normalised images.
+            domain: whose batch norms to use, 0 source or 1 target, where each has its own; (B,)
+                int64 where images of both domains are mixed.
+            embedding: which one, by default that for retrieval.
         """
         features_BCHW = self.features_of(images_BCHW, domain=domain)
         if self.attention is not None:
             features_BCHW = self.attention(features_BCHW) * features_BCHW
-        _, bottleneck_BC = self.embedded(features_BCHW)
-        return F.normalize(bottleneck_BC.float(), dim=1)
+        pooled_BC, bottleneck_BC = self.embedded(features_BCHW)
+        which = self.retrieval_embedding if embedding is None else embedding
+        return F.normalize((pooled_BC if which == "pooled" else bottleneck_BC).float(), dim=1)
 
     def attention_maps(self, images_BCHW: Tensor, *, domain: int = TARGET) -> Tensor | None:
         """Return A(F), as large as F and in (0, 1), or None for a network without attention."""
@@ -145,10 +166,13 @@ class DaamNetwork(nn.Module):
         features_BCHW = self.features_of(images_BCHW, domain=domain)
         return self.attention(features_BCHW).expand_as(features_BCHW)
 
-    def features_of(self, images_BCHW: Tensor, *, domain: int) -> Tensor:
-        """Return F of images of one domain."""
-        # Not `len`, which would fix the number of images when the network is exported.
-        self.batch_domains.all_of(domain, num_images=images_BCHW.shape[0])
+    def features_of(self, images_BCHW: Tensor, *, domain: int | Tensor) -> Tensor:
+        """Return F of images of one domain, or of the domain that each is said to be of."""
+        if isinstance(domain, Tensor):
+            self.batch_domains.given(domain)
+        else:
+            # Not `len`, which would fix the number of images when the network is exported.
+            self.batch_domains.all_of(domain, num_images=images_BCHW.shape[0])
         return self.backbone(images_BCHW)
 
     def embedded(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,13 +193,13 @@ class DaamNetwork(nn.Module):
         return mean_over_positions(features_BCHW) - shared_BC
 
     def similarity_logits(
-        self, shared_BC: Tensor, specific_BC: Tensor | None
+        self, embeddings_BC: Tensor, specific_BC: Tensor | None
     ) -> tuple[Tensor, Tensor | None] | None:
         """Return what the similarity head gives, in float32 whatever the rest runs in."""
         if self.similarity_head is None:
             return None
-        with torch.autocast(shared_BC.device.type, enabled=False):
-            unit_BC = F.normalize(shared_BC.float(), dim=1)
+        with torch.autocast(embeddings_BC.device.type, enabled=False):
+            unit_BC = F.normalize(embeddings_BC.float(), dim=1)
             if isinstance(self.similarity_head, NominalHead):
                 if specific_BC is None:
                     raise AssertionError("a network with a nominal head has attention")

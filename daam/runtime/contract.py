@@ -32,6 +32,7 @@ class EmbeddingContract:
         embedding_width: numbers of an embedding.
         mean: of each channel, on the scale 0..1; taken off by the embedder itself.
         std: likewise, divided by.
+        embedding: `bottleneck`, or `pooled`: in front of the last batch norm.
         precision: of the computation; embeddings are stored as float32 either way.
         run: name of the training run's folder.
         transfer: the run's source and target.
@@ -46,6 +47,7 @@ class EmbeddingContract:
     embedding_width: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    embedding: str
     precision: str
     run: str
     transfer: str

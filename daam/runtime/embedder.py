@@ -66,6 +66,7 @@ def open_embedder(
         embedding_width=network.shared.bottleneck.num_features,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        embedding=network.retrieval_embedding,
         precision=config.compute.precision,
         run=folder_uri.rstrip("/").split("/")[-1],
         transfer=config.transfer,

@@ -44,6 +44,8 @@ def build_network(config: RunConfig, *, num_identities: int) -> DaamNetwork:
         branch_stage=branch_stage,
         pooling=GemPooling() if model.pooling == "gem" else AveragePooling(),
         similarity_head=similarity_head_of(config, num_channels=num_channels),
+        similarity_embedding=config.loss.domain_similarity.embedding,
+        retrieval_embedding=config.evaluation.embedding,
     )
     if model.norm == "domain_specific":
         domain_specific(network, domains=network.batch_domains)

@@ -18,7 +18,7 @@ class DeployedEmbedder(nn.Module):
 
     A copy of the network on the CPU, in eval mode, with the target's batch norms where each domain
     has its own, and without what only training needs: the identity classifier, the specific branch
-    and the similarity head stay behind.
+    and the similarity head stay behind, and the bottleneck where the pooled embedding is tested.
 
     Args:
         network: whose `embed` it gives; not changed.
@@ -31,6 +31,8 @@ class DeployedEmbedder(nn.Module):
         super().__init__()
         self.network = plain(copy.deepcopy(network), domain=TARGET)
         self.network.shared.classifier = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        if network.retrieval_embedding == "pooled":
+            self.network.shared.bottleneck = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         self.network.specific = self.network.specific_stage = self.network.similarity_head = None
         mean_311, std_311 = (
             torch.tensor(values).reshape(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD)

@@ -13,6 +13,7 @@ from torch import Tensor
 from daam.data.decode import PixelReader
 from daam.data.stream import ordered_batches
 from daam.data.transforms import normalise
+from daam.model.branches import Embedding
 from daam.model.network import DaamNetwork
 from daam.model.norm import reestimate_statistics
 from daam.training import collectives
@@ -43,7 +44,13 @@ def adapted_to(
 
 
 def embed_rows(
-    network: DaamNetwork, reader: PixelReader, *, batch_size: int, flip: bool, compute: Compute
+    network: DaamNetwork,
+    reader: PixelReader,
+    *,
+    batch_size: int,
+    flip: bool,
+    compute: Compute,
+    embedding: Embedding | None = None,
 ) -> Tensor:
     """Return the embeddings of every row, (N, C) float32 of length 1 on the CPU, on every rank.
 
@@ -53,6 +60,7 @@ def embed_rows(
         batch_size: images in a forward pass.
         flip: average the embeddings of an image and of its mirror.
         compute: where and how to run.
+        embedding: which one, by default the network's for retrieval.
     """
     was_training = network.training
     network.eval()
@@ -68,9 +76,10 @@ def embed_rows(
             num_threads=1,
         ):
             images_BCHW = normalise(compute.move(images_BHWC))
-            embeddings_BC = network.embed(images_BCHW)
+            embeddings_BC = network.embed(images_BCHW, embedding=embedding)
             if flip:
-                embeddings_BC = embeddings_BC + network.embed(images_BCHW.flip(3))
+                mirrored_BCHW = images_BCHW.flip(3)
+                embeddings_BC = embeddings_BC + network.embed(mirrored_BCHW, embedding=embedding)
                 embeddings_BC = F.normalize(embeddings_BC, dim=1)
             rows.append(torch.from_numpy(batch_rows))
             parts.append(embeddings_BC)

@@ -26,6 +26,7 @@ from daam.loss.domain_similarity import (
 from daam.loss.identity import identity_loss
 from daam.loss.target import exemplar_loss, group_triplet_loss, soft_label_loss
 from daam.loss.triplet import batch_hard_triplet
+from daam.model.branches import Embedding
 from daam.model.network import ModelOutput
 from daam.training import collectives
 
@@ -96,7 +97,9 @@ class Objective:
 
     label_smoothing: float
     triplet_margin: float
+    triplet_embedding: Embedding
     similarity_kind: str
+    similarity_embedding: Embedding
     similarity_quantile: float
     nominal_spread_weight: float
     nominal_momentum: float
@@ -105,6 +108,7 @@ class Objective:
     soft_target_temperature: float
     target_softness: float
     target_triplet_margin: float
+    target_triplet_embedding: Embedding
     centre_momentum: float
 
     def __call__(
@@ -128,7 +132,10 @@ class Objective:
         num_source = len(identities_S)
         images_B = torch.arange(len(output.shared_BC), device=output.shared_BC.device)
         domains_B = (images_B >= num_source).long()
-        shared_BC = F.normalize(output.shared_BC.float(), dim=1)
+        units: dict[Embedding, Tensor] = {
+            "pooled": F.normalize(output.shared_BC.float(), dim=1),
+            "bottleneck": F.normalize(output.bottleneck_BC.float(), dim=1),
+        }
 
         terms = {
             "identity": identity_loss(
@@ -139,7 +146,9 @@ class Objective:
         if weights.triplet > 0:
             counts["triplet"] = weights.triplet
             terms["triplet"] = batch_hard_triplet(
-                shared_BC[:num_source], identities_S, margin=self.triplet_margin
+                units[self.triplet_embedding][:num_source],
+                identities_S,
+                margin=self.triplet_margin,
             )
         # Heads learn also at weight 0: under data parallelism every parameter needs a gradient.
         if output.domain_logits_B2 is not None:
@@ -150,20 +159,21 @@ class Objective:
         if weights.domain_similarity > 0 or output.similarity_logits is not None:
             counts["domain_similarity"] = weights.domain_similarity
             terms["domain_similarity"] = self.domain_similarity(
-                shared_BC, domains_B, logits=output.similarity_logits, memory=memory
+                units[self.similarity_embedding],
+                domains_B,
+                logits=output.similarity_logits,
+                memory=memory,
             )
         if labels is not None:
+            compared_TC = units[self.target_triplet_embedding][num_source:]
             counts["target"] = weights.target
             terms["target"] = self.target(
-                F.normalize(output.bottleneck_BC[num_source:].float(), dim=1),
-                shared_BC[num_source:],
-                labels=labels,
-                memory=memory,
+                units["bottleneck"][num_source:], compared_TC, labels=labels, memory=memory
             )
             if weights.target_triplet > 0 and isinstance(labels, BatchGroups):
                 counts["target_triplet"] = weights.target_triplet
                 terms["target_triplet"] = group_triplet_loss(
-                    shared_BC[num_source:], labels.of_images_T, margin=self.target_triplet_margin
+                    compared_TC, labels.of_images_T, margin=self.target_triplet_margin
                 )
         total = terms["identity"]
         for name, weight in counts.items():
@@ -228,62 +238,60 @@ class Objective:
     def target(
         self,
         bottleneck_TC: Tensor,
-        shared_TC: Tensor,
+        compared_TC: Tensor,
         *,
         labels: BatchGroups | BatchExemplars,
         memory: Memory,
     ) -> Tensor:
-        """Measure the target's loss in the form that was chosen, then move what it remembers."""
+        """Measure the target's loss in the form that was chosen, then move what it remembers.
+
+        Args:
+            bottleneck_TC: of length 1, compared with groups' centres and exemplars.
+            compared_TC: of length 1, compared with each other by triplets.
+            labels: what is learnt from.
+            memory: changed in place, after the loss.
+        """
         match self.target_kind, labels:
-            case "soft_label", BatchGroups():
-                return self.soft_label(bottleneck_TC, labels, memory=memory)
-            case "exemplar", BatchExemplars():
-                return self.exemplar(bottleneck_TC, labels, memory=memory)
+            case "soft_label", BatchGroups(of_images_T=groups_T):
+                centres_KC = remembered(memory.centres_KC)
+                loss = soft_label_loss(
+                    bottleneck_TC,
+                    groups_T,
+                    centres_KC,
+                    epoch_start_embeddings=labels.embeddings_TC,
+                    temperature=self.target_temperature,
+                    target_temperature=self.soft_target_temperature,
+                    softness=self.target_softness,
+                )
+                all_BC, groups_B = map(collectives.gather_equal, (bottleneck_TC, groups_T))
+                memory.centres_KC = moved_centres(
+                    centres_KC, all_BC, groups_B, momentum=self.centre_momentum
+                )
+                return loss
+            case "exemplar", BatchExemplars(rows_T=rows_T):
+                exemplars_NC = remembered(memory.exemplars_NC)
+                loss = exemplar_loss(
+                    bottleneck_TC,
+                    rows_T,
+                    exemplars_NC,
+                    temperature=self.target_temperature,
+                    num_neighbours=labels.num_neighbours,
+                )
+                all_BC, rows_B = map(collectives.gather_equal, (bottleneck_TC, rows_T))
+                memory.exemplars_NC = moved_exemplars(
+                    exemplars_NC, all_BC, rows_B, keep=labels.keep
+                )
+                return loss
             case "cluster_triplet", BatchGroups():
                 return group_triplet_loss(
-                    shared_TC, labels.of_images_T, margin=self.target_triplet_margin
+                    compared_TC, labels.of_images_T, margin=self.target_triplet_margin
                 )
             case kind, _:
                 raise AssertionError(f"the target's loss {kind} does not learn from these labels")
 
-    def soft_label(self, embeddings_TC: Tensor, groups: BatchGroups, *, memory: Memory) -> Tensor:
-        """Compare target images with the groups' centres, then move the centres to them."""
-        if memory.centres_KC is None:
-            raise AssertionError("groups come with their centres")
-        loss = soft_label_loss(
-            embeddings_TC,
-            groups.of_images_T,
-            memory.centres_KC,
-            epoch_start_embeddings=groups.embeddings_TC,
-            temperature=self.target_temperature,
-            target_temperature=self.soft_target_temperature,
-            softness=self.target_softness,
-        )
-        memory.centres_KC = moved_centres(
-            memory.centres_KC,
-            collectives.gather_equal(embeddings_TC),
-            collectives.gather_equal(groups.of_images_T),
-            momentum=self.centre_momentum,
-        )
-        return loss
 
-    def exemplar(
-        self, embeddings_TC: Tensor, exemplars: BatchExemplars, *, memory: Memory
-    ) -> Tensor:
-        """Tell target images from all others in the memory, then move their own exemplars."""
-        if memory.exemplars_NC is None:
-            raise AssertionError("the target's loss begins with a memory of exemplars")
-        loss = exemplar_loss(
-            embeddings_TC,
-            exemplars.rows_T,
-            memory.exemplars_NC,
-            temperature=self.target_temperature,
-            num_neighbours=exemplars.num_neighbours,
-        )
-        memory.exemplars_NC = moved_exemplars(
-            memory.exemplars_NC,
-            collectives.gather_equal(embeddings_TC),
-            collectives.gather_equal(exemplars.rows_T),
-            keep=exemplars.keep,
-        )
-        return loss
+def remembered(memory: Tensor | None) -> Tensor:
+    """Return what `relabel` has put into the memory before the epoch's first step."""
+    if memory is None:
+        raise AssertionError("the target's loss begins with the memory that goes with its labels")
+    return memory

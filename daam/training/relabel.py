@@ -120,7 +120,11 @@ def regroup(run: Run) -> EpochGroups:
 
 
 def embedded_target(run: Run) -> Tensor:
-    """Embed the target's train images, (N, C), with batch-norm statistics of the target."""
+    """Embed the target's train images, (N, C), with batch-norm statistics of the target.
+
+    What they are compared with, centres and exemplars, are bottleneck embeddings, whichever the
+    network is tested with.
+    """
     evaluation = run.config.evaluation
     network = run.network
     if run.config.teacher.labels and run.teacher is not None:
@@ -134,6 +138,7 @@ def embedded_target(run: Run) -> Tensor:
         batch_size=evaluation.batch_size,
         flip=evaluation.flip,
         compute=run.compute,
+        embedding="bottleneck",
     )
 
 

@@ -91,6 +91,13 @@ def test_the_transfer_is_a_source_and_a_target():
             },
             "model.attention.placement = 'before_last' places an attention",
         ),
+        (
+            {
+                "model.norm": "domain_specific",
+                "loss.domain_similarity.embedding": "bottleneck",
+            },
+            "loss.domain_similarity.embedding = 'bottleneck' leaves nominal_moment nothing to do",
+        ),
         ({"data.oracle_labels": True}, "data.oracle_labels = true leaves no unlabelled domain"),
         (
             {"loss.target.kind": "exemplar", "loss.target.triplet_weight": 1.0},

@@ -95,6 +95,19 @@ def test_an_embedding_is_the_normalised_bottleneck_of_the_training_pass(with_att
     )
 
 
+def test_the_pooled_embedding_can_be_asked_for_or_be_the_one_for_retrieval():
+    network = make_network()
+    network(make_images(), num_source=4)  # statistics that are not those of the start
+    network.eval()
+    pooled = nn.functional.normalize(network(make_images(), num_source=4).shared_BC, dim=1)
+    torch.testing.assert_close(network.embed(make_images(), embedding="pooled"), pooled)
+    bottleneck = network.embed(make_images())
+    network.retrieval_embedding = "pooled"
+    torch.testing.assert_close(network.embed(make_images()), pooled)
+    assert torch.equal(network.embed(make_images(), embedding="bottleneck"), bottleneck)
+    assert not torch.allclose(bottleneck, pooled, atol=1e-2)
+
+
 @pytest.mark.parametrize("num_source", [0, 1, 4, 6])
 def test_only_source_images_get_identity_logits(num_source):
     network = make_network().eval()

@@ -188,6 +188,18 @@ def test_a_converted_network_gives_what_the_plain_one_gave(domain):
     torch.testing.assert_close(found.domain_logits_B2, output.domain_logits_B2)
 
 
+def test_images_of_both_domains_embed_together_as_they_do_apart():
+    network, images = make_network(norm="domain_specific"), make_batches(3, shift=1.0)
+    for number, num_source in enumerate((3, 0, 4)):
+        network(images[number], num_source=num_source)
+    network.eval()
+    domains_B = torch.arange(len(images[0])) % 2
+    mixed = network.embed(images[0], domain=domains_B)
+    for domain in (SOURCE, TARGET):
+        alone = network.embed(images[0], domain=domain)
+        torch.testing.assert_close(mixed[domains_B == domain], alone[domains_B == domain])
+
+
 @pytest.mark.parametrize("domain", [SOURCE, TARGET])
 def test_back_in_plain_form_a_network_gives_what_it_gave_for_that_domain(domain):
     network, images = make_network(norm="domain_specific"), make_batches(3, shift=1.0)

@@ -4,9 +4,11 @@ import math
 
 import pytest
 
+from daam.storage import open_store
 from daam.training.assemble import assemble
 from daam.training.loop import fit
 from daam.training.state import captured, restore
+from tests.tiny_domains import add_domain
 from tests.training.tiny_runs import facts, same, weights_of
 
 KINDS = {
@@ -20,8 +22,18 @@ KINDS = {
     "soft_svdd": {"loss.domain_similarity.kind": "soft_svdd"},
     "domain_confusion": {"loss.domain_similarity.kind": "domain_confusion"},
     "gradient_reversal": {"loss.domain_similarity.kind": "gradient_reversal"},
+    "nominal_moment on b": {"loss.domain_similarity.embedding": "bottleneck"},
+    "gradient_reversal on b": {
+        "loss.domain_similarity.kind": "gradient_reversal",
+        "loss.domain_similarity.embedding": "bottleneck",
+    },
+    "source triplets on b": {"loss.triplet.embedding": "bottleneck"},
     "exemplar": {"loss.target.kind": "exemplar", "loss.target.exemplar_lone_epochs": 1},
     "cluster_triplet": {"loss.target.kind": "cluster_triplet"},
+    "cluster_triplet on b": {
+        "loss.target.kind": "cluster_triplet",
+        "loss.target.triplet_embedding": "bottleneck",
+    },
     "triplets beside": {"loss.target.triplet_weight": 1.0},
     "teacher": {"teacher.labels": True, "teacher.embeds": True},
     "everything": {
@@ -30,7 +42,11 @@ KINDS = {
         "model.attention.kind": "full",
         "model.attention.placement": "before_last",
         "loss.domain_similarity.kind": "domain_confusion",
+        "loss.domain_similarity.embedding": "bottleneck",
+        "loss.triplet.embedding": "bottleneck",
         "loss.target.triplet_weight": 1.0,
+        "loss.target.triplet_embedding": "bottleneck",
+        "evaluation.embedding": "pooled",
         "teacher.labels": True,
         "teacher.embeds": True,
     },
@@ -100,3 +116,10 @@ def test_the_ceiling_learns_the_targets_own_people_and_not_those_held_out(config
     assert held.source.num_identities < whole.source.num_identities
     assert held.source.reader.num_rows == held.target.reader.num_rows
     assert all(math.isfinite(value) for report in facts(fit(whole)) for value in report.values())
+
+
+def test_the_ceiling_needs_no_source(config_of, tmp_path):
+    config = config_of({"data.root": str(tmp_path / "store")}, preset="supervised_target")
+    add_domain(open_store(config.data.root), "campus", scratch=tmp_path)
+    assert config.domains() == ("campus",)
+    assert len(facts(fit(assemble(config)))) == 2

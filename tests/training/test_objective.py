@@ -31,7 +31,9 @@ GROUPS = torch.tensor([1, 0, -1, 1])
 OBJECTIVE = Objective(
     label_smoothing=0.1,
     triplet_margin=0.3,
+    triplet_embedding="pooled",
     similarity_kind="nominal_moment",
+    similarity_embedding="pooled",
     similarity_quantile=0.9,
     nominal_spread_weight=0.7,
     nominal_momentum=0.9,
@@ -40,6 +42,7 @@ OBJECTIVE = Objective(
     soft_target_temperature=0.5,
     target_softness=0.3,
     target_triplet_margin=0.2,
+    target_triplet_embedding="pooled",
     centre_momentum=0.2,
 )
 ALL = Weights(
@@ -401,3 +404,31 @@ def test_triplets_of_groups_are_a_form_of_their_own_or_stand_beside_soft_labels(
     beside = loss_of(output, dataclasses.replace(ALL, target_triplet=1.5))
     torch.testing.assert_close(beside.terms["target_triplet"], expected)
     torch.testing.assert_close(beside.total, loss_of(output).total + 1.5 * expected)
+
+
+@pytest.mark.parametrize(
+    ("setting", "term", "changes"),
+    [
+        ("triplet_embedding", "triplet", {}),
+        ("similarity_embedding", "domain_similarity", {}),
+        ("similarity_embedding", "domain_similarity", {"similarity_kind": "soft_svdd"}),
+        ("target_triplet_embedding", "target_triplet", {}),
+        ("target_triplet_embedding", "target", {"target_kind": "cluster_triplet"}),
+    ],
+)
+def test_a_term_compares_the_embedding_it_is_told_to_and_no_other(setting, term, changes):
+    output = make_output()
+    weights = dataclasses.replace(ALL, target_triplet=1.5 if term == "target_triplet" else 0.0)
+    swapped = dataclasses.replace(
+        output, shared_BC=output.bottleneck_BC, bottleneck_BC=output.shared_BC
+    )
+    given = {"weights": weights, "identities_S": IDENTITIES, "labels": make_groups()}
+    plain = dataclasses.replace(OBJECTIVE, **changes)
+    changed = dataclasses.replace(plain, **{setting: "bottleneck"})
+    found = changed(output, memory=make_memory(), **given).terms
+    torch.testing.assert_close(
+        found[term], plain(swapped, memory=make_memory(), **given).terms[term]
+    )
+    others = plain(output, memory=make_memory(), **given).terms
+    assert found[term] != others[term]
+    assert all(found[name].equal(others[name]) for name in found.keys() - {term})

@@ -68,6 +68,14 @@ def test_a_camera_with_a_single_image_leaves_it_finite():
     assert found[2].eq(0).all()
 
 
+def test_the_target_is_labelled_by_the_bottleneck_whatever_is_tested(config_of):
+    plain, pooled = (
+        regroup(assemble(config_of({"evaluation.embedding": which})))
+        for which in ("bottleneck", "pooled")
+    )
+    assert plain.embeddings_NC.equal(pooled.embeddings_NC)
+
+
 def embeddings_by_hand(run: Run) -> torch.Tensor:
     adapted = adapted_to(run.network, run.target.reader, batch_size=16, compute=run.compute)
     return embed_rows(
