@@ -33,6 +33,13 @@ class LocalStore(Store):
     def uri(self) -> str:
         return str(self._folder)
 
+    @property
+    def name(self) -> str:
+        return self._folder.name
+
+    def locate(self, key: str) -> str:
+        return str(self._folder / key)
+
     def read(self, key: str) -> bytes:
         with self._explained("read", key):
             return self.local_path(key).read_bytes()
@@ -50,7 +57,7 @@ class LocalStore(Store):
                 data += more[: size - len(data)]
         if len(data) < size:
             raise StorageError(
-                f"{self.uri}/{key} ends {size - len(data)} bytes before the end of the {size} "
+                f"{self.locate(key)} ends {size - len(data)} bytes before the end of the {size} "
                 f"asked for from byte {start} on; the file was cut or replaced: write it again"
             )
         return data
@@ -101,7 +108,7 @@ class LocalStore(Store):
             ) from error
         except OSError as error:
             raise StorageError(
-                f"cannot {verb} {self.uri}/{key}: {error.strerror}; check that it is a folder "
+                f"cannot {verb} {self.locate(key)}: {error.strerror}; check that it is a folder "
                 "you may use"
             ) from error
 

@@ -1,4 +1,4 @@
-"""From a URI to a store."""
+"""From an address to a store."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,14 +11,17 @@ from daam.storage.store import Store
 def open_store(uri: str) -> Store:
     """Open `s3://bucket/prefix`, `file:///folder` or a path to a local folder.
 
-    Nothing is contacted or created yet. An S3 store takes its endpoint, region and credentials
-    from the standard AWS environment variables and files (`AWS_ENDPOINT_URL`, `AWS_REGION`,
-    `AWS_PROFILE`, `~/.aws`, ...), in whichever process it is used.
+    Nothing is contacted or created yet. The address of an S3 store may have settings,
+    `s3://bucket/prefix?endpoint=https://host:9000&region=eu-west-1` (see `S3Settings`); where it
+    says nothing, and for all credentials, the standard AWS environment variables and files hold
+    (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_PROFILE`, `~/.aws`, ...), in whichever process it is
+    used.
 
     Raises:
-        StorageError: the URI has another scheme or names no bucket or folder.
+        StorageError: the address has another scheme, names no bucket or folder, has a setting that
+            does not exist, or holds credentials.
     """
-    scheme, separator, rest = uri.partition("://")
+    scheme, separator, _ = uri.partition("://")
     if not separator:
         if not uri:
             raise StorageError("the store's address is empty; give s3://bucket/prefix or a folder")
@@ -26,14 +29,27 @@ def open_store(uri: str) -> Store:
     if scheme == "s3":
         # boto3 takes a third of a second to import: local runs do not pay for it.
         from daam.storage.s3 import S3Store
+        from daam.storage.s3_address import S3Address
 
-        bucket, _, prefix = rest.partition("/")
-        return S3Store(bucket, prefix=prefix.strip("/"))
+        return S3Store(S3Address.parse(uri))
     if scheme == "file":
         parts = urlsplit(uri)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise StorageError(f"{uri} is not a local folder; write file:///absolute/folder")
+            raise StorageError("that is no local folder; write file:///absolute/folder")
         return LocalStore(Path(unquote(parts.path)))
     raise StorageError(
         f"stores of the kind {scheme}:// are not supported; give s3://bucket/prefix or a folder"
     )
+
+
+def open_parent(address: str) -> tuple[Store, str]:
+    """Split the address of a file into the store that holds it and its key there.
+
+    Raises:
+        StorageError: it names no file, or as for `open_store`.
+    """
+    place, mark, settings = address.partition("?") if "://" in address else (address, "", "")
+    folder, slash, name = place.rpartition("/")
+    if not name or folder.endswith(":/"):
+        raise StorageError("an address of a file is wanted here, and that is one of a folder")
+    return open_store(f"{folder or slash or '.'}{mark}{settings}"), name

@@ -1,163 +1,71 @@
-"""A bucket of any S3-compatible server as a store.
-
-Endpoint, region and credentials come from the standard AWS settings of the process that uses the
-store. A failed request is tried 6 times in all, waiting longer each time, unless the server has
-refused it for good. A server that accepts a connection and then says nothing is given up after
-two minutes.
-"""
+"""A bucket of any S3-compatible server as a store."""
 
 from __future__ import annotations
 
 import builtins
+import io
 import os
-import random
-import re
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import boto3
 import botocore.exceptions as boto
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 
 from daam.errors import StorageError
+from daam.storage.s3_address import S3Address
+from daam.storage.s3_connection import Connection, connection
 from daam.storage.s3_errors import as_storage_error
-from daam.storage.store import (
-    CHUNK_SIZE_BYTES,
-    MissingKeyError,
-    Store,
-    check_key,
-    check_prefix,
-    check_range,
-)
+from daam.storage.s3_reading import ObjectReader
+from daam.storage.store import MissingKeyError, Store, check_key, check_prefix, check_range
 
-DEFAULT_REGION = "us-east-1"
-CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 20
-ATTEMPTS = 6
-FIRST_WAIT_S = 0.05
-POOLED_CONNECTIONS = 32
 PART_SIZE_BYTES = 16 << 20
-
-CLIENT_CONFIG = Config(
-    connect_timeout=CONNECT_TIMEOUT_S,
-    read_timeout=READ_TIMEOUT_S,
-    retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-    max_pool_connections=POOLED_CONNECTIONS,
-    tcp_keepalive=True,
-    # Servers other than AWS do not all know the newer checksums that boto3 sends by default.
-    request_checksum_calculation="when_required",
-    response_checksum_validation="when_required",
-)
 TRANSFER_CONFIG = TransferConfig(
     multipart_threshold=2 * PART_SIZE_BYTES, multipart_chunksize=PART_SIZE_BYTES, max_concurrency=4
-)
-# A body that breaks off half-way is asked for again from where it broke off.
-BROKEN_OFF = (
-    boto.ConnectionClosedError,
-    boto.IncompleteReadError,
-    boto.ReadTimeoutError,
-    boto.ResponseStreamingError,
 )
 
 
 class S3Store(Store):
-    """Keys are the objects of a bucket, below a prefix."""
+    """Keys are the objects of a bucket, below a prefix.
 
-    def __init__(self, bucket: str, *, prefix: str = "") -> None:
-        # The name is not repeated in the message: people do paste credentials in front of it.
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", bucket):
-            raise StorageError(
-                "an s3:// address must start with the name of a bucket, as in s3://bucket/prefix; "
-                "credentials go into the environment or ~/.aws"
-            )
-        if prefix:
-            check_key(prefix)
-        self._bucket = bucket
-        self._prefix = prefix
-        self._connection = _Connection()
+    All stores of a process with the same settings use one client. A forked process makes its own.
+    """
 
-    def __getstate__(self) -> str:
-        return self.uri
+    def __init__(self, address: S3Address) -> None:
+        self._address = address
+        self._connection: tuple[int, Connection] | None = None
 
-    def __setstate__(self, uri: str) -> None:
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        self.__init__(bucket, prefix=prefix)
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return _reopened, (self.uri,)
 
     @property
     def uri(self) -> str:
-        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+        return self._address.uri
+
+    @property
+    def name(self) -> str:
+        return self._address.prefix.rpartition("/")[2] or self._address.bucket
+
+    def locate(self, key: str) -> str:
+        return self._address.below(key).uri
 
     def read(self, key: str) -> bytes:
         return b"".join(self.chunks(key))
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        position = 0
-        total = None
-        version = None
-        failures = 0
-        while total is None or position < total:
-            with self._explained("read", key) as client:
-                wanted = {"Range": f"bytes={position}-"} if position else {}
-                response = client.get_object(**self._address(key), **wanted)
-                if total is None:
-                    total, version = response["ContentLength"], response.get("ETag")
-                elif (response["ContentLength"], response.get("ETag")) != (
-                    total - position,
-                    version,
-                ):
-                    raise StorageError(
-                        f"{self.uri}/{key} was replaced while it was read; try again"
-                    )
-                with closing(response["Body"]) as body:
-                    try:
-                        for chunk in body.iter_chunks(CHUNK_SIZE_BYTES):
-                            yield chunk
-                            position += len(chunk)
-                            failures = 0
-                    except BROKEN_OFF:
-                        failures += 1
-                        if failures == ATTEMPTS:
-                            raise
-                        time.sleep(random.uniform(0, FIRST_WAIT_S * 2**failures))
+        with self._explained("read", key) as connection:
+            yield from self._reader(connection, key).chunks()
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
         check_range(start=start, size=size)
-        failures = 0
-        data = b""
-        while len(data) < size:
-            with self._explained("read", key) as client:
-                span = f"bytes={start + len(data)}-{start + size - 1}"
-                response = client.get_object(**self._address(key), Range=span)
-                with closing(response["Body"]) as body:
-                    if "ContentRange" not in response:
-                        raise StorageError(
-                            f"cannot read {self.uri}/{key}: the server sends all of it when asked "
-                            "for a part; put the domain on a store with ranged reads"
-                        )
-                    if response["ContentLength"] != size - len(data):
-                        raise StorageError(
-                            f"{self.uri}/{key} ends before byte {start + size}; it was cut or "
-                            "replaced: write it again"
-                        )
-                    try:
-                        for chunk in body.iter_chunks(CHUNK_SIZE_BYTES):
-                            data += chunk
-                            failures = 0
-                    except BROKEN_OFF:
-                        failures += 1
-                        if failures == ATTEMPTS:
-                            raise
-                        time.sleep(random.uniform(0, FIRST_WAIT_S * 2**failures))
-        return data
+        if size == 0:
+            return b""
+        with self._explained("read", key) as connection:
+            return self._reader(connection, key).range(start=start, size=size)
 
     def write(self, key: str, data: bytes) -> None:
-        with self._explained("write", key) as client:
-            client.put_object(**self._address(key), Body=data)
+        self._send(io.BytesIO(data), key)
 
     def upload(self, path: Path, key: str) -> None:
         try:
@@ -166,82 +74,79 @@ class S3Store(Store):
             raise StorageError(
                 f"cannot read {path} to upload it: {error.strerror}; check that it is there"
             ) from error
-        with file, self._explained("write", key) as client:
-            client.upload_fileobj(file, **self._address(key), Config=TRANSFER_CONFIG)
+        with file:
+            self._send(file, key)
 
     def list(self, prefix: str = "") -> builtins.list[str]:
-        start = f"{self._prefix}/" if self._prefix else ""
-        with self._explained("list", prefix) as client:
-            pages = client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=start + check_prefix(prefix)
+        start = self._address.key(check_prefix(prefix))
+        with self._explained("list", prefix) as connection:
+            pages = connection.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._address.bucket, Prefix=start
             )
             keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
         # Some tools mark folders by empty objects whose key ends in a slash.
+        start = self._address.key("")
         return sorted(key.removeprefix(start) for key in keys if not key.endswith("/"))
 
     def size(self, key: str) -> int:
-        with self._explained("look up", key) as client:
+        with self._explained("look up", key) as connection:
             try:
-                return client.head_object(**self._address(key))["ContentLength"]
+                return connection.client.head_object(**self._object(key))["ContentLength"]
             except boto.ClientError:
-                # The answer to HEAD has no body to tell a missing key from a missing bucket.
-                client.head_bucket(Bucket=self._bucket)
-                raise
+                # The answer to HEAD has no body that says what is wrong; the answer to GET does.
+                return self._reader(connection, key).size()
 
     def delete(self, key: str) -> None:
-        with suppress(MissingKeyError), self._explained("delete", key) as client:
-            client.delete_object(**self._address(key))
+        with suppress(MissingKeyError), self._explained("delete", key) as connection:
+            connection.client.delete_object(**self._object(key))
 
     def child(self, prefix: str) -> S3Store:
         inner = check_key(prefix.rstrip("/"))
-        store = S3Store(self._bucket, prefix=f"{self._prefix}/{inner}" if self._prefix else inner)
-        store._connection = self._connection
-        return store
+        if "?" in inner:
+            raise StorageError(f"{inner!r} cannot be a folder on S3; leave the question mark out")
+        return S3Store(self._address.below(inner))
 
     def local_path(self, key: str) -> None:
         check_key(key)
 
-    def _address(self, key: str) -> dict[str, str]:
-        check_key(key)
-        return {"Bucket": self._bucket, "Key": f"{self._prefix}/{key}" if self._prefix else key}
+    def _send(self, file: BinaryIO, key: str) -> None:
+        size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        with self._explained("write", key) as connection:
+            if size_bytes < TRANSFER_CONFIG.multipart_threshold:
+                connection.client.put_object(**self._object(key), Body=file)
+            else:
+                # In parts; when one of them fails for good, the server is told to drop the others.
+                connection.client.upload_fileobj(file, **self._object(key), Config=TRANSFER_CONFIG)
+
+    def _object(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._address.bucket, "Key": self._address.key(check_key(key))}
+
+    def _reader(self, connection: Connection, key: str) -> ObjectReader:
+        return ObjectReader(
+            connection,
+            bucket=self._address.bucket,
+            key=self._address.key(check_key(key)),
+            place=self.locate(key),
+        )
 
     @contextmanager
-    def _explained(self, verb: str, key: str) -> Iterator[Any]:
-        """A client whose failures become StorageErrors."""
-        place = f"{self.uri}/{key}".rstrip("/")
+    def _explained(self, verb: str, key: str) -> Iterator[Connection]:
+        """The connection; its failures become StorageErrors."""
+        doing = f"{verb} {self.locate(key)}" if key else f"{verb} {self.uri}"
         try:
-            yield self._connection.client()
+            if self._connection is None or self._connection[0] != os.getpid():
+                self._connection = os.getpid(), connection(self._address.settings)
+            yield self._connection[1]
         except (boto.BotoCoreError, boto.ClientError, ValueError) as error:
-            raise as_storage_error(
-                error,
-                doing=f"{verb} {place}",
-                bucket=self._bucket,
-                endpoint=self._connection.endpoint_in_words(),
-            ) from error
+            found = self._connection[1] if self._connection else None
+            explained = as_storage_error(
+                error, doing=doing, bucket=self._address.bucket, connection=found
+            )
+            # A server may repeat a secret in its words: such a cause is not kept.
+            clean = found is None or found.hide(str(error)) == str(error)
+            raise explained from (error if clean else None)
 
 
-class _Connection:
-    """The client of a process, made when it is first needed and shared by threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._client: Any = None
-
-    def client(self) -> Any:
-        with self._lock:
-            if self._client is None:
-                self._client = boto3.Session().client(
-                    "s3", config=CLIENT_CONFIG, region_name=_region()
-                )
-            return self._client
-
-    def endpoint_in_words(self) -> str:
-        """The server's address without the user and password that a URL can have."""
-        if self._client is None:
-            return "the S3 endpoint"
-        return re.sub(r"//[^/@]*@", "//", self._client.meta.endpoint_url)
-
-
-def _region() -> str:
-    """The region by the standard settings; most servers other than AWS have only this default."""
-    return os.environ.get("AWS_REGION") or boto3.Session().region_name or DEFAULT_REGION
+def _reopened(uri: str) -> S3Store:
+    return S3Store(S3Address.parse(uri))

@@ -1,90 +1,145 @@
 """What a failure of boto3 means, in words that say what to do."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import botocore.exceptions as boto
 
 from daam.errors import StorageError
+from daam.storage.s3_connection import Connection
+from daam.storage.s3_reading import PAST_THE_END
 from daam.storage.store import MissingKeyError
 
-MISSING_KEY = frozenset({"NoSuchKey", "404", "NotFound"})
-PAST_THE_END = frozenset({"416", "InvalidRange"})
-WRONG_CREDENTIALS = frozenset(
-    {
-        "400",
-        "401",
-        "403",
-        "AccessDenied",
-        "ExpiredToken",
-        "Forbidden",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "SignatureDoesNotMatch",
-        "Unauthorized",
-    }
+MISSING_KEY = frozenset({"404", "NoSuchKey", "NotFound"})
+EXPIRED = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
+REFUSED = frozenset(
+    {"400", "401", "403", "AccessDenied", "AllAccessDisabled", "Forbidden", "Unauthorized"}
 )
 WRONG_REGION = frozenset(
     {"301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
     | {"PermanentRedirect"}
 )
+FULL = frozenset({"507", "InsufficientStorage", "QuotaExceeded"})
 NO_CREDENTIALS = (
     boto.CredentialRetrievalError,
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
-    boto.ProfileNotFound,
     boto.SSOError,
     boto.TokenRetrievalError,
 )
-UNREACHABLE = (boto.ConnectionError, boto.HTTPClientError)
+NOT_ANSWERING = (boto.ConnectionError, boto.HTTPClientError)
+# What a refusal may keep of what the server told: AWS repeats the session token and what was to be
+# signed in some of them, and an error can end up in any log.
+KEPT = frozenset({"Code", "Message", "Region", "RequestTime", "ServerTime"})
 
 
-def as_storage_error(error: Exception, *, doing: str, bucket: str, endpoint: str) -> StorageError:
+def as_storage_error(
+    error: Exception, *, doing: str, bucket: str, connection: Connection | None
+) -> StorageError:
     """The error to raise instead of boto3's.
 
     Args:
         doing: verb and address, as in "read s3://bucket/key".
-        endpoint: the server's address.
+        connection: that was used, if it was made.
     """
-    if isinstance(error, boto.ClientError):
-        return _refused(error, doing=doing, bucket=bucket, endpoint=endpoint)
+    if isinstance(error, boto.ClientError) and connection is not None:
+        return _refused(error, doing=doing, bucket=bucket, connection=connection)
+    if isinstance(error, boto.ProfileNotFound):
+        return StorageError(
+            f"cannot {doing}: {error}; check AWS_PROFILE or profile= in the address, and ~/.aws"
+        )
     if isinstance(error, NO_CREDENTIALS):
         return StorageError(
             f"cannot {doing}: no credentials for S3 ({error}); set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or for an open bucket add anonymous=true to "
+            "the address"
         )
-    if isinstance(error, UNREACHABLE):
+    if isinstance(error, NOT_ANSWERING):
+        endpoint = "the S3 endpoint" if connection is None else connection.endpoint
         return StorageError(
             f"cannot {doing}: {endpoint} cannot be reached or stopped answering "
-            f"({type(error).__name__}); check AWS_ENDPOINT_URL and that the server is up"
+            f"({type(error).__name__}); check AWS_ENDPOINT_URL or endpoint= in the address, and "
+            "that the server is up"
         )
-    return StorageError(f"cannot {doing}: {error}; check the AWS settings")
+    if isinstance(error, boto.ParamValidationError) and "bucket name" in str(error):
+        return _bad_name(doing, bucket)
+    words = str(error) if connection is None else connection.hide(str(error))
+    return StorageError(f"cannot {doing}: {words}; check the AWS settings")
 
 
-def _refused(error: boto.ClientError, *, doing: str, bucket: str, endpoint: str) -> StorageError:
-    code = error.response.get("Error", {}).get("Code", "")
-    if error.operation_name == "HeadBucket" and code in MISSING_KEY:
-        code = "NoSuchBucket"
+def _refused(
+    error: boto.ClientError, *, doing: str, bucket: str, connection: Connection
+) -> StorageError:
+    told: dict[str, Any] = error.response.setdefault("Error", {})
+    for name in told.keys() - KEPT:
+        del told[name]
+    code, endpoint = told.get("Code", ""), connection.endpoint
+    credentials = connection.credentials_in_words()
     if code in MISSING_KEY:
         return MissingKeyError(
             f"cannot {doing}: there is nothing under this key; check the address and the name"
         )
+    if code == "InvalidBucketName":
+        return _bad_name(doing, bucket)
+    reason = _reason(
+        code, told, bucket=bucket, endpoint=endpoint, region=connection.region, using=credentials
+    )
+    if reason is None:
+        words = connection.hide(str(error))
+        reason = f"{endpoint} answers {words}; try again later"
+    return StorageError(f"cannot {doing}: {reason}")
+
+
+def _reason(
+    code: str, told: dict[str, Any], *, bucket: str, endpoint: str, region: str, using: str
+) -> str | None:
     if code == "NoSuchBucket":
-        return StorageError(
-            f"cannot {doing}: {endpoint} has no bucket {bucket}; create it or check the address"
+        return f"{endpoint} has no bucket {bucket}; create it or check the address"
+    if code == "InvalidAccessKeyId":
+        return (
+            f"{endpoint} refuses the credentials: it does not know this access key ({code}); check "
+            f"its id and that it is one of this server (used: {using})"
         )
-    if code in WRONG_CREDENTIALS:
-        return StorageError(
-            f"cannot {doing}: {endpoint} refuses the credentials ({code}); check "
-            f"AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do in bucket {bucket}"
+    if code == "SignatureDoesNotMatch":
+        return (
+            f"{endpoint} refuses the credentials: the secret is not that of the access key "
+            f"({code}); check it (used: {using})"
         )
-    if code in PAST_THE_END:
-        return StorageError(
-            f"cannot {doing}: it is shorter than what was asked for; write it again"
+    if code in EXPIRED:
+        return (
+            f"{endpoint} refuses the credentials: they have expired or their session token is "
+            f"wrong ({code}); get new ones, then go on (used: {using})"
+        )
+    if code in REFUSED:
+        return (
+            f"{endpoint} refuses the credentials or what they are used for ({code}); check what "
+            f"they may do in bucket {bucket} (used: {using}). Where listing is not allowed, AWS "
+            "says this of missing keys too"
         )
     if code == "RequestTimeTooSkewed":
-        return StorageError(f"cannot {doing}: this machine's clock is wrong ({code}); set it right")
-    if code in WRONG_REGION:
-        return StorageError(
-            f"cannot {doing}: bucket {bucket} is in another region ({code}); set AWS_REGION to it"
+        times = ", ".join(
+            f"{name} {told[key]}"
+            for name, key in (("here it is", "RequestTime"), ("there", "ServerTime"))
+            if key in told
         )
-    if code in ("QuotaExceeded", "InsufficientStorage", "507"):
-        return StorageError(f"cannot {doing}: {endpoint} is full ({code}); free some space")
-    return StorageError(f"cannot {doing}: {endpoint} answers {error}; try again later")
+        return f"this machine's clock is wrong ({code}{': ' if times else ''}{times}); set it right"
+    if code in WRONG_REGION:
+        right = told.get("Region")
+        where = f"in region {right}" if right else "in another region"
+        return (
+            f"bucket {bucket} is {where} and not in {region} ({code}); set AWS_REGION or region= "
+            f"in the address to {right or 'it'}"
+        )
+    if code in PAST_THE_END:
+        return "it is shorter than what was asked for; it was cut or replaced: write it again"
+    if code in FULL:
+        return f"{endpoint} is full ({code}); free some space"
+    return None
+
+
+def _bad_name(doing: str, bucket: str) -> StorageError:
+    return StorageError(
+        f"cannot {doing}: {bucket} is no name that a bucket can have; it needs 3 to 63 lower-case "
+        "letters, digits, points and hyphens: check the address"
+    )

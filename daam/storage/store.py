@@ -32,7 +32,16 @@ class Store(ABC):
     @property
     @abstractmethod
     def uri(self) -> str:
-        """The address that `open_store` takes."""
+        """The address that `open_store` takes, with all settings."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The last part of the address: a folder's name."""
+
+    @abstractmethod
+    def locate(self, key: str) -> str:
+        """The address of the key, for messages and for `open_parent`."""
 
     @abstractmethod
     def read(self, key: str) -> bytes:
@@ -40,7 +49,7 @@ class Store(ABC):
 
     @abstractmethod
     def chunks(self, key: str) -> Iterator[bytes]:
-        """The bytes under the key, about a MiB at a time."""
+        """The bytes under the key, a few MiB at a time and never all of a large file."""
 
     @abstractmethod
     def read_range(self, key: str, *, start: int, size: int) -> bytes:

@@ -142,7 +142,7 @@ def test_threads_share_a_store(store: Store) -> None:
         ("s3://", "name of a bucket"),
         ("s3:///prefix", "name of a bucket"),
         ("s3://bucket/../other", "cannot be a key"),
-        ("file://host/x", "not a local folder"),
+        ("file://host/x", "no local folder"),
     ],
 )
 def test_an_address_that_is_none_is_refused(uri: str, complaint: str) -> None:
