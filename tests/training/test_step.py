@@ -6,12 +6,13 @@ import dataclasses
 import pytest
 import torch
 
+from daam.data.batches import DomainBatch
 from daam.data.transforms import normalise
 from daam.training.assemble import Run, assemble
 from daam.training.loop import source_batches, target_batches
-from daam.training.objective import Memory, Weights
+from daam.training.objective import BatchGroups, Memory, Weights
 from daam.training.relabel import regroup
-from daam.training.step import train_step
+from daam.training.step import StepResult, train_step
 from tests.training.tiny_runs import same, weights_of
 
 ALL = Weights(
@@ -24,7 +25,31 @@ def run(config_of) -> Run:
     return assemble(config_of())
 
 
-def first_batches(run: Run):
+def step(
+    run: Run,
+    source: DomainBatch,
+    target: DomainBatch | None = None,
+    *,
+    labels: BatchGroups | None = None,
+    weights: Weights = ALL,
+    learning_rate: float = 0.01,
+    with_gradients: bool = False,
+) -> StepResult:
+    """A step of the run's own network."""
+    return train_step(
+        run,
+        run.network,
+        source=source,
+        target=target,
+        labels=labels,
+        weights=weights,
+        learning_rate=learning_rate,
+        teacher_momentum=0.9,
+        with_gradients=with_gradients,
+    )
+
+
+def first_batches(run: Run) -> tuple[DomainBatch, DomainBatch]:
     source = next(source_batches(run, epoch=0, steps=range(1)))
     target = next(target_batches(run, epoch=0, steps=range(1), labels=None))
     return source, target
@@ -37,17 +62,7 @@ def test_a_step_is_one_forward_one_backward_and_one_update_of_adam(run):
     network, memory = copy.deepcopy(run.network), copy.deepcopy(run.memory)
     sizes: list[int] = []
     run.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    result = train_step(
-        run,
-        run.network,
-        source=source,
-        target=target,
-        labels=groups,
-        weights=ALL,
-        learning_rate=0.003,
-        teacher_momentum=0.9,
-        with_gradients=False,
-    )
+    result = step(run, source, target, labels=groups, learning_rate=0.003)
     assert sizes == [16]  # both domains in one pass
 
     network.train()
@@ -78,17 +93,7 @@ def test_a_step_is_one_forward_one_backward_and_one_update_of_adam(run):
 def test_a_learning_rate_of_zero_moves_no_weight(run):
     source, target = first_batches(run)
     before = {name: weight.detach().clone() for name, weight in run.network.named_parameters()}
-    train_step(
-        run,
-        run.network,
-        source=source,
-        target=target,
-        labels=None,
-        weights=ALL,
-        learning_rate=0.0,
-        teacher_momentum=0.9,
-        with_gradients=False,
-    )
+    step(run, source, target, learning_rate=0.0)
     for name, weight in run.network.named_parameters():
         assert torch.equal(weight, before[name])
 
@@ -98,17 +103,7 @@ def test_a_step_of_the_source_alone_remembers_nothing(run):
     weights = Weights(
         triplet=1, domain_similarity=0, domain_classification=0, target=0, target_triplet=0
     )
-    result = train_step(
-        run,
-        run.network,
-        source=source,
-        target=None,
-        labels=None,
-        weights=weights,
-        learning_rate=0.01,
-        teacher_momentum=0.9,
-        with_gradients=False,
-    )
+    result = step(run, source, weights=weights)
     assert set(result.losses) == {"total", "identity", "triplet", "domain_classification"}
     assert run.memory == Memory()
 
@@ -118,17 +113,7 @@ def test_gradients_of_the_step_before_are_forgotten(run):
     learning = [weight for weight in run.network.parameters() if weight.requires_grad]
     for weight in learning:
         weight.grad = torch.full_like(weight, 1e6)
-    train_step(
-        run,
-        run.network,
-        source=source,
-        target=target,
-        labels=None,
-        weights=ALL,
-        learning_rate=0.0,
-        teacher_momentum=0.9,
-        with_gradients=False,
-    )
+    step(run, source, target, learning_rate=0.0)
     for weight in learning:
         assert weight.grad is not None
         assert weight.grad.abs().max() < 1e3
@@ -137,17 +122,7 @@ def test_gradients_of_the_step_before_are_forgotten(run):
 def test_a_source_without_identities_is_a_mistake_in_the_code(run):
     source, target = first_batches(run)
     with pytest.raises(AssertionError, match="source batches carry identities"):
-        train_step(
-            run,
-            run.network,
-            source=dataclasses.replace(source, identities=None),
-            target=target,
-            labels=None,
-            weights=ALL,
-            learning_rate=0.01,
-            teacher_momentum=0.9,
-            with_gradients=False,
-        )
+        step(run, dataclasses.replace(source, identities=None), target)
 
 
 def test_looking_at_the_gradients_of_each_loss_changes_nothing(run, config_of):
@@ -156,18 +131,7 @@ def test_looking_at_the_gradients_of_each_loss_changes_nothing(run, config_of):
     other = assemble(config_of())
     regroup(other)
     results = [
-        train_step(
-            one,
-            one.network,
-            source=source,
-            target=target,
-            labels=labels,
-            weights=ALL,
-            learning_rate=0.01,
-            teacher_momentum=0.9,
-            with_gradients=one is run,
-        )
-        for one in (run, other)
+        step(one, source, target, labels=labels, with_gradients=one is run) for one in (run, other)
     ]
     assert set(results[0].gradients) == set(results[0].losses) - {"total"}
     assert results[1].gradients == {}
@@ -178,17 +142,7 @@ def test_the_pull_of_each_loss_is_what_it_alone_asks_of_the_features(run):
     source, target = first_batches(run)
     labels = regroup(run).of_rows(target.rows, run)
     network, memory = copy.deepcopy(run.network), copy.deepcopy(run.memory)
-    found = train_step(
-        run,
-        run.network,
-        source=source,
-        target=target,
-        labels=labels,
-        weights=ALL,
-        learning_rate=0.01,
-        teacher_momentum=0.9,
-        with_gradients=True,
-    ).gradients
+    found = step(run, source, target, labels=labels, with_gradients=True).gradients
 
     network.train()
     output = network(normalise(torch.cat([source.images, target.images])), num_source=8)
@@ -211,18 +165,12 @@ def test_what_no_loss_teaches_yet_stays_as_it_is(config_of, kind, placement):
     run = assemble(config_of(changes))
     source, _ = first_batches(run)
     before = weights_of(run)
-    train_step(
+    step(
         run,
-        run.network,
-        source=source,
-        target=None,
-        labels=None,
+        source,
         weights=dataclasses.replace(
             ALL, domain_similarity=0, domain_classification=0, target=0, target_triplet=0
         ),
-        learning_rate=0.01,
-        teacher_momentum=0.9,
-        with_gradients=False,
     )
     taught = dict(run.network.named_parameters())
     idle = {name for name in taught if name.startswith(("similarity_head", "specific"))}
