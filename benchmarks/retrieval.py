@@ -23,66 +23,39 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import importlib.util
 import multiprocessing
 import statistics
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TypedDict, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from daam.evaluation.reranking import reranked_distances
+from market_sized import (
+    NUM_CAMERAS,
+    SEPARATIONS,
+    Labels,
+    embed,
+    market_distances,
+    market_embeddings,
+    market_labels,
+)
+from measuring import Cost, forget_peak, resident_bytes, timed
+from retrieval_sides import OURS, given, rerank_ours, rerank_peer, score_ours, score_peer
+
 from daam.evaluation.retrieval import (
     RetrievalScores,
-    cosine_distances,
     retrieval_scores,
     retrieval_scores_from_embeddings,
 )
 
-OURS = "daam"
-NUM_QUERIES, NUM_PEOPLE, NUM_CAMERAS = 3368, 750, 6
-NUM_IMAGES_OF_PEOPLE, NUM_DISTRACTORS, NUM_JUNK = 13115, 2798, 3819
-# How far identities stand apart, from a model that knows little to one that knows nearly all.
-SEPARATIONS = {"weak": 0.5, "fair": 0.65, "strong": 0.8}
 # Some peers add float32 precisions up in float32.
 MAX_DIFFERENCE = 1e-5
-# Of the re-ranking that everybody publishes.
-K1, K2, PLAIN_WEIGHT = 20, 6, 0.3
 # Distances in whole steps of this are full of ties.
 TIE_STEP = 1 / 64
-
-
-class Labels(TypedDict):
-    query_identities: NDArray[np.int64]
-    query_cameras: NDArray[np.int64]
-    gallery_identities: NDArray[np.int64]
-    gallery_cameras: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    mean_average_precision: float
-    first_rank: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    cpu_s: float
-    wall_s: float
-
-
-T = TypeVar("T")
-Side = Callable[[NDArray[np.float32], Labels], Found]
 
 
 def main() -> None:
@@ -193,24 +166,6 @@ def compare_reranking(peers: dict[str, str], *, share: float, width: int, rounds
         print(f"{name:12}{cpu:6.2f}{wall:9.2f}{extra / 2**20:12.0f}")
 
 
-def rerank_ours(query: torch.Tensor, gallery: torch.Tensor) -> NDArray[np.float32]:
-    return reranked_distances(query, gallery, k1=K1, k2=K2, weight=PLAIN_WEIGHT)
-
-
-def rerank_peer(path: str) -> Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]:
-    module = load(path)
-
-    def rerank(query: torch.Tensor, gallery: torch.Tensor) -> NDArray[np.float32]:
-        distances = (
-            # Squared within.
-            (2 * cosine_distances(a, b)).clamp(min=0).sqrt().numpy()
-            for a, b in ((query, gallery), (query, query), (gallery, gallery))
-        )
-        return module.re_ranking(*distances, K1, K2, PLAIN_WEIGHT)
-
-    return rerank
-
-
 def measure_memory_of_reranking(path: str | None, share: float, width: int) -> int:
     query, gallery = market_embeddings(share=share, width=width)
     side = rerank_ours if path is None else rerank_peer(path)
@@ -218,25 +173,6 @@ def measure_memory_of_reranking(path: str | None, share: float, width: int) -> i
     before = resident_bytes("VmRSS")
     side(query, gallery)
     return resident_bytes("VmHWM") - before
-
-
-def market_embeddings(*, share: float, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Query and gallery of a share of the people, with as much of everybody else."""
-    labels = market_labels(junk=False)
-    torch.manual_seed(0)
-    centres = normalize(torch.randn(NUM_PEOPLE + 1, width), dim=1)
-    last, generator = int(share * NUM_PEOPLE), np.random.default_rng(0)
-    query, gallery = (
-        embed(
-            torch.from_numpy(
-                of[((of > 0) & (of <= last)) | ((of == 0) & (generator.random(len(of)) < share))]
-            ),
-            centres=centres,
-            separation=SEPARATIONS["fair"],
-        )
-        for of in (labels["query_identities"], labels["gallery_identities"])
-    )
-    return query, gallery
 
 
 def measure_scale(*, num_queries: int, num_gallery: int, width: int, chunk: int) -> None:
@@ -274,99 +210,6 @@ def measure_scale(*, num_queries: int, num_gallery: int, width: int, chunk: int)
     )
 
 
-def market_labels(*, junk: bool) -> Labels:
-    """As many images of people, distractors and junk as Market-1501; few people have many."""
-    generator = np.random.default_rng(0)
-    share = generator.dirichlet(np.full(NUM_PEOPLE, 3.0))
-    people = np.concatenate(  # everybody has two images at least
-        [
-            np.repeat(np.arange(1, NUM_PEOPLE + 1), 2),
-            generator.choice(NUM_PEOPLE, NUM_IMAGES_OF_PEOPLE - 2 * NUM_PEOPLE, p=share) + 1,
-        ]
-    )
-    nobody = np.full(NUM_JUNK, -1 if junk else 0)
-    gallery = np.concatenate([people, np.zeros(NUM_DISTRACTORS, np.int64), nobody])
-    generator.shuffle(gallery)
-    return Labels(
-        query_identities=generator.integers(1, NUM_PEOPLE + 1, NUM_QUERIES),
-        query_cameras=generator.integers(1, NUM_CAMERAS + 1, NUM_QUERIES),
-        gallery_identities=gallery,
-        gallery_cameras=generator.integers(1, NUM_CAMERAS + 1, len(gallery)),
-    )
-
-
-def market_distances(labels: Labels, *, separation: float) -> NDArray[np.float32]:
-    torch.manual_seed(0)
-    centres = normalize(torch.randn(NUM_PEOPLE + 1, 128), dim=1)
-    query, gallery = (
-        embed(torch.from_numpy(of), centres=centres, separation=separation)
-        for of in (labels["query_identities"], labels["gallery_identities"])
-    )
-    return cosine_distances(query, gallery).numpy()
-
-
-def embed(identities: torch.Tensor, *, centres: torch.Tensor, separation: float) -> torch.Tensor:
-    """(N, D): noise about the centre of the identity; distractors and junk are noise alone."""
-    embeddings = torch.randn(len(identities), centres.shape[1]) / centres.shape[1] ** 0.5
-    embeddings += separation * centres[identities.clamp(min=0)] * (identities > 0)[:, None]
-    return normalize(embeddings, dim=1)
-
-
-def given(
-    name: str, distances: NDArray[np.float32], labels: Labels
-) -> tuple[NDArray[np.float32], Labels]:
-    """What a side is given: peers know no junk, their readers of datasets leave it out."""
-    if name == OURS:
-        return distances, labels
-    kept = labels["gallery_identities"] >= 0
-    return np.ascontiguousarray(distances[:, kept]), Labels(
-        query_identities=labels["query_identities"],
-        query_cameras=labels["query_cameras"],
-        gallery_identities=labels["gallery_identities"][kept],
-        gallery_cameras=labels["gallery_cameras"][kept],
-    )
-
-
-def score_ours(distances: NDArray[np.float32], labels: Labels) -> Found:
-    scores = retrieval_scores(distances, **labels)
-    return Found(mean_average_precision=scores.mean_average_precision, first_rank=scores.cmc[1])
-
-
-def score_peer(path: str) -> Side:
-    module = load(path)
-
-    def score(distances: NDArray[np.float32], labels: Labels) -> Found:
-        cmc, precision, *_ = module.evaluate_cy(
-            distances,
-            labels["query_identities"],
-            labels["gallery_identities"],
-            labels["query_cameras"],
-            labels["gallery_cameras"],
-            50,
-        )
-        # A mean of float32 precisions in float64, or the peer's own mean.
-        mean = float(np.asarray(precision, np.float64).mean())
-        return Found(mean_average_precision=mean, first_rank=float(cmc[0]))
-
-    return score
-
-
-def load(path: str) -> ModuleType:
-    name = Path(path).name.split(".")[0]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def timed(work: Callable[[], T]) -> tuple[Cost, T]:
-    cpu, wall = time.process_time(), time.perf_counter()
-    result = work()
-    return Cost(cpu_s=time.process_time() - cpu, wall_s=time.perf_counter() - wall), result
-
-
 def extra_memory_of(name: str, path: str | None, *, model: str, junk: bool) -> int:
     """Bytes that scoring takes at its peak, beside the distances, in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -382,18 +225,6 @@ def measure_memory(name: str, path: str | None, model: str, junk: bool) -> int: 
     before = resident_bytes("VmRSS")
     side(distances, labels)
     return resident_bytes("VmHWM") - before
-
-
-def forget_peak() -> None:
-    """Set the process's peak memory to what it holds now (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def resident_bytes(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError(f"/proc/self/status has no {field}")
 
 
 if __name__ == "__main__":

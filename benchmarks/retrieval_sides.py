@@ -1,0 +1,95 @@
+"""Who scores and re-ranks in `benchmarks/retrieval.py`: ours, and modules that others published."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from market_sized import Labels
+from numpy.typing import NDArray
+
+from daam.evaluation.reranking import reranked_distances
+from daam.evaluation.retrieval import cosine_distances, retrieval_scores
+
+OURS = "daam"
+# Of the re-ranking that everybody publishes.
+K1, K2, PLAIN_WEIGHT = 20, 6, 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    mean_average_precision: float
+    first_rank: float
+
+
+Side = Callable[[NDArray[np.float32], Labels], Found]
+
+
+def score_ours(distances: NDArray[np.float32], labels: Labels) -> Found:
+    scores = retrieval_scores(distances, **labels)
+    return Found(mean_average_precision=scores.mean_average_precision, first_rank=scores.cmc[1])
+
+
+def score_peer(path: str) -> Side:
+    module = load(path)
+
+    def score(distances: NDArray[np.float32], labels: Labels) -> Found:
+        cmc, precision, *_ = module.evaluate_cy(
+            distances,
+            labels["query_identities"],
+            labels["gallery_identities"],
+            labels["query_cameras"],
+            labels["gallery_cameras"],
+            50,
+        )
+        # A mean of float32 precisions in float64, or the peer's own mean.
+        mean = float(np.asarray(precision, np.float64).mean())
+        return Found(mean_average_precision=mean, first_rank=float(cmc[0]))
+
+    return score
+
+
+def given(
+    name: str, distances: NDArray[np.float32], labels: Labels
+) -> tuple[NDArray[np.float32], Labels]:
+    """What a side is given: peers know no junk, their readers of datasets leave it out."""
+    if name == OURS:
+        return distances, labels
+    kept = labels["gallery_identities"] >= 0
+    return np.ascontiguousarray(distances[:, kept]), Labels(
+        query_identities=labels["query_identities"],
+        query_cameras=labels["query_cameras"],
+        gallery_identities=labels["gallery_identities"][kept],
+        gallery_cameras=labels["gallery_cameras"][kept],
+    )
+
+
+def rerank_ours(query: torch.Tensor, gallery: torch.Tensor) -> NDArray[np.float32]:
+    return reranked_distances(query, gallery, k1=K1, k2=K2, weight=PLAIN_WEIGHT)
+
+
+def rerank_peer(path: str) -> Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]:
+    module = load(path)
+
+    def rerank(query: torch.Tensor, gallery: torch.Tensor) -> NDArray[np.float32]:
+        distances = (
+            # Squared within.
+            (2 * cosine_distances(a, b)).clamp(min=0).sqrt().numpy()
+            for a, b in ((query, gallery), (query, query), (gallery, gallery))
+        )
+        return module.re_ranking(*distances, K1, K2, PLAIN_WEIGHT)
+
+    return rerank
+
+
+def load(path: str) -> ModuleType:
+    name = Path(path).name.split(".")[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
