@@ -3,7 +3,7 @@
 Shapes: N = rows of the data set, B = images asked for, H = height, W = width; RGB, channels last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -38,6 +38,7 @@ class PixelReader:
 
     If all rows' pixels fit into `keep_decoded_bytes` they are kept once decoded, so that later
     epochs (and other passes that share the reader) copy instead of decoding. If not, none are kept.
+    Two domains in each of two processes keep at most 256 MiB by default.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class PixelReader:
         *,
         height: int,
         width: int,
-        keep_decoded_bytes: int = 256 * 2**20,
+        keep_decoded_bytes: int = 64 * 2**20,
     ) -> None:
         self.height = height
         self.width = width
@@ -71,20 +72,43 @@ class PixelReader:
         Raises:
             DataError: an image cannot be decoded; the message names its row.
         """
+        images = np.empty((len(rows), self.height, self.width, 3), dtype=np.uint8)
+        self.read_into(images, rows)
+        return torch.from_numpy(images)
+
+    def read_into(self, images: np.ndarray, rows: np.ndarray) -> None:
+        """Write what `read` returns to `images`, (B, H, W, 3) uint8."""
+        for image, pixels in zip(images, self.each(rows), strict=True):
+            image[:] = pixels
+
+    def each(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield each row's pixels, (H, W, 3) uint8, which may change once the next is asked for.
+
+        Saves a copy for who copies them anyway, while they are still in the processor's cache.
+
+        Raises:
+            DataError: as `read`, in place of the image.
+        """
+        if self._kept is not None:
+            kept = self._kept_with(rows)
+            return (kept[row] for row in rows.tolist())
+        jpegs = self._source.jpegs(rows)
+        return decode_each(jpegs, height=self.height, width=self.width, rows=rows.tolist())
+
+    def _kept_with(self, rows: np.ndarray) -> np.ndarray:
+        """The kept pixels, once those of some rows are among them."""
         if self._kept is None:
-            return self._decode(rows)
+            raise AssertionError("this reader keeps nothing")
         missing = np.unique(rows[~self._is_kept[rows]])
         if len(missing):
             # Two threads may decode the same row: they write the same bytes, and a row is marked
             # only after its bytes are there, so nobody needs to wait for a lock.
-            self._kept[missing] = self._decode(missing).numpy()
+            jpegs, numbers = self._source.jpegs(missing), missing.tolist()
+            decoded = decode_each(jpegs, height=self.height, width=self.width, rows=numbers)
+            for row, pixels in zip(numbers, decoded, strict=True):
+                self._kept[row] = pixels
             self._is_kept[missing] = True
-        return torch.from_numpy(self._kept[rows])
-
-    def _decode(self, rows: np.ndarray) -> Tensor:
-        return decode_images(
-            self._source.jpegs(rows), height=self.height, width=self.width, rows=rows.tolist()
-        )
+        return self._kept
 
 
 def decode_images(
@@ -112,25 +136,34 @@ def decode_images(
         DataError: an image cannot be decoded; the message names its row.
     """
     images = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
-    other_sizes: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
-    for place, jpeg in enumerate(jpegs):
+    decoded = decode_each(jpegs, height=height, width=width, rows=rows)
+    for image, pixels in zip(images, decoded, strict=True):
+        image[:] = pixels
+    return torch.from_numpy(images)
+
+
+def decode_each(
+    jpegs: Sequence[Jpeg], *, height: int, width: int, rows: Sequence[int] | None = None
+) -> Iterator[np.ndarray]:
+    """Yield what `decode_images` returns image by image; one may change once the next is asked for.
+
+    Raises:
+        DataError: an image cannot be decoded; raised in its place.
+    """
+    memory = _memory_of_an_image(height, width)
+    for row, jpeg in zip(range(len(jpegs)) if rows is None else rows, jpegs, strict=True):
         try:
+            as_stored = simplejpeg.decode_jpeg_header(jpeg)[:2] == (height, width)
             # The fast variants of the transform save little and are off by up to 77 levels.
-            pixels = simplejpeg.decode_jpeg(jpeg, fastdct=False, fastupsample=False)
+            pixels = simplejpeg.decode_jpeg(
+                jpeg, fastdct=False, fastupsample=False, buffer=memory if as_stored else None
+            )
         except ValueError as error:
-            row = place if rows is None else rows[place]
             raise DataError(
                 f"the image in row {row} is not a whole JPEG ({error}; {len(jpeg)} bytes); "
                 "replace the file and import its domain again"
             ) from error
-        if pixels.shape == images.shape[1:]:
-            images[place] = pixels
-        else:
-            other_sizes.setdefault(pixels.shape, []).append((place, pixels))
-    for same_size in other_sizes.values():
-        places, stack = zip(*same_size, strict=True)
-        images[list(places)] = resized(np.stack(stack), height=height, width=width)
-    return torch.from_numpy(images)
+        yield pixels if as_stored else resized(pixels[None], height=height, width=width)[0]
 
 
 def resized(images_BHWC: np.ndarray, *, height: int, width: int) -> np.ndarray:
@@ -140,3 +173,12 @@ def resized(images_BHWC: np.ndarray, *, height: int, width: int) -> np.ndarray:
         images_BCHW, size=(height, width), mode="bilinear", antialias=True, align_corners=False
     )
     return resized_BCHW.permute(0, 2, 3, 1).numpy()
+
+
+def _memory_of_an_image(height: int, width: int) -> np.ndarray:
+    # To memory aligned to 32 bytes libjpeg-turbo writes past the cache, where the pixels are wanted
+    # next: decoding to it takes 10 % longer, and copying from it more.
+    size = height * width * 3
+    memory = np.empty(size + 32, dtype=np.uint8)
+    begin = (16 - memory.ctypes.data) % 32
+    return memory[begin : begin + size].reshape(height, width, 3)

@@ -96,6 +96,20 @@ def test_a_reader_returns_rows_in_the_order_asked_for_with_repeats(keep_decoded_
         assert torch.equal(reader.read(np.array(rows, dtype=np.int64)), every[rows])
 
 
+@pytest.mark.parametrize("keep_decoded_bytes", [0, 2**20])
+@pytest.mark.parametrize(("height", "width"), [(16, 8), (24, 12)])
+def test_pixels_one_by_one_are_those_of_the_whole(keep_decoded_bytes, height, width):
+    reader = PixelReader(
+        make_images(6), height=height, width=width, keep_decoded_bytes=keep_decoded_bytes
+    )
+    rows = np.array([5, 0, 5, 2])
+    one_by_one = [pixels.copy() for pixels in reader.each(rows)]
+    assert np.array_equal(np.stack(one_by_one), reader.read(rows).numpy())
+    memory = np.empty((4, height, width, 3), dtype=np.uint8)
+    reader.read_into(memory, rows)
+    assert np.array_equal(np.stack(one_by_one), memory)
+
+
 def test_a_small_data_set_is_decoded_once():
     source = CountingImages(make_images(6))
     reader = PixelReader(source, height=16, width=8, keep_decoded_bytes=6 * 16 * 8 * 3)

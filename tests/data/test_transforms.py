@@ -8,13 +8,11 @@ from daam.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Augmentation,
-    _draw_placement,
-    _place_by_index,
-    _place_by_slices,
     augment,
     augmentation_keys,
     normalise,
 )
+from daam.data.variation import Variation, draw_variation, vary_each, vary_together
 from daam.errors import ConfigError
 
 EVERYTHING = Augmentation(flip=0.5, pad=3, erase=0.5, brightness=0.3, contrast=0.3, saturation=0.3)
@@ -31,22 +29,27 @@ def keys_of(num_images: int, *, step: int = 0) -> np.ndarray:
     return augmentation_keys(np.arange(num_images), seed=0, epoch=0, step=step)
 
 
-def placed_by_hand(images: np.ndarray, place) -> np.ndarray:
+def varied_by_hand(images: np.ndarray, variation: Variation) -> np.ndarray:
     output = np.empty_like(images)
     num_images, height, width, _ = images.shape
+    assert variation.colours is None
     for i in range(num_images):
+        flipped, down, right, top, bottom, left, end = variation.places[i].tolist()
         for y in range(height):
             for x in range(width):
-                from_y, from_x = y + place.down[i], x + place.right[i]
-                if place.flipped[i]:
+                from_y, from_x = y + down, x + right
+                if flipped:
                     from_x = width - 1 - from_x
-                erased = (
-                    place.erase_top[i] <= y < place.erase_bottom[i]
-                    and place.erase_left[i] <= x < place.erase_right[i]
-                )
+                erased = top <= y < bottom and left <= x < end
                 inside = 0 <= from_y < height and 0 <= from_x < width
                 output[i, y, x] = images[i, from_y, from_x] if inside and not erased else FILL
     return output
+
+
+def one_by_one(images: torch.Tensor, variation: Variation) -> torch.Tensor:
+    output = np.empty(tuple(images.shape), dtype=np.uint8)
+    vary_each(iter(images.numpy()), variation, out=output)
+    return torch.from_numpy(output)
 
 
 def test_nothing_changes_without_augmentation():
@@ -55,12 +58,29 @@ def test_nothing_changes_without_augmentation():
     assert torch.equal(output, images)
 
 
-@pytest.mark.parametrize("place_images", [_place_by_slices, _place_by_index])
-def test_flip_crop_and_erasing_match_the_loop(place_images):
+@pytest.mark.parametrize("vary", [one_by_one, vary_together])
+@pytest.mark.parametrize("pad", [0, 3, 11])
+def test_flip_crop_and_erasing_match_the_loop(vary, pad):
     images = random_images()
-    place = _draw_placement(EVERYTHING, keys=keys_of(24), height=20, width=12)
-    expected = torch.from_numpy(placed_by_hand(images.numpy(), place))
-    assert torch.equal(place_images(images, place), expected)
+    augmentation = Augmentation(flip=0.5, pad=pad, erase=0.5)
+    variation = draw_variation(augmentation, keys=keys_of(24), height=20, width=12)
+    expected = torch.from_numpy(varied_by_hand(images.numpy(), variation))
+    assert torch.equal(vary(images, variation), expected)
+
+
+def test_both_ways_to_vary_give_the_same_pixels_with_colour_too():
+    images = random_images()
+    variation = draw_variation(EVERYTHING, keys=keys_of(24), height=20, width=12)
+    assert variation.colours is not None
+    assert torch.equal(one_by_one(images, variation), vary_together(images, variation))
+
+
+def test_a_part_of_a_variation_varies_its_images_alike():
+    images = random_images()
+    variation = draw_variation(EVERYTHING, keys=keys_of(24), height=20, width=12)
+    part = slice(5, 14)
+    expected = vary_together(images, variation)[part]
+    assert torch.equal(vary_together(images[part], variation.part(part)), expected)
 
 
 @pytest.mark.parametrize(
@@ -150,30 +170,29 @@ def test_seed_epoch_and_step_each_change_the_keys():
 
 def test_draws_have_the_probabilities_and_ranges_asked_for():
     augmentation = Augmentation(flip=0.5, pad=10, erase=0.3)
-    place = _draw_placement(augmentation, keys=keys_of(20_000), height=256, width=128)
-    assert place.flipped.mean() == pytest.approx(0.5, abs=0.02)
-    for shift in (place.down, place.right):
+    variation = draw_variation(augmentation, keys=keys_of(20_000), height=256, width=128)
+    flipped, down, right, top, bottom, left, end = variation.places.numpy().T
+    assert flipped.mean() == pytest.approx(0.5, abs=0.02)
+    for shift in (down, right):
         assert shift.min() == -10
         assert shift.max() == 10
         assert np.bincount(shift + 10) / 20_000 == pytest.approx(1 / 21, abs=0.01)
-    erased = place.erase_bottom > place.erase_top
+    erased = bottom > top
     assert erased.mean() == pytest.approx(0.3, abs=0.02)
-    height = (place.erase_bottom - place.erase_top)[erased]
-    width = (place.erase_right - place.erase_left)[erased]
-    share = height * width / (256 * 128)
+    share = ((bottom - top) * (end - left))[erased] / (256 * 128)
     assert share.min() == pytest.approx(0.02, abs=0.002)
     assert share.max() == pytest.approx(0.4, abs=0.01)
-    assert place.erase_bottom.max() <= 256
-    assert place.erase_right.max() <= 128
-    assert place.erase_top.min() == place.erase_left.min() == 0
+    assert bottom.max() <= 256
+    assert end.max() <= 128
+    assert top.min() == left.min() == 0
 
 
 def test_certain_probabilities_are_certain():
     images = random_images()
     flipped = augment(images, augmentation=Augmentation(flip=1), keys=keys_of(24))
     assert torch.equal(flipped, images.flip(2))
-    place = _draw_placement(Augmentation(erase=1), keys=keys_of(24), height=20, width=12)
-    assert (place.erase_bottom > place.erase_top).all()
+    variation = draw_variation(Augmentation(erase=1), keys=keys_of(24), height=20, width=12)
+    assert (variation.places[:, 4] > variation.places[:, 3]).all()
 
 
 def test_the_input_is_not_changed():
