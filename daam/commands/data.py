@@ -1,4 +1,4 @@
-"""`launch.py data ...`: domains rendered, imported, checked, shown and served."""
+"""`launch.py data ...`: domains rendered, imported, copied, checked, shown and served."""
 
 import os
 from contextlib import suppress
@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from daam.commands.options import DomainName, DomainsAt
-from daam.commands.screen import console, print_line, progress_bar
+from daam.commands.screen import print_line, progress_bar
 from daam.config.schema import RunConfig
 from daam.domains import check_domain
 
 DEFAULT_ROOT = RunConfig().data.root
 LAYOUT_HELP = "market1501, msmt17, cuhk03, veri776, randperson, personx, csv, parquet, dukemtmc."
 SKIPPED_FILES_NAMED = 3
+Recheck = Annotated[
+    bool,
+    typer.Option(
+        "--recheck", help="Read back every file that is there, and send damaged ones again."
+    ),
+]
 
-data = typer.Typer(help="Render, import, check and show domains.", no_args_is_help=True)
+data = typer.Typer(help="Render, import, copy, check and show domains.", no_args_is_help=True)
 
 
 @data.command("render")
@@ -65,6 +70,14 @@ def data_import(
     validation_share: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Share of train identities held out.")
     ] = 0.25,
+    reencode: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Store images at this size; default: as they are."),
+    ] = None,
+    shard_mib: Annotated[
+        float, typer.Option(min=2**-10, max=2048, help="Most MiB of images in a shard.")
+    ] = 64,
+    recheck: Recheck = False,  # noqa: FBT002  (typer's way)
     without_val: Annotated[  # noqa: FBT002  (typer's way)
         bool, typer.Option("--without-val", help="Leave the validation list of msmt17 out.")
     ] = False,
@@ -76,18 +89,29 @@ def data_import(
     ] = False,
 ) -> None:
     """Turn a dataset's folder into Arrow shards and a manifest."""
+    from daam.commands.domain_report import SentFiles, print_description, size_of
     from daam.data.importing import import_domain
     from daam.data.layouts import read_layout
     from daam.storage import open_store
 
     check_domain(domain)
+    size = None if reencode is None else size_of(reencode)
+    store = open_store(to)
     index = read_layout(
         layout, root, without_val=without_val, acknowledge_withdrawal=acknowledge_withdrawal
     )
-    store = open_store(to)
+    sent = SentFiles()
     with progress_bar(f"importing {domain}") as advance:
-        import_domain(
-            index, domain=domain, to=store, validation_share=validation_share, progress=advance
+        manifest = import_domain(
+            index,
+            domain=domain,
+            to=store,
+            shard_size_bytes=round(shard_mib * 2**20),
+            validation_share=validation_share,
+            reencode=size,
+            recheck=recheck,
+            progress=advance,
+            on_file=sent.add,
         )
     for reason in sorted({file.reason for file in index.skipped}):
         paths = [str(file.path) for file in index.skipped if file.reason == reason]
@@ -95,45 +119,104 @@ def data_import(
         print_line(
             f"skipped {len(paths)}, {reason}: {', '.join(paths[:SKIPPED_FILES_NAMED])}{more}"
         )
-    data_describe(domain=domain, at=to)
+    print_line(sent.told(to))
+    print_description(store, manifest, at=to)
+
+
+@data.command("copy")
+def data_copy(
+    domain: DomainName,
+    source: Annotated[str, typer.Option("--from", help="Folder or s3://bucket/prefix.")],
+    to: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.")],
+    recheck: Recheck = False,  # noqa: FBT002  (typer's way)
+) -> None:
+    """Copy a domain to another store, every byte checked on the way."""
+    from daam.commands.domain_report import SentFiles
+    from daam.data.copying import copy_domain
+    from daam.storage import open_store
+
+    sent = SentFiles()
+    with progress_bar(f"copying {domain}", in_bytes=True) as advance:
+        copy_domain(
+            check_domain(domain),
+            source=open_store(source),
+            target=open_store(to),
+            recheck=recheck,
+            progress=advance,
+            on_file=sent.add,
+        )
+    print_line(f"{domain}: {sent.told(to)}")
 
 
 @data.command("describe")
-def data_describe(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
-    """Print what a domain holds."""
-    from daam.data.inspection import describe_domain
+def data_describe(
+    domain: DomainName,
+    at: DomainsAt = DEFAULT_ROOT,
+    to: Annotated[
+        Path | None, typer.Option(help="PNG or SVG to draw the distributions into.")
+    ] = None,
+) -> None:
+    """Print what a domain holds; with --to, draw it."""
+    from daam.commands.domain_report import print_description
+    from daam.data.manifest import read_manifest
     from daam.storage import open_store
 
-    table = Table(title=f"{domain} in {at}")
-    for header in ("split", "images", "identities", "cameras", "distractors", "junk", "MB"):
-        table.add_column(header, justify="left" if header == "split" else "right")
-    for split in describe_domain(open_store(at), check_domain(domain)):
-        table.add_row(
-            str(split.split),
-            str(split.num_images),
-            str(split.num_identities),
-            str(split.num_cameras),
-            str(split.num_distractors),
-            str(split.num_junk),
-            f"{split.size_bytes / 1e6:.1f}",
-        )
-    console.print(table)
+    store = open_store(at)
+    print_description(store, read_manifest(store, check_domain(domain)), at=at, to=to)
 
 
 @data.command("verify")
 def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
     """Check every byte of a domain against its manifest."""
-    from daam.data.inspection import verify_domain
+    from daam.commands.domain_report import megabytes, named
+    from daam.data.manifest import read_manifest
+    from daam.data.publishing import unnamed_files
+    from daam.data.verification import repair_commands, verify_domain
     from daam.errors import ShardError
     from daam.storage import open_store
 
-    problems = []
-    for check in verify_domain(open_store(at), check_domain(domain)):
-        print_line(f"{'bad ' if check.problem else 'good'} {check.key}")
-        if check.problem:
-            problems.append(check.problem)
-    if problems:
-        raise ShardError("; ".join(problems))
+    store = open_store(at)
+    manifest = read_manifest(store, check_domain(domain))
+    bad: list[str] = []
+    with progress_bar(f"verifying {domain}", in_bytes=True) as advance:
+        for check in verify_domain(store, manifest, progress=advance):
+            if check.problem:
+                bad.append(check.key)
+                print_line(f"bad  {check.key} {check.problem}")
+    unnamed = unnamed_files(manifest, store=store)
+    if unnamed.previous:
+        print_line(
+            f"{len(unnamed.previous)} files of the import before are kept for runs that still read "
+            "it; the next one removes them"
+        )
+    if unnamed.others:
+        print_line(
+            f"{len(unnamed.others)} files are of no finished import: "
+            f"{named(unnamed.others)}; if none is under way, remove them: python launch.py data "
+            f"clean --domain {domain} --at {at}"
+        )
+    total = f"{domain} in {at}: {len(manifest.files)} files, {megabytes(manifest)}"
+    if not bad:
+        print_line(f"{total}, all good")
+        return
+    again, copy = repair_commands(manifest, at=at)
+    print_line(f"to repair, import the same folder again:\n  {again}")
+    print_line(f"or copy from a store that has it whole:\n  {copy}")
+    raise ShardError(f"{total}, {len(bad)} bad: {named(bad)}")
+
+
+@data.command("clean")
+def data_clean(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
+    """Remove files of a domain that its manifest does not name; not while it is imported."""
+    from daam.data.manifest import read_manifest
+    from daam.data.publishing import remove_unnamed
+    from daam.storage import open_store
+
+    store = open_store(at)
+    removed = remove_unnamed(read_manifest(store, check_domain(domain)), store=store)
+    for key in removed:
+        print_line(f"removed {key}")
+    print_line(f"{domain} in {at}: {len(removed)} files removed")
 
 
 @data.command("preview")

@@ -6,15 +6,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import (
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TransferSpeedColumn,
+)
 
 console = Console()
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar; gives the function that is told (done, total)."""
-    with Progress(console=console, disable=not console.is_terminal) as bars:
+def progress_bar(title: str, *, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar; gives the function that is told (done, total), a count or bytes."""
+    amounts = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
+    columns = (*Progress.get_default_columns(), *amounts)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 

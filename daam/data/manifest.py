@@ -159,15 +159,27 @@ def read_manifest(store: Store, domain: str) -> DomainManifest:
         ConfigError: `domain` can be no domain's name.
         StorageError: the store cannot be read.
     """
+    data = stored_manifest(store, domain)
+    return DomainManifest.from_json(
+        data, domain=domain, place=f"{store.uri}/{manifest_key(domain)}"
+    )
+
+
+def stored_manifest(store: Store, domain: str) -> bytes:
+    """A domain's manifest as it is stored.
+
+    Raises:
+        ShardError: the store has no such domain.
+        ConfigError, StorageError: as `read_manifest`.
+    """
     key = manifest_key(domain)
     try:
-        data = store.read(key)
+        return store.read(key)
     except MissingKeyError as error:
         raise ShardError(
             f"{store.uri} has no domain {domain} (no {key}); import it with: python launch.py data "
             f"import --domain {domain} --to {store.uri}"
         ) from error
-    return DomainManifest.from_json(data, domain=domain, place=f"{store.uri}/{key}")
 
 
 def has_domain(store: Store, domain: str) -> bool:

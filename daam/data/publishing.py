@@ -40,25 +40,44 @@ def send(path: Path, entry: ShardEntry, *, to: Store, recheck: bool = False) -> 
 
     Args:
         path: the file, with exactly the entry's bytes.
-        recheck: read what is there and compare its checksum, instead of its size alone.
+        recheck: as in `is_stored` and `upload`.
+
+    Raises:
+        StorageError: as in `upload`.
+    """
+    missing = not is_stored(entry, store=to, recheck=recheck)
+    if missing:
+        upload(path, entry, to=to, recheck=recheck)
+    return missing
+
+
+def upload(path: Path, entry: ShardEntry, *, to: Store, recheck: bool) -> None:
+    """Upload a file of a domain.
+
+    Args:
+        recheck: read it back and compare its checksum.
 
     Raises:
         StorageError: the store cannot be read or written, or gives other bytes than it was sent.
     """
-    if is_stored(entry, store=to, recheck=recheck):
-        return False
     to.upload(path, entry.key)
     if recheck and not is_stored(entry, store=to, recheck=True):
         raise StorageError(
             f"{to.uri} took {entry.key} but gives back other bytes; its disks may be bad: choose "
             "another store"
         )
-    return True
 
 
 def is_stored(entry: ShardEntry, *, store: Store, recheck: bool = False) -> bool:
-    """Whether a store has a file: by name and size, as the name carries the digest, or by every
-    byte of it."""
+    """Whether a store has a file.
+
+    Args:
+        recheck: read every byte of it; by default its name, which carries the digest, and its size
+            are enough.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
     try:
         if store.size(entry.key) != entry.size_bytes:
             return False
