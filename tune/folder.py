@@ -9,6 +9,7 @@ study.json, trials.csv, best.toml, report.html     the results
 """
 
 import fcntl
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def unused_folder(uri: str) -> Store:
     folder = open_store(uri)
     if folder.exists(STUDY):
         raise StudyError(
-            f"there is a study in {uri} already; go on with it: --resume {uri}, "
+            f"there is a study in {uri} already; go on with it: --resume {shlex.quote(uri)}, "
             "or give this one another name: --name NAME"
         )
     return folder

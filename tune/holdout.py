@@ -5,6 +5,7 @@ when a contender's training is over.
 """
 
 import json
+import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -117,7 +118,7 @@ def read_contenders(configs: dict[str, RunConfig], folder: Store) -> list[Conten
     except MissingKeyError as error:
         raise StudyInterruptedError(
             "the study was stopped in its final comparison; go on with: "
-            f"python launch.py tune --resume {folder.uri}"
+            f"python launch.py tune --resume {shlex.quote(folder.uri)}"
         ) from error
 
 

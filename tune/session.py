@@ -62,5 +62,5 @@ def finish_study(
     return StudySummary(
         entrants=rows,
         verdict=verdict(rows, holdout=config.study.holdout),
-        files=[f"{folder.uri}/{name}" for name in FILES],
+        files=[folder.locate(name) for name in FILES],
     )

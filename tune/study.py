@@ -4,6 +4,7 @@ Everything that is known is in the study's folder: a process that dies at any mo
 the epochs that its trials were in.
 """
 
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def check_finished(config: StudyConfig, folder: Store, study: optuna.Study, foun
     if num_over < config.study.num_trials:
         raise StudyInterruptedError(
             f"the study was stopped after {num_over} of {config.study.num_trials} trials; go on "
-            f"with: python launch.py tune --resume {folder.uri}"
+            f"with: python launch.py tune --resume {shlex.quote(folder.uri)}"
         )
     if TrialState.COMPLETE not in states:
         raise StudyError(f"no trial of {folder.uri} finished: {found or 'all were stopped early'}")

@@ -74,7 +74,7 @@ def trial_worker(settings: dict[str, Any]) -> None:
 def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Train all transfers of a trial together; yield one score after each epoch."""
     transfers = settings["transfers"]
-    folder = open_store(f"{settings['study_uri']}/trials/{trial_name(settings['number'])}")
+    folder = open_store(settings["study_uri"]).child(f"trials/{trial_name(settings['number'])}")
     configs = [trial_config(settings, transfer) for transfer in transfers]
     runs = [
         (folder.child(transfer.replace("->", "-")), config)

@@ -19,9 +19,10 @@ def embed(
 ) -> None:
     """Embed every image of a folder, into a table of names and embeddings."""
     from daam.runtime.embedding import embed_folder
+    from daam.storage import open_store
 
     quiet_libraries()
-    with progress_bar(f"embedding {images}") as advance:
+    with progress_bar(f"embedding {open_store(images)}") as advance:
         made = embed_folder(
             checkpoint, images=images, to=to, domain=domain, data_root=at, progress=advance
         )

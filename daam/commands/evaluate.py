@@ -34,12 +34,13 @@ def evaluate(
 ) -> None:
     """Test a trained model on a domain with labels: scores, a threshold, pictures."""
     from daam.runtime.evaluation import evaluate_run
+    from daam.storage import open_store
 
     check_domain(domain)
-    to = to or f"runs/evaluations/{checkpoint.rstrip('/').split('/')[-1]}-{domain}"
+    to = to or f"runs/evaluations/{open_store(checkpoint).name}-{domain}"
     if "://" in to:
         raise ConfigError(
-            f"--to {to}: scores and pictures are written into a folder of this machine; name one"
+            "--to: scores and pictures are written into a folder of this machine; name one"
         )
     found = evaluate_run(
         checkpoint,

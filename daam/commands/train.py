@@ -1,5 +1,6 @@
 """`launch.py train`: one run, new or gone on with."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +54,7 @@ def train(
         default_name = run.transfer.replace("->", "-")
         ready_domains(run, {name: {Split.TRAIN} for name in run.domains()})
         run = portable(run)
-        folder = start_run(f"{(storage or 'runs').rstrip('/')}/{name or default_name}", run)
+        folder = start_run(open_store(storage or "runs").locate(name or default_name), run)
     print_line(f"Run {folder.uri}: {run.transfer}")
     if run.compute.num_workers == 1 and address is None:
         epochs = train_here(run, folder)
@@ -68,10 +69,11 @@ def train(
         raise
     except KeyboardInterrupt as error:
         raise RunInterruptedError(
-            f"the run was stopped; go on with: python launch.py train --resume {folder.uri}"
+            "the run was stopped; go on with: python launch.py train --resume "
+            f"{shlex.quote(folder.uri)}"
         ) from error
     print_line(
-        f"Trained. Test it: python launch.py evaluate --checkpoint {folder.uri} "
+        f"Trained. Test it: python launch.py evaluate --checkpoint {shlex.quote(folder.uri)} "
         f"--domain {run.pair().target}"
     )
 

@@ -1,5 +1,6 @@
 """`launch.py tune`: a study, new or gone on with."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +41,7 @@ def tune(
     from daam.commands.display import StudyDisplay
     from daam.runtime.connection import connected, require_reachable
     from daam.runtime.worker import portable
+    from daam.storage import open_store
     from tune.folder import create_folder, read_folder, sole_driver, unused_folder
     from tune.session import finish_study
     from tune.space import study_config
@@ -68,7 +70,7 @@ def tune(
         )
         study = study_config(tree, changes)
         folder = None
-        uri = f"{(storage or 'runs').rstrip('/')}/{study.study.name}"
+        uri = open_store(storage or "runs").locate(study.study.name)
         unused_folder(uri)
     begin = time.monotonic()
     ready_domains(study.run, study.needed_splits())
@@ -91,7 +93,8 @@ def tune(
                 )
         except KeyboardInterrupt as error:
             raise StudyInterruptedError(
-                f"the study was stopped; go on with: python launch.py tune --resume {folder.uri}"
+                "the study was stopped; go on with: python launch.py tune --resume "
+                f"{shlex.quote(folder.uri)}"
             ) from error
     console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
     console.print(summary.verdict, highlight=False)

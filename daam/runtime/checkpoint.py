@@ -66,7 +66,7 @@ def latest_checkpoint(store: Store) -> CheckpointEntry | None:
         return CheckpointEntry(**json.loads(content))
     except (ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{store.uri}/{POINTER} does not name a checkpoint ({error}); "
+            f"{store.locate(POINTER)} does not name a checkpoint ({error}); "
             "delete it to start that run anew"
         ) from error
 
@@ -79,7 +79,7 @@ def load_checkpoint(store: Store, entry: CheckpointEntry) -> dict[str, Any]:
         StorageError: the store cannot be reached or refuses.
     """
     content = store.read(entry.key)
-    where = f"{store.uri}/{entry.key}"
+    where = store.locate(entry.key)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise CheckpointError(
             f"the checkpoint {where} is damaged: its SHA-256 is not the one in {POINTER}; "

@@ -9,6 +9,7 @@ from daam.domains import check_domain
 from daam.model.network import DaamNetwork
 from daam.runtime.contract import EmbeddingContract, daam_version
 from daam.runtime.worker import trained
+from daam.storage import open_store
 from daam.training.scoring import embedder_for, open_unlabelled, with_norms_of
 from daam.training.state import trained_network
 
@@ -68,7 +69,7 @@ def open_embedder(
         std=IMAGENET_STD,
         embedding=network.retrieval_embedding,
         precision=config.compute.precision,
-        run=folder_uri.rstrip("/").split("/")[-1],
+        run=open_store(folder_uri).name,
         transfer=config.transfer,
         num_epochs=state["num_epochs_done"],
         norm_statistics=domain if config.evaluation.reestimate_norm else "training",

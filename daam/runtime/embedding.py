@@ -20,7 +20,7 @@ from daam.data.transforms import normalise
 from daam.errors import DataError
 from daam.runtime.contract import KEY, EmbeddingContract
 from daam.runtime.embedder import Embedder, open_embedder
-from daam.storage import Store, open_store
+from daam.storage import Store, open_parent, open_store
 from daam.storage.publish import whole_file
 from daam.training.assemble import compute_of
 
@@ -65,9 +65,9 @@ def embed_folder(
             written.
         DaamError: there is no such run or domain, or one of them is damaged.
     """
-    folder, _, name = to.rpartition("/")
-    if not name or Path(to).is_dir():
+    if to.endswith("/") or Path(to).is_dir():
         raise DataError(f"{to} is a folder; name the file to write")
+    folder, name = open_parent(to)
     embedder = open_embedder(folder_uri, domain=domain, data_root=data_root)
     store = open_store(images)
     names = list_image_files(store)
@@ -80,7 +80,7 @@ def embed_folder(
         path = Path(scratch) / "embeddings.parquet"
         with path.open("wb") as file:
             result = write_embeddings(embedder, store, names, file, progress)
-        open_store(folder).upload(path, name)
+        folder.upload(path, name)
     return result
 
 

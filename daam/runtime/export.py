@@ -18,7 +18,7 @@ from daam.errors import ExportError
 from daam.model.network import DaamNetwork
 from daam.runtime.contract import FILE_NAME, KEY, EmbeddingContract, FileFormat
 from daam.runtime.embedder import Embedder, open_embedder
-from daam.storage import open_store
+from daam.storage import open_parent
 from daam.training.assemble import compute_of
 from daam.training.deployed import DeployedEmbedder
 from daam.training.scoring import open_unlabelled
@@ -73,10 +73,9 @@ def export_run(
             nothing is written.
         DaamError: there is no such run or domain, or one of them is damaged.
     """
-    folder, _, name = to.rpartition("/")
-    if not name:
+    if to.endswith("/"):
         raise ExportError(f"{to} is a folder; name the file to write, for example {to}model.onnx")
-    store = open_store(folder or ("/" if to.startswith("/") else "."))
+    store, name = open_parent(to)
     embedder = open_embedder(folder_uri, domain=domain, data_root=data_root, precision="float32")
     program = exported_program(
         embedder.network, height=embedder.contract.height, width=embedder.contract.width

@@ -1,5 +1,6 @@
 """What must be there before a run or study starts: its domains, with the splits it reads."""
 
+import shlex
 from collections.abc import Callable, Mapping, Set
 
 from daam.config.schema import RunConfig
@@ -41,7 +42,7 @@ def prepare_domains(
     elif missing := sorted(domain for domain in needed if not store.exists(manifest_key(domain))):
         raise ConfigError(
             f"{root} has no domain {', '.join(missing)}; import it: python launch.py data import "
-            f"--layout market1501 --root FOLDER --domain {missing[0]} --to {root}"
+            f"--layout market1501 --root FOLDER --domain {missing[0]} --to {shlex.quote(root)}"
         )
     for domain, splits in needed.items():
         manifest = read_manifest(store, domain)

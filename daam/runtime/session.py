@@ -1,5 +1,6 @@
 """One training run from its settings to its end, here or on a cluster."""
 
+import shlex
 import tempfile
 import threading
 import tomllib
@@ -26,7 +27,7 @@ def start_run(uri: str, config: RunConfig) -> Store:
     folder = open_store(uri)
     if folder.exists(CONFIG):
         raise TrainingError(
-            f"there is a run in {uri} already; go on with it: --resume {uri}, "
+            f"there is a run in {uri} already; go on with it: --resume {shlex.quote(uri)}, "
             "or give this one another name: --name NAME"
         )
     write_config(folder, config)
@@ -54,7 +55,7 @@ def open_run(folder: Store, *, num_workers: int | None) -> RunConfig:
         raise TrainingError(
             f"there is no run in {folder.uri}; name the folder that `train` printed"
         ) from error
-    config = run_config(tree, where=f"{folder.uri}/{CONFIG}")
+    config = run_config(tree, where=folder.locate(CONFIG))
     if num_workers is not None:
         config = with_settings(config, {"compute.num_workers": num_workers})
     return config

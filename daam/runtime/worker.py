@@ -18,7 +18,7 @@ from daam.config.load import run_config, to_toml, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError
 from daam.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from daam.storage import MissingKeyError, Store, open_store
+from daam.storage import MissingKeyError, Store, open_parent, open_store
 from daam.training import collectives
 from daam.training.assemble import Run, assemble
 from daam.training.loop import fit
@@ -33,13 +33,16 @@ SCORES = "scores.json"
 def portable(config: RunConfig) -> RunConfig:
     """Return the settings with local paths in full, for processes that start in another folder.
 
+    Addresses are looked at, not used: what is wrong with one is said before it is stored anywhere.
     A `~` in the cache's stays: it is the home of whoever runs the process, on every machine.
     """
     changes = {"data.root": open_store(config.data.root).uri}
     if not config.data.cache.startswith("~"):
         changes["data.cache"] = str(Path(config.data.cache).absolute())
     weights = config.model.weights
-    if weights not in ("imagenet", "none") and "://" not in weights:
+    if "://" in weights:
+        open_parent(weights)
+    elif weights not in ("imagenet", "none"):
         changes["model.weights"] = str(Path(weights).expanduser().absolute())
     return with_settings(config, changes)
 
@@ -55,7 +58,7 @@ def resumed_run(config: RunConfig, folder: Store) -> Run:
         latest_checkpoint(checkpoints) if collectives.rank() == 0 else None
     )
     if entry is not None:
-        where = f"{checkpoints.uri}/{entry.key}"
+        where = checkpoints.locate(entry.key)
         restore(run, load_checkpoint(checkpoints, entry), where=where)
     return run
 
@@ -151,4 +154,4 @@ def trained(folder_uri: str) -> tuple[RunConfig, dict[str, Any]]:
             f"{folder_uri} holds no checkpoint; name the folder of a run, for example runs/NAME"
         )
     state = load_checkpoint(checkpoints, entry)
-    return run_config(state["config"], where=f"{checkpoints.uri}/{entry.key}"), state
+    return run_config(state["config"], where=checkpoints.locate(entry.key)), state

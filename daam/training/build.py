@@ -24,7 +24,7 @@ from daam.model.network import DaamNetwork
 from daam.model.norm import domain_specific
 from daam.model.pooling import AveragePooling, GemPooling
 from daam.model.weights import Weights, read_state_dict
-from daam.storage import open_store
+from daam.storage import open_parent
 
 
 def build_network(config: RunConfig, *, num_identities: int) -> DaamNetwork:
@@ -68,8 +68,8 @@ def weights_of(config: RunConfig) -> Weights:
     weights = config.model.weights
     if not weights.startswith("s3://"):
         return weights
-    prefix, _, key = weights.rpartition("/")
-    return read_state_dict(io.BytesIO(open_store(prefix).read(key)), where=weights)
+    store, key = open_parent(weights)
+    return read_state_dict(io.BytesIO(store.read(key)), where=weights)
 
 
 def attention_of(config: RunConfig, *, num_channels: int) -> Attention | None:

@@ -360,7 +360,7 @@ def test_evaluating_what_is_no_run(command: Command, tmp_path: Path) -> None:
 def test_scores_go_to_a_folder_of_this_machine(command: Command, tmp_path: Path) -> None:
     for to in ("s3://bucket/scores", "gs://bucket/scores"):
         ended = command("evaluate", "--checkpoint", "run", "--domain", "campus", "--to", to)
-        assert_refused(ended, to, "folder of this machine")
+        assert_refused(ended, "--to", "folder of this machine")
     assert_nothing_written(tmp_path / "work")
 
 
