@@ -132,6 +132,16 @@ VARIANTS = (
         preset="strong",
         changes={**TEACHER, **TRIPLETS_ON_B},
     ),
+    Variant(
+        name="strong, cluster_triplet on b",
+        preset="strong",
+        changes={
+            **TEACHER,
+            **TRIPLETS_ON_B,
+            "loss.target.kind": "cluster_triplet",
+            "loss.target.triplet_weight": 0.0,
+        },
+    ),
     Variant(name="strong, tested on g", preset="strong", changes={**TEACHER, **TESTED_ON_G}),
     Variant(name=CEILING, preset="supervised_target"),
 )
