@@ -54,6 +54,16 @@ def swift_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServ
         yield server
 
 
+@pytest.fixture(params=["rclone", "swift"])
+def real_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of each of two real S3 servers; the AWS variables name it, and who may use it."""
+    name = "s3_server" if request.param == "rclone" else "swift_server"
+    server: LocalS3 | SwiftServer = request.getfixturevalue(name)
+    for variable, value in server.environment.items():
+        monkeypatch.setenv(variable, value)
+    return server.endpoint
+
+
 @pytest.fixture
 def s3_uri(s3_server: LocalS3) -> str:
     """An empty place in a bucket of the real S3 server."""

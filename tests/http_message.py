@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 
-BLOCK_SIZE_BYTES = 64 << 10
+BLOCK_SIZE_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,154 @@
+"""Between a run and the store things break: an epoch has the right rows all the same, or ends with
+an error in time. Never a wrong row, never a hang."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import pytest
+
+from daam.errors import ShardError, StorageError
+from daam.storage import Store, open_store
+from tests.conftest import BUCKET
+from tests.fault_proxy import Fault, FaultProxy, Rule
+from tests.faults.one_epoch import SourceFile, check_an_epoch, import_source, write_source
+
+# Long enough for a busy machine to answer within a try's share of it; short where nothing does.
+DEADLINE_S, SHORT_DEADLINE_S = 9, 1
+# For what is no waiting: reading, decoding and comparing, on a busy machine.
+WORK_S = 10
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Source(NamedTuple):
+    """A data set's folder, and its files by their names."""
+
+    root: Path
+    files: dict[str, SourceFile]
+
+
+class Behind(NamedTuple):
+    """A store whose server is behind a proxy."""
+
+    proxy: FaultProxy
+    place: str
+
+    def store(self, *, deadline_s: float = DEADLINE_S) -> Store:
+        """It, with a deadline of its own."""
+        return open_store(f"{self.place}?endpoint={self.proxy.endpoint}&deadline_s={deadline_s}")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A small data set."""
+    root = tmp_path_factory.mktemp("source") / "plaza"
+    return Source(root, write_source(root))
+
+
+@pytest.fixture(scope="module")
+def prefixes() -> dict[str, str]:
+    """Where on each server that was used the domain lies."""
+    return {}
+
+
+@pytest.fixture
+def behind(real_server: str, source: Source, prefixes: dict[str, str]) -> Iterator[Behind]:
+    """A store that has the domain, on each of two servers."""
+    if real_server not in prefixes:
+        prefixes[real_server] = f"s3://{BUCKET}/{uuid4().hex}"
+        import_source(source.root, to=open_store(prefixes[real_server]))
+    with FaultProxy(real_server) as proxy:
+        yield Behind(proxy, prefixes[real_server])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(latency_s=0.2),
+        Rule(bytes_per_s=200_000),
+        Rule(fault=Fault.BUSY, share=0.5),
+        Rule(fault=Fault.RESET, share=0.5),
+        Rule(fault=Fault.RESET_IN_BODY, share=0.5),
+        Rule(fault=Fault.CUT_BODY, share=0.5),
+        Rule(fault=Fault.STALL_IN_BODY, share=0.5, at_most=2),
+        Rule(fault=Fault.SILENT, share=0.5, at_most=2),
+    ],
+    ids=lambda rule: rule.fault or ("latency" if rule.latency_s else "narrow"),
+)
+def test_an_epoch_has_the_right_rows_whatever_breaks_now_and_then(
+    behind: Behind, source: Source, tmp_path: Path, rule: Rule
+) -> None:
+    behind.proxy.obey(rule)
+    check_an_epoch(behind.store(), source=source.files, cache=tmp_path)
+    assert rule.fault is None or behind.proxy.num_struck > 0
+
+
+# What a proxy always breaks never comes to the server: one server is enough.
+only_one_server = pytest.mark.parametrize("real_server", ["rclone"], indirect=True)
+
+
+@only_one_server
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.BUSY,
+        Fault.RESET,
+        Fault.RESET_IN_BODY,
+        Fault.CUT_BODY,
+        Fault.STALL_IN_BODY,
+        Fault.SILENT,
+    ],
+)
+def test_what_stays_broken_is_an_error_within_the_deadline(
+    behind: Behind, source: Source, tmp_path: Path, fault: Fault
+) -> None:
+    behind.proxy.obey(Rule(fault=fault, keys=r"/train-0.*\.arrow"))
+    start = time.monotonic()
+    with pytest.raises(StorageError, match=r"cannot read s3://.*plaza"):
+        check_an_epoch(
+            behind.store(deadline_s=SHORT_DEADLINE_S), source=source.files, cache=tmp_path
+        )
+    assert time.monotonic() - start < SHORT_DEADLINE_S + WORK_S
+
+
+def test_a_bit_that_changes_on_the_way_never_makes_a_row(
+    behind: Behind, source: Source, tmp_path: Path
+) -> None:
+    behind.proxy.obey(Rule(fault=Fault.CORRUPT_BODY, share=0.2, keys=r"\.arrow$"))
+    with suppress(ShardError):
+        check_an_epoch(behind.store(), source=source.files, cache=tmp_path)
+    assert behind.proxy.num_struck > 0
+    behind.proxy.obey(Rule())
+    check_an_epoch(behind.store(), source=source.files, cache=tmp_path)
+
+
+@only_one_server
+def test_bytes_that_are_always_wrong_are_an_error_that_names_the_shard(
+    behind: Behind, source: Source, tmp_path: Path
+) -> None:
+    behind.proxy.obey(Rule(fault=Fault.CORRUPT_BODY, keys="/train-0"))
+    with pytest.raises(ShardError, match=r"train-0.*damaged"):
+        check_an_epoch(behind.store(), source=source.files, cache=tmp_path)
+
+
+@only_one_server
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.SILENT])
+def test_a_server_lost_in_the_middle_of_an_epoch_gives_the_rows_or_an_error_in_time(
+    behind: Behind, source: Source, tmp_path: Path, fault: Fault
+) -> None:
+    start = time.monotonic()
+    with suppress(StorageError):
+        check_an_epoch(
+            behind.store(deadline_s=SHORT_DEADLINE_S),
+            source=source.files,
+            cache=tmp_path,
+            meanwhile=lambda: behind.proxy.obey(Rule(fault=fault)),
+        )
+    assert time.monotonic() - start < SHORT_DEADLINE_S + WORK_S
+    # What is in the cache now is used by the next run, and right.
+    behind.proxy.obey(Rule())
+    check_an_epoch(behind.store(), source=source.files, cache=tmp_path)
