@@ -9,6 +9,7 @@ from daam.errors import ConfigError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Draft = TypeVar("Draft")
 
 
 def work_ahead(
@@ -23,12 +24,40 @@ def work_ahead(
     Raises:
         ConfigError: there is no thread or a negative number to prefetch (raised by the call).
     """
+    _check(num_threads=num_threads, prefetch=prefetch)
+    return _work_ahead(work, items, num_threads=num_threads, prefetch=prefetch)
+
+
+def fill_ahead(
+    begin: Callable[[Item], Draft],
+    fill: Callable[[Draft, int], None],
+    items: Iterable[Item],
+    *,
+    num_parts: int,
+    num_threads: int,
+    prefetch: int,
+) -> Generator[Draft, None, None]:
+    """Yield `begin(item)` for each item, in order, once all its parts are filled by `fill`.
+
+    Threads share an item's parts, so the first result is there sooner than if each thread made one
+    of its own, and fewer are under way: at most `1 + prefetch` while the consumer is busy.
+    Exceptions and threads are dealt with as by `work_ahead`.
+
+    Raises:
+        ConfigError: there is no thread or a negative number to prefetch (raised by the call).
+    """
+    _check(num_threads=num_threads, prefetch=prefetch)
+    return _fill_ahead(
+        begin, fill, items, num_parts=num_parts, num_threads=num_threads, prefetch=prefetch
+    )
+
+
+def _check(*, num_threads: int, prefetch: int) -> None:
     if num_threads < 1 or prefetch < 0:
         raise ConfigError(
             f"{num_threads} threads and {prefetch} batches ahead of them can't make batches; "
             "choose at least 1 thread and at least 0 batches"
         )
-    return _work_ahead(work, items, num_threads=num_threads, prefetch=prefetch)
 
 
 def _work_ahead(
@@ -43,5 +72,40 @@ def _work_ahead(
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _fill_ahead(
+    begin: Callable[[Item], Draft],
+    fill: Callable[[Draft, int], None],
+    items: Iterable[Item],
+    *,
+    num_parts: int,
+    num_threads: int,
+    prefetch: int,
+) -> Generator[Draft, None, None]:
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="daam-batches")
+    pending: deque[tuple[Future[Draft], list[Future[None]]]] = deque()
+
+    def fill_part(begun: Future[Draft], part: int) -> None:
+        # It was given to the pool before its parts, so some thread is at it: no deadlock.
+        fill(begun.result(), part)
+
+    def finished() -> Draft:
+        begun, parts = pending.popleft()
+        for part in parts:
+            part.result()
+        return begun.result()
+
+    try:
+        for item in items:
+            begun = pool.submit(begin, item)
+            parts = [pool.submit(fill_part, begun, part) for part in range(num_parts)]
+            pending.append((begun, parts))
+            if len(pending) > 1 + prefetch:
+                yield finished()
+        while pending:
+            yield finished()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

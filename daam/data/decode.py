@@ -33,6 +33,33 @@ class ImageSource(Protocol):
         ...
 
 
+class Pixels(Protocol):
+    """Pixels by row, in the memory of some device."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def cameras(self) -> np.ndarray:
+        """(N,) integers."""
+        ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pixels are."""
+        ...
+
+    def read(self, rows: np.ndarray, /) -> Tensor:
+        """The pixels of rows, in their order and with repeats: (B, H, W, 3) uint8."""
+        ...
+
+
 class PixelReader:
     """Pixels by row, decoded in the calling thread; any number of threads may read at once.
 
@@ -51,6 +78,7 @@ class PixelReader:
     ) -> None:
         self.height = height
         self.width = width
+        self.device = torch.device("cpu")
         self._source = source
         self._kept: np.ndarray | None = None
         if source.num_rows * height * width * 3 <= keep_decoded_bytes:

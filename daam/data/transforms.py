@@ -16,7 +16,6 @@ from daam.data.draws import draw_bits
 from daam.data.variation import (
     IMAGENET_MEAN,
     Augmentation,
-    Variation,
     draw_variation,
     vary_each,
     vary_together,
@@ -61,9 +60,7 @@ def augment(images: Tensor, *, augmentation: Augmentation, keys: np.ndarray) -> 
         output = torch.empty_like(images, memory_format=torch.contiguous_format)
         vary_each(images.numpy(), variation, out=output.numpy())
         return output
-    colours = None if variation.colours is None else variation.colours.to(images.device)
-    places = variation.places.to(images.device)
-    return vary_together(images, Variation(places=places, colours=colours))
+    return vary_together(images, variation.moved(images.device))
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from daam.data.draws import draw_uniform
+from daam.data.moving import moved
 from daam.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -80,6 +81,11 @@ class Variation:
         """What happens to some of the images."""
         colours = None if self.colours is None else self.colours[images]
         return Variation(places=self.places[images], colours=colours)
+
+    def moved(self, device: torch.device) -> "Variation":
+        """The same on a device, without waiting for it."""
+        colours = None if self.colours is None else moved(self.colours, device)
+        return Variation(places=moved(self.places, device), colours=colours)
 
 
 def draw_variation(

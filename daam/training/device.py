@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from daam.data.moving import moved
 from daam.errors import TrainingError
 
 
@@ -23,8 +24,8 @@ class Compute:
         )
 
     def move(self, tensor: Tensor) -> Tensor:
-        """Return a tensor on the device; from pinned memory the copy does not wait."""
-        return tensor.to(self.device, non_blocking=True)
+        """Return a tensor on the device, without waiting for it."""
+        return moved(tensor, self.device)
 
     def place(self, network: nn.Module) -> None:
         """Move a network's weights to the device, in the memory format of the images."""

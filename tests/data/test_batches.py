@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from daam.data.batches import DomainBatch, iterate_batches
-from daam.data.decode import PixelReader, decode_images
+from daam.data.decode import PixelReader, Pixels, decode_images
+from daam.data.device_pixels import DevicePixels
 from daam.data.sampling import BatchSampler, IdentityBatches, RowsByIdentity, ShuffledBatches
 from daam.data.transforms import Augmentation
 from daam.errors import ConfigError, DataError
@@ -38,7 +39,7 @@ def balanced(*, epoch: int = 0) -> IdentityBatches:
 
 
 def batches(
-    reader: PixelReader,
+    reader: Pixels,
     *,
     sampler: BatchSampler | None = None,
     steps: range = range(6),
@@ -48,6 +49,7 @@ def batches(
     augmentation: Augmentation = EVERYTHING,
     epoch: int = 0,
     num_threads: int = 2,
+    device: torch.device | None = None,
 ):
     return iterate_batches(
         reader,
@@ -60,6 +62,7 @@ def batches(
         seed=0,
         epoch=epoch,
         num_threads=num_threads,
+        device=device,
     )
 
 
@@ -120,6 +123,34 @@ def test_batches_do_not_depend_on_threads_or_on_what_is_kept(
         batches(reader, num_threads=2), batches(other, num_threads=num_threads), strict=True
     )
     assert all(same(one, another) for one, another in pairs)
+
+
+@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("decoded_there", [False, True])
+def test_images_varied_on_the_device_are_those_varied_in_the_threads(
+    images, reader, rank, decoded_there
+):
+    device = torch.device("cpu")
+    other: Pixels = reader
+    if decoded_there:
+        other = DevicePixels(images, height=16, width=8, device=device)
+    pairs = zip(
+        batches(reader, rank=rank, num_ranks=2),
+        batches(other, rank=rank, num_ranks=2, device=device),
+        strict=True,
+    )
+    assert all(same(one, another) for one, another in pairs)
+
+
+def test_images_decoded_on_a_device_stay_there(images):
+    there = DevicePixels(images, height=16, width=8, device=torch.device("meta"))
+    assert there.read(np.empty(0, dtype=np.int64)).device.type == "meta"
+
+
+def test_padding_as_large_as_the_images_is_refused_at_once(reader):
+    with pytest.raises(ConfigError, match="16x8 pixels"):
+        batches(reader, augmentation=Augmentation(pad=8))
 
 
 def test_resuming_within_an_epoch_goes_on_as_if_nothing_had_happened(images, reader):

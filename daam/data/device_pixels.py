@@ -1,0 +1,87 @@
+"""JPEGs to pixels on a device: on a GPU decoded there, by nvJPEG.
+
+Shapes: B = images asked for, H = height, W = width; RGB, channels last.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from daam.data.decode import ImageSource, Jpeg, decode_images
+from daam.errors import DataError
+
+
+class DevicePixels:
+    """Pixels by row, decoded by torchvision on a device; any number of threads may read at once.
+
+    On a CPU they are those of `PixelReader` to the bit at the stored size; nvJPEG's differ by a few
+    levels, as it rounds and upsamples colour in its own way. None are kept.
+    """
+
+    def __init__(
+        self, source: ImageSource, *, height: int, width: int, device: torch.device
+    ) -> None:
+        self.height = height
+        self.width = width
+        self.device = device
+        self._source = source
+
+    @property
+    def num_rows(self) -> int:
+        return self._source.num_rows
+
+    @property
+    def cameras(self) -> np.ndarray:
+        return self._source.cameras
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8.
+
+        Raises:
+            DataError: an image cannot be decoded; the message names its row.
+        """
+        if not len(rows):
+            return torch.empty((0, self.height, self.width, 3), dtype=torch.uint8).to(self.device)
+        jpegs = self._source.jpegs(rows)
+        # torch wants memory that it might write to; shards are mapped for reading only.
+        encoded = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in jpegs]
+        try:
+            decoded = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=self.device)
+        except RuntimeError as error:
+            raise self._told_by_row(error, jpegs, rows) from error
+        return torch.stack([self._resized(image_CHW) for image_CHW in decoded])
+
+    def _resized(self, image_CHW: Tensor) -> Tensor:
+        size = (self.height, self.width)
+        if image_CHW.shape[1:] != size:
+            image_CHW = (
+                interpolate(
+                    image_CHW[None].float(),
+                    size=size,
+                    mode="bilinear",
+                    antialias=True,
+                    align_corners=False,
+                )[0]
+                .round_()
+                .clamp_(0, 255)
+                .byte()
+            )
+        return image_CHW.permute(1, 2, 0)
+
+    def _told_by_row(
+        self, error: RuntimeError, jpegs: Sequence[Jpeg], rows: np.ndarray
+    ) -> DataError:
+        """A batch's error does not tell which image it is: decode them again on the CPU."""
+        numbers = rows.tolist()
+        try:
+            decode_images(jpegs, height=self.height, width=self.width, rows=numbers)
+        except DataError as named:
+            return named
+        return DataError(
+            f"{self.device} can't decode one of the rows {numbers}, which the CPU can ({error}); "
+            "set data.decode=cpu"
+        )

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+
+from daam.data.decode import PixelReader
+from daam.data.device_pixels import DevicePixels
+from daam.errors import DataError
+from tests.data.images_in_memory import ImagesInMemory, make_images
+
+CPU = torch.device("cpu")
+# From 0.29 on torchvision says that its decoders will move to another package.
+pytestmark = pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
+
+
+@pytest.mark.parametrize("rows", [[5, 0, 5, 2], [3], []])
+def test_pixels_are_those_of_the_other_reader_at_the_stored_size(rows):
+    images = make_images(6)
+    there = DevicePixels(images, height=16, width=8, device=CPU)
+    here = PixelReader(images, height=16, width=8)
+    pixels = there.read(np.array(rows, dtype=np.int64))
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(pixels, here.read(np.array(rows, dtype=np.int64)))
+    assert (there.num_rows, there.device) == (6, CPU)
+    assert there.cameras.tolist() == images.cameras.tolist()
+
+
+def test_pixels_of_another_size_are_within_a_level():
+    images = make_images(4)
+    there = DevicePixels(images, height=24, width=12, device=CPU).read(np.arange(4))
+    here = PixelReader(images, height=24, width=12).read(np.arange(4))
+    assert (there.int() - here.int()).abs().max() <= 1
+
+
+def test_a_damaged_image_is_named_by_its_row():
+    images = make_images(3)
+    damaged = ImagesInMemory(
+        encoded=(images.encoded[0], b"damaged", images.encoded[2]), cameras=images.cameras
+    )
+    there = DevicePixels(damaged, height=16, width=8, device=CPU)
+    with pytest.raises(DataError, match="row 1 is not a whole JPEG"):
+        there.read(np.array([0, 2, 1]))
+    assert there.read(np.array([2, 0])).shape == (2, 16, 8, 3)
