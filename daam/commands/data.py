@@ -1,6 +1,7 @@
 """`launch.py data ...`: domains rendered, imported, copied, checked, shown and served."""
 
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -193,7 +194,7 @@ def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
         print_line(
             f"{len(unnamed.others)} files are of no finished import: "
             f"{named(unnamed.others)}; if none is under way, remove them: python launch.py data "
-            f"clean --domain {domain} --at {at}"
+            f"clean --domain {domain} --at {shlex.quote(at)}"
         )
     total = f"{domain} in {at}: {len(manifest.files)} files, {megabytes(manifest)}"
     if not bad:

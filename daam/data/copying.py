@@ -44,7 +44,7 @@ def copy_domain(
     if source.uri == target.uri:
         raise ConfigError(f"{source.uri} is both source and target; copy to another store")
     data = stored_manifest(source, domain)
-    place = f"{source.uri}/{manifest_key(domain)}"
+    place = source.locate(manifest_key(domain))
     manifest = DomainManifest.from_json(data, domain=domain, place=place)
     seen = BytesSeen(sum(entry.size_bytes for entry in manifest.files), report=progress)
 

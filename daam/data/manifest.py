@@ -6,6 +6,7 @@ unlabelled target reads it too.
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self, TypeVar
@@ -160,9 +161,7 @@ def read_manifest(store: Store, domain: str) -> DomainManifest:
         StorageError: the store cannot be read.
     """
     data = stored_manifest(store, domain)
-    return DomainManifest.from_json(
-        data, domain=domain, place=f"{store.uri}/{manifest_key(domain)}"
-    )
+    return DomainManifest.from_json(data, domain=domain, place=store.locate(manifest_key(domain)))
 
 
 def stored_manifest(store: Store, domain: str) -> bytes:
@@ -178,7 +177,7 @@ def stored_manifest(store: Store, domain: str) -> bytes:
     except MissingKeyError as error:
         raise ShardError(
             f"{store.uri} has no domain {domain} (no {key}); import it with: python launch.py data "
-            f"import --domain {domain} --to {store.uri}"
+            f"import --domain {domain} --to {shlex.quote(store.uri)}"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """A file of a domain on this machine for a while, after every byte of it was found right."""
 
 import hashlib
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ class BadFileError(ShardError):
         domain = entry.key.partition("/")[0]
         super().__init__(
             f"{entry.key} in {store.uri} {problem}; how to repair it: python launch.py data verify "
-            f"--domain {domain} --at {store.uri}"
+            f"--domain {domain} --at {shlex.quote(store.uri)}"
         )
 
 
