@@ -21,7 +21,7 @@ from daam.data.manifest import (
     SplitManifest,
     manifest_key,
 )
-from daam.data.publishing import publish, send
+from daam.data.publishing import FilesGoneError, publish, send
 from daam.data.shards import (
     WrittenShard,
     index_of,
@@ -92,9 +92,12 @@ def import_domain(
     if reencode is not None:
         check_size(reencode, index=index)
     index = hold_out_validation(index, share=validation_share)
-    copies = CopiesOfQueries()
-    splits: dict[Split, SplitManifest] = {}
-    done = 0
+    settings = ImportSettings(
+        validation_share=float(validation_share),
+        without_val=index.without_val,
+        reencoded=reencode,
+        shard_size_bytes=shard_size_bytes,
+    )
 
     def stored(shard: WrittenShard) -> ShardEntry:
         sent = send(shard.path, shard.entry, to=to, recheck=recheck)
@@ -103,36 +106,25 @@ def import_domain(
             on_file(shard.entry, sent)
         return shard.entry
 
-    for split in Split:
-        records = in_shard_order(index.of(split))
-        if not records:
-            continue
-        images = _read_images(records, root=index.root, verify=verify_images, size=reencode)
-        images = copies.watched(images, records)
-        if progress is not None:
-            images = _counted(images, already=done, total=len(index.records), report=progress)
-        splits[split] = _import_split(
-            images,
-            records,
+    def attempt() -> tuple[DomainManifest, CopiesOfQueries]:
+        copies = CopiesOfQueries()
+        manifest = _write_files(
+            index,
             domain=domain,
-            split=split,
-            shard_size_bytes=shard_size_bytes,
+            settings=settings,
             stored=stored,
+            copies=copies,
+            verify_images=verify_images,
+            progress=progress,
         )
-        done += len(records)
-    manifest = DomainManifest(
-        domain=domain,
-        layout=index.layout,
-        settings=ImportSettings(
-            validation_share=float(validation_share),
-            without_val=index.without_val,
-            reencoded=reencode,
-            shard_size_bytes=shard_size_bytes,
-        ),
-        splits=splits,
-        skipped=dict(Counter(file.reason for file in index.skipped)),
-    )
-    publish(manifest, manifest.to_json(), to=to)
+        publish(manifest, manifest.to_json(), to=to)
+        return manifest, copies
+
+    try:
+        manifest, copies = attempt()
+    except FilesGoneError as error:
+        log.warning("%s; importing once more", error)
+        manifest, copies = attempt()
     if (found := copies.report()) is not None:
         log.warning("%s: %s", domain, found)
     return manifest
@@ -142,6 +134,46 @@ def in_shard_order(records: Iterable[ImageRecord]) -> list[ImageRecord]:
     """Records by a hash of their names: the order of rows, in which neighbours are strangers."""
     return sorted(
         records, key=lambda record: hashlib.sha256(record.path.as_posix().encode()).digest()
+    )
+
+
+def _write_files(
+    index: DatasetIndex,
+    *,
+    domain: str,
+    settings: ImportSettings,
+    stored: Callable[[WrittenShard], ShardEntry],
+    copies: CopiesOfQueries,
+    verify_images: bool,
+    progress: Progress | None,
+) -> DomainManifest:
+    splits: dict[Split, SplitManifest] = {}
+    done = 0
+    for split in Split:
+        records = in_shard_order(index.of(split))
+        if not records:
+            continue
+        images = _read_images(
+            records, root=index.root, verify=verify_images, size=settings.reencoded
+        )
+        images = copies.watched(images, records)
+        if progress is not None:
+            images = _counted(images, already=done, total=len(index.records), report=progress)
+        splits[split] = _import_split(
+            images,
+            records,
+            domain=domain,
+            split=split,
+            shard_size_bytes=settings.shard_size_bytes,
+            stored=stored,
+        )
+        done += len(records)
+    return DomainManifest(
+        domain=domain,
+        layout=index.layout,
+        settings=settings,
+        splits=splits,
+        skipped=dict(Counter(file.reason for file in index.skipped)),
     )
 
 

@@ -91,32 +91,63 @@ def is_stored(entry: ShardEntry, *, store: Store, recheck: bool = False) -> bool
         return False
 
 
+class FilesGoneError(StorageError):
+    """Files of an import or copy that were stored are there no more: another one removed them."""
+
+
 def publish(manifest: DomainManifest, data: bytes, *, to: Store) -> None:
     """Make a manifest the domain's, its files being there, and remove what is out of use.
 
-    Two imports of a domain at once end with the manifest of the last one. Each looks after itself
-    whether its files are all still there.
+    Two imports of a domain at once end with the manifest of the last one. Files of a manifest two
+    before it are removed, which another import may want to name again: so each looks before and
+    after it publishes whether all its files are there, and is to be repeated if not.
 
     Args:
         manifest: what `data` says.
         data: stored byte for byte.
 
     Raises:
-        StorageError: the store cannot be used, or another import removed a file of this one.
+        FilesGoneError: another import removed a file of this one.
+        StorageError: the store cannot be used.
     """
+    check_all_there(manifest, store=to)
     key = manifest_key(manifest.domain)
-    previous_key = _previous_key(manifest.domain)
     current = _read(to, key)
     if current != data:
+        previous_key = _previous_key(manifest.domain)
         outdated = _named_in(_read(to, previous_key), domain=manifest.domain)
         if current is not None:
             to.write(previous_key, current)
         to.write(key, data)
-        kept = _named_in(current, domain=manifest.domain) | _named_in(data, domain=manifest.domain)
-        if to.read(key) == data:
-            for outdated_key in sorted(outdated - kept):
-                to.delete(outdated_key)
-    _check_all_there(manifest, store=to)
+        for named in (current, data):
+            outdated -= _named_in(named, domain=manifest.domain)
+        for outdated_key in sorted(outdated):
+            if to.read(key) != data:
+                break  # the newer import looks after its own
+            to.delete(outdated_key)
+        check_all_there(manifest, store=to)
+
+
+def check_all_there(manifest: DomainManifest, *, store: Store) -> None:
+    """Make sure that every file of a manifest is in the store.
+
+    Raises:
+        FilesGoneError: one is not.
+        StorageError: the store cannot be read.
+    """
+    listed = set(store.list(f"{manifest.domain}/"))
+    # A listing may lag behind; asking for the file itself settles it.
+    missing = [
+        entry.key
+        for entry in manifest.files
+        if entry.key not in listed and not store.exists(entry.key)
+    ]
+    if missing:
+        raise FilesGoneError(
+            f"{len(missing)} files of {manifest.domain} in {store.uri} are gone "
+            f"({', '.join(missing[:FILES_NAMED])}): something else removed them meanwhile; do the "
+            "same again"
+        )
 
 
 def unnamed_files(manifest: DomainManifest, *, store: Store) -> UnnamedFiles:
@@ -148,22 +179,6 @@ def remove_unnamed(manifest: DomainManifest, *, store: Store) -> tuple[str, ...]
     for key in keys:
         store.delete(key)
     return keys
-
-
-def _check_all_there(manifest: DomainManifest, *, store: Store) -> None:
-    listed = set(store.list(f"{manifest.domain}/"))
-    # A listing may lag behind; asking for the file itself settles it.
-    missing = [
-        entry.key
-        for entry in manifest.files
-        if entry.key not in listed and not store.exists(entry.key)
-    ]
-    if missing:
-        raise StorageError(
-            f"{len(missing)} files of {manifest.domain} in {store.uri} are gone "
-            f"({', '.join(missing[:FILES_NAMED])}): something else removed them meanwhile; do the "
-            "same again"
-        )
 
 
 def _named_in(data: bytes | None, *, domain: str) -> set[str]:
