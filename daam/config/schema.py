@@ -62,6 +62,11 @@ class DataSettings(Section):
     num_threads: int = Field(
         default=2, ge=1, le=64, description="threads that decode, for each worker"
     )
+    decode: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="where JPEGs become pixels; auto is cpu, whose pixels are the same on every "
+        "machine: a GPU's differ by a few levels",
+    )
     augmentation: AugmentationSettings = AugmentationSettings()
 
 

@@ -6,12 +6,12 @@ import numpy as np
 from torch import Tensor
 
 from daam.data.ahead import work_ahead
-from daam.data.decode import PixelReader
+from daam.data.decode import Pixels
 from daam.errors import ConfigError
 
 
 def ordered_batches(
-    reader: PixelReader,
+    reader: Pixels,
     *,
     batch_size: int,
     rank: int,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from daam.config.schema import RunConfig
-from daam.data.decode import PixelReader
+from daam.data.decode import Pixels
 from daam.data.manifest import manifest_key
 from daam.data.transforms import normalise
 from daam.evaluation.calibration import Calibration, Pairs
@@ -181,7 +181,7 @@ def probed(embeddings: Sequence[Tensor], *, names: Sequence[str], seed: int) -> 
 
 def embedded(
     embedder: DaamNetwork,
-    reader: PixelReader,
+    reader: Pixels,
     *,
     rows: np.ndarray,
     config: RunConfig,
@@ -196,7 +196,7 @@ def embedded(
         )
 
 
-def spread(reader: PixelReader, *, count: int) -> np.ndarray:
+def spread(reader: Pixels, *, count: int) -> np.ndarray:
     """Choose up to `count` rows spread evenly over a split."""
     count = min(count, reader.num_rows)
     return np.linspace(0, reader.num_rows - 1, count).astype(np.int64)

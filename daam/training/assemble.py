@@ -8,11 +8,13 @@ import torch
 
 from daam.config.schema import RunConfig
 from daam.data.cache import ShardCache
-from daam.data.decode import PixelReader
+from daam.data.decode import PixelReader, Pixels
+from daam.data.device_pixels import DevicePixels
 from daam.data.images import ImageTable, open_images, read_identities
 from daam.data.sampling import RowsByIdentity
 from daam.data.transforms import Augmentation
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
+from daam.errors import TrainingError
 from daam.model.network import DaamNetwork
 from daam.storage import open_store
 from daam.training.build import build_network
@@ -25,7 +27,7 @@ from daam.training.teacher import teacher_of
 class LabelledRows:
     """The source: pixels, and for each row its identity (counted from 0) and camera."""
 
-    reader: PixelReader
+    reader: Pixels
     identities: np.ndarray
     by_identity: RowsByIdentity
     cameras: np.ndarray
@@ -36,7 +38,7 @@ class LabelledRows:
 class UnlabelledRows:
     """The target: pixels and cameras. Its identities are in a file that training never opens."""
 
-    reader: PixelReader
+    reader: Pixels
     cameras: np.ndarray
 
 
@@ -113,12 +115,22 @@ def assemble(config: RunConfig) -> Run:
 
 
 def compute_of(config: RunConfig) -> Compute:
-    """Where and how the run computes."""
-    return choose_compute(
+    """Where and how the run computes.
+
+    Raises:
+        TrainingError: a GPU was asked for, to compute or to decode, and there is none.
+    """
+    compute = choose_compute(
         device=config.compute.device,
         precision=config.compute.precision,
         channels_last=config.compute.channels_last,
     )
+    if config.data.decode == "cuda" and compute.device.type != "cuda":
+        raise TrainingError(
+            f"data.decode is cuda and the run computes on the {compute.device.type}; "
+            "use data.decode=auto, or compute.device=cuda on a machine with a GPU"
+        )
+    return compute
 
 
 def open_source(config: RunConfig) -> LabelledRows:
@@ -164,6 +176,9 @@ def shard_cache(config: RunConfig) -> ShardCache:
     return ShardCache(Path(config.data.cache).expanduser())
 
 
-def pixel_reader(config: RunConfig, images: ImageTable) -> PixelReader:
-    """Read a domain's images at the run's size."""
-    return PixelReader(images, height=config.data.height, width=config.data.width)
+def pixel_reader(config: RunConfig, images: ImageTable) -> Pixels:
+    """Read a domain's images at the run's size, decoded where `data.decode` says."""
+    height, width = config.data.height, config.data.width
+    if config.data.decode == "cuda":
+        return DevicePixels(images, height=height, width=width, device=compute_of(config).device)
+    return PixelReader(images, height=height, width=width)

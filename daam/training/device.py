@@ -17,6 +17,11 @@ class Compute:
     precision: torch.dtype
     channels_last: bool
 
+    @property
+    def varies_on(self) -> torch.device | None:
+        """Where training images are varied: on a GPU, else (None) in the threads that decode."""
+        return self.device if self.device.type == "cuda" else None
+
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass."""
         return torch.autocast(

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from daam.data.decode import PixelReader
+from daam.data.decode import Pixels
 from daam.data.stream import ordered_batches
 from daam.data.transforms import normalise
 from daam.model.branches import Embedding
@@ -23,7 +23,7 @@ NUM_NORM_IMAGES = 512
 
 
 def adapted_to(
-    network: DaamNetwork, reader: PixelReader, *, batch_size: int, compute: Compute
+    network: DaamNetwork, reader: Pixels, *, batch_size: int, compute: Compute
 ) -> DaamNetwork:
     """Return a copy whose batch-norm statistics are those of the given images.
 
@@ -45,11 +45,12 @@ def adapted_to(
 
 def embed_rows(
     network: DaamNetwork,
-    reader: PixelReader,
+    reader: Pixels,
     *,
     batch_size: int,
     flip: bool,
     compute: Compute,
+    num_threads: int,
     embedding: Embedding | None = None,
 ) -> Tensor:
     """Return the embeddings of every row, (N, C) float32 of length 1 on the CPU, on every rank.
@@ -60,6 +61,7 @@ def embed_rows(
         batch_size: images in a forward pass.
         flip: average the embeddings of an image and of its mirror.
         compute: where and how to run.
+        num_threads: threads that decode.
         embedding: which one, by default the network's for retrieval.
     """
     was_training = network.training
@@ -73,7 +75,7 @@ def embed_rows(
             batch_size=batch_size,
             rank=collectives.rank(),
             num_ranks=collectives.num_ranks(),
-            num_threads=1,
+            num_threads=num_threads,
         ):
             images_BCHW = normalise(compute.move(images_BHWC))
             embeddings_BC = network.embed(images_BCHW, embedding=embedding)

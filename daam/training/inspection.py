@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from daam.data.decode import PixelReader
+from daam.data.decode import Pixels
 from daam.data.transforms import normalise
 from daam.errors import TrainingError
 from daam.evaluation.diagnostics import (
@@ -88,7 +88,7 @@ def batches(run: Run) -> Iterator[tuple[Tensor, int]]:
             yield reader.read(part), len(part) if is_source else 0
 
 
-def spread_rows(reader: PixelReader) -> np.ndarray:
+def spread_rows(reader: Pixels) -> np.ndarray:
     """Return up to 160 rows spread evenly over a split."""
     count = min(NUM_IMAGES, reader.num_rows)
     return np.linspace(0, reader.num_rows - 1, count).astype(np.int64)

@@ -169,6 +169,7 @@ def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBat
         seed=2 * run.config.seed,
         epoch=epoch,
         num_threads=data.num_threads,
+        device=run.compute.varies_on,
     )
 
 
@@ -205,6 +206,7 @@ def target_batches(
         seed=seed,
         epoch=epoch,
         num_threads=data.num_threads,
+        device=run.compute.varies_on,
     )
 
 

@@ -138,6 +138,7 @@ def embedded_target(run: Run) -> Tensor:
         batch_size=evaluation.batch_size,
         flip=evaluation.flip,
         compute=run.compute,
+        num_threads=run.config.data.num_threads,
         embedding="bottleneck",
     )
 

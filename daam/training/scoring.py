@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from daam.config.schema import RunConfig
-from daam.data.decode import PixelReader
+from daam.data.decode import Pixels
 from daam.data.images import open_images, read_identities
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.evaluation.retrieval import RetrievalScores, retrieval_scores_from_embeddings
@@ -29,7 +29,7 @@ QUERIES_AT_ONCE = 256
 class LabelledSplit:
     """The images of a split with their labels."""
 
-    reader: PixelReader
+    reader: Pixels
     identities: np.ndarray
     cameras: np.ndarray
 
@@ -41,7 +41,7 @@ class RetrievalTest:
     domain: str
     query: LabelledSplit
     gallery: LabelledSplit
-    unlabelled: PixelReader
+    unlabelled: Pixels
 
     @classmethod
     def on_validation(cls, config: RunConfig) -> Self:
@@ -111,6 +111,7 @@ def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestR
             batch_size=evaluation.batch_size,
             flip=evaluation.flip,
             compute=compute,
+            num_threads=config.data.num_threads,
         )
         for side in (test.query, test.gallery)
     )
@@ -127,7 +128,7 @@ def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestR
 
 
 def embedder_for(
-    unlabelled: PixelReader, network: DaamNetwork, config: RunConfig, *, domain: str
+    unlabelled: Pixels, network: DaamNetwork, config: RunConfig, *, domain: str
 ) -> DaamNetwork:
     """Return the network as it embeds a domain, of which these are unlabelled images.
 
@@ -156,7 +157,7 @@ def with_norms_of(domain: str, network: DaamNetwork, config: RunConfig) -> DaamN
 
 def open_unlabelled(
     config: RunConfig, *, domain: str, splits: tuple[Split, ...] = WHOLE_TRAIN_SPLITS
-) -> PixelReader:
+) -> Pixels:
     """Open the images of splits without their labels."""
     images = open_images(
         open_store(config.data.root), domain=domain, splits=splits, cache=shard_cache(config)

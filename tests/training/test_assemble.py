@@ -9,7 +9,7 @@ import torch
 
 from daam.config.load import nested, run_config
 from daam.config.schema import RunConfig
-from daam.data.decode import PixelReader
+from daam.data.decode import PixelReader, Pixels
 from daam.data.images import open_images, read_identities, read_names
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import ShardError, TrainingError
@@ -29,7 +29,7 @@ def pixels_of(config: RunConfig, *, domain: str, splits: tuple[Split, ...]) -> t
     return reader.read(np.arange(reader.num_rows))
 
 
-def all_pixels(reader: PixelReader) -> torch.Tensor:
+def all_pixels(reader: Pixels) -> torch.Tensor:
     return reader.read(np.arange(reader.num_rows))
 
 
@@ -139,6 +139,14 @@ def test_the_network_is_the_one_named(config_of, backbone, num_channels):
 def test_a_domain_that_is_not_there_is_named(config_of):
     with pytest.raises(ShardError, match="has no domain station"):
         assemble(config_of({"transfer": "plaza->station"}))
+
+
+def test_decoding_on_a_gpu_needs_a_run_on_one_before_the_data_is_opened(config_of):
+    config = config_of(
+        {"data.decode": "cuda", "compute.device": "cpu", "transfer": "plaza->station"}
+    )
+    with pytest.raises(TrainingError, match="data.decode is cuda and the run computes on the cpu"):
+        assemble(config)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

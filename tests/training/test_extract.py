@@ -55,7 +55,9 @@ def one_by_one(network: DaamNetwork, reader: PixelReader, *, flip: bool) -> torc
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 7, NUM_ROWS, 1000])
 def test_embeddings_equal_a_pass_image_by_image(network, compute, flip, batch_size):
-    found = embed_rows(network, reader_of(), batch_size=batch_size, flip=flip, compute=compute)
+    found = embed_rows(
+        network, reader_of(), batch_size=batch_size, flip=flip, compute=compute, num_threads=2
+    )
     assert found.shape == (NUM_ROWS, 128)
     assert found.dtype == torch.float32
     expected = one_by_one(network, reader_of(), flip=flip)
@@ -75,11 +77,11 @@ def test_an_image_and_its_mirror_embed_alike_with_flip(network, compute):
 
     mirrored = Mirrored(images, height=32, width=16)
     apart = [
-        embed_rows(network, reader, batch_size=4, flip=False, compute=compute)
+        embed_rows(network, reader, batch_size=4, flip=False, compute=compute, num_threads=2)
         for reader in (straight, mirrored)
     ]
     together = [
-        embed_rows(network, reader, batch_size=4, flip=True, compute=compute)
+        embed_rows(network, reader, batch_size=4, flip=True, compute=compute, num_threads=2)
         for reader in (straight, mirrored)
     ]
     assert not torch.allclose(apart[0], apart[1], atol=1e-4)
@@ -90,15 +92,21 @@ def test_an_image_and_its_mirror_embed_alike_with_flip(network, compute):
 def test_embedding_uses_statistics_and_changes_nothing(network, compute, training):
     network.train(training)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    first = embed_rows(network, reader_of(), batch_size=8, flip=False, compute=compute)
+    first = embed_rows(
+        network, reader_of(), batch_size=8, flip=False, compute=compute, num_threads=2
+    )
     assert network.training is training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    again = embed_rows(network, reader_of(), batch_size=8, flip=False, compute=compute)
+    again = embed_rows(
+        network, reader_of(), batch_size=8, flip=False, compute=compute, num_threads=2
+    )
     assert torch.equal(first, again)
 
 
 def test_embeddings_can_be_learned_from_later(network, compute):
-    found = embed_rows(network, reader_of(), batch_size=8, flip=False, compute=compute)
+    found = embed_rows(
+        network, reader_of(), batch_size=8, flip=False, compute=compute, num_threads=2
+    )
     weight = torch.zeros(128, requires_grad=True)
     F.softplus(found[[1, 2]] @ weight).sum().backward()
     assert weight.grad is not None
@@ -106,8 +114,10 @@ def test_embeddings_can_be_learned_from_later(network, compute):
 
 def test_a_bfloat16_pass_gives_float32_embeddings_of_length_1(network, compute):
     rough = choose_compute(device="cpu", precision="bfloat16", channels_last=True)
-    found = embed_rows(network, reader_of(), batch_size=8, flip=True, compute=rough)
-    exact = embed_rows(network, reader_of(), batch_size=8, flip=True, compute=compute)
+    found = embed_rows(network, reader_of(), batch_size=8, flip=True, compute=rough, num_threads=2)
+    exact = embed_rows(
+        network, reader_of(), batch_size=8, flip=True, compute=compute, num_threads=2
+    )
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.norm(dim=1), torch.ones(NUM_ROWS), rtol=0, atol=1e-6)
     assert (found * exact).sum(dim=1).min() > 0.98

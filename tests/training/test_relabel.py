@@ -84,6 +84,7 @@ def embeddings_by_hand(run: Run) -> torch.Tensor:
         batch_size=16,
         flip=run.config.evaluation.flip,
         compute=run.compute,
+        num_threads=1,
     )
 
 

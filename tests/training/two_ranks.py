@@ -66,7 +66,9 @@ def found(root: Path, preset: str) -> dict[str, Any]:
         "centres": run.memory.centres_KC,
         "query": result.query_NC,
         "mAP": result.scores.mean_average_precision,
-        "single": embed_rows(run.network, one_row, batch_size=4, flip=False, compute=run.compute),
+        "single": embed_rows(
+            run.network, one_row, batch_size=4, flip=False, compute=run.compute, num_threads=2
+        ),
         "mean": collectives.mean_over_ranks(torch.tensor([1.0, 4.0]) * collectives.rank()),
         "gathered": collectives.gather_equal(torch.full((2, 1), float(collectives.rank()))),
         "table": collectives.gather_rows(uneven, uneven[:, None] * 10.0, num_rows=5),
