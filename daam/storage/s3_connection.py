@@ -16,6 +16,7 @@ from botocore.config import Config
 
 from daam.errors import StorageError
 from daam.storage.s3_address import WHERE_CREDENTIALS_GO, S3Settings
+from daam.storage.s3_checksums import send_checksums
 from daam.storage.s3_retry import CONNECT_SHARE, READ_SHARE, Retries
 
 DEFAULT_REGION = "us-east-1"
@@ -136,6 +137,7 @@ def _connect(settings: S3Settings) -> Connection:
             + WHERE_CREDENTIALS_GO
         )
     Retries(deadline_s=settings.deadline_s).register(client)
+    send_checksums(client)
     return Connection(
         client=client, session=session, settings=settings, endpoint=endpoint, region=region
     )

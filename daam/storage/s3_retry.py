@@ -32,6 +32,8 @@ BUSY_CODES = frozenset(
     {"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"}
     | {"RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequests"}
 )
+# An upload that changed on the way.
+CHANGED_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch"})
 BROKEN_OFF = (
     boto.ConnectionClosedError,
     boto.IncompleteReadError,
@@ -118,7 +120,7 @@ class Retries:
             self._answered = True
             http, parsed = response
             code = parsed.get("Error", {}).get("Code")
-            if http.status_code in BUSY_STATUSES or code in BUSY_CODES:
+            if http.status_code in BUSY_STATUSES or code in BUSY_CODES | CHANGED_CODES:
                 return patience.wait_s(asked_s=seconds_asked(http.headers.get("Retry-After")))
         if isinstance(caught_exception, UNREACHABLE):
             return patience.wait_s(num_tries=None if self._answered else TRIES_OF_A_STRANGER)
