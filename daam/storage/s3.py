@@ -17,7 +17,9 @@ from daam.errors import StorageError
 from daam.storage.s3_address import S3Address
 from daam.storage.s3_connection import Connection, connection
 from daam.storage.s3_errors import as_storage_error
+from daam.storage.s3_ranges import RangeRequests
 from daam.storage.s3_reading import ObjectReader
+from daam.storage.s3_retry import Patience
 from daam.storage.store import MissingKeyError, Store, check_key, check_prefix, check_range
 
 PART_SIZE_BYTES = 16 << 20
@@ -34,7 +36,7 @@ class S3Store(Store):
 
     def __init__(self, address: S3Address) -> None:
         self._address = address
-        self._connection: tuple[int, Connection] | None = None
+        self._opened: tuple[int, Connection, RangeRequests] | None = None
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return _reopened, (self.uri,)
@@ -54,15 +56,20 @@ class S3Store(Store):
         return b"".join(self.chunks(key))
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        with self._explained("read", key) as connection:
+        with self._explained("read", key) as (connection, _):
             yield from self._reader(connection, key).chunks()
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
         check_range(start=start, size=size)
         if size == 0:
             return b""
-        with self._explained("read", key) as connection:
-            return self._reader(connection, key).range(start=start, size=size)
+        with self._explained("read", key) as (connection, ranges):
+            patience = Patience(deadline_s=connection.settings.deadline_s)
+            data = ranges.read(**self._object(key), start=start, size=size)
+            if data is None:
+                reader = self._reader(connection, key)
+                data = reader.range(start=start, size=size, patience=patience)
+            return data
 
     def write(self, key: str, data: bytes) -> None:
         self._send(io.BytesIO(data), key)
@@ -79,7 +86,7 @@ class S3Store(Store):
 
     def list(self, prefix: str = "") -> builtins.list[str]:
         start = self._address.key(check_prefix(prefix))
-        with self._explained("list", prefix) as connection:
+        with self._explained("list", prefix) as (connection, _):
             pages = connection.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._address.bucket, Prefix=start
             )
@@ -89,7 +96,7 @@ class S3Store(Store):
         return sorted(key.removeprefix(start) for key in keys if not key.endswith("/"))
 
     def size(self, key: str) -> int:
-        with self._explained("look up", key) as connection:
+        with self._explained("look up", key) as (connection, _):
             try:
                 return connection.client.head_object(**self._object(key))["ContentLength"]
             except boto.ClientError:
@@ -97,7 +104,7 @@ class S3Store(Store):
                 return self._reader(connection, key).size()
 
     def delete(self, key: str) -> None:
-        with suppress(MissingKeyError), self._explained("delete", key) as connection:
+        with suppress(MissingKeyError), self._explained("delete", key) as (connection, _):
             connection.client.delete_object(**self._object(key))
 
     def child(self, prefix: str) -> S3Store:
@@ -112,7 +119,7 @@ class S3Store(Store):
     def _send(self, file: BinaryIO, key: str) -> None:
         size_bytes = file.seek(0, os.SEEK_END)
         file.seek(0)
-        with self._explained("write", key) as connection:
+        with self._explained("write", key) as (connection, _):
             if size_bytes < TRANSFER_CONFIG.multipart_threshold:
                 connection.client.put_object(**self._object(key), Body=file)
             else:
@@ -131,15 +138,16 @@ class S3Store(Store):
         )
 
     @contextmanager
-    def _explained(self, verb: str, key: str) -> Iterator[Connection]:
-        """The connection; its failures become StorageErrors."""
+    def _explained(self, verb: str, key: str) -> Iterator[tuple[Connection, RangeRequests]]:
+        """What requests go through; their failures become StorageErrors."""
         doing = f"{verb} {self.locate(key)}" if key else f"{verb} {self.uri}"
         try:
-            if self._connection is None or self._connection[0] != os.getpid():
-                self._connection = os.getpid(), connection(self._address.settings)
-            yield self._connection[1]
+            if self._opened is None or self._opened[0] != os.getpid():
+                made = connection(self._address.settings)
+                self._opened = os.getpid(), made, RangeRequests(made)
+            yield self._opened[1:]
         except (boto.BotoCoreError, boto.ClientError, ValueError) as error:
-            found = self._connection[1] if self._connection else None
+            found = self._opened[1] if self._opened else None
             explained = as_storage_error(
                 error, doing=doing, bucket=self._address.bucket, connection=found
             )

@@ -48,13 +48,16 @@ class ObjectReader:
         if done < self._num_bytes:
             yield from self._in_parallel(done)
 
-    def range(self, *, start: int, size: int) -> bytes:
+    def range(self, *, start: int, size: int, patience: Patience | None = None) -> bytes:
         """Exactly these bytes.
+
+        Args:
+            patience: if some of it was used up already.
 
         Raises:
             StorageError: the object has fewer, or the server has no ranged reads.
         """
-        data = b"".join(self._stream(start, start + size, all_if_whole=False))
+        data = b"".join(self._stream(start, start + size, patience=patience))
         if len(data) < size:
             raise StorageError(
                 f"{self._place} has {self._num_bytes} bytes and not {start + size}; it was cut or "
@@ -97,14 +100,19 @@ class ObjectReader:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _stream(
-        self, position: int, end: int, *, all_if_whole: bool
+        self,
+        position: int,
+        end: int,
+        *,
+        all_if_whole: bool = False,
+        patience: Patience | None = None,
     ) -> Generator[bytes, None, int]:
         """Bytes from a position to an end or the object's; returns where it stopped.
 
         Args:
             all_if_whole: go on to the object's end where the server has no ranged reads.
         """
-        patience = Patience(
+        patience = patience or Patience(
             deadline_s=self._connection.settings.deadline_s, abandoned=lambda: self._closed
         )
         while position < end:
