@@ -145,7 +145,7 @@ def test_decoding_on_a_gpu_needs_a_run_on_one_before_the_data_is_opened(config_o
     config = config_of(
         {"data.decode": "cuda", "compute.device": "cpu", "transfer": "plaza->station"}
     )
-    with pytest.raises(TrainingError, match="data.decode is cuda and the run computes on the cpu"):
+    with pytest.raises(TrainingError, match="decode is cuda and the run computes on the cpu"):
         assemble(config)
 
 
