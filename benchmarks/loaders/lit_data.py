@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import litdata  # pyright: ignore[reportMissingImports]
+from litdata.streaming import downloader  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from benchmarks.loaders.place import Place
@@ -29,6 +30,8 @@ def batches(place: Place, work: Work, *, shuffle: bool) -> Iterator[Tensor]:
     """Yield an epoch's batches."""
     where: dict[str, Any] = {"input_dir": str(place.folder / "lit_data")}
     if place.endpoint is not None:
+        # Its client wants https and has no setting for that.
+        downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True
         where = {
             "input_dir": place.s3("lit_data"),
             "cache_dir": str(place.cache),

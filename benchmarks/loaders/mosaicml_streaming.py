@@ -33,6 +33,10 @@ def batches(place: Place, work: Work, *, shuffle: bool) -> Iterator[Tensor]:
         else {"local": str(place.cache), "remote": place.s3("mosaicml_streaming")}
     )
     dataset = _Images(work, shuffle=shuffle, batch_size=BATCH_SIZE, **where)
+    for stream in dataset.streams:
+        # It has read its index through a connection that two forked workers would share: they get
+        # parts of each other's answers.
+        stream._downloader.clean_up()
     loader = DataLoader(
         dataset,
         batch_size=BATCH_SIZE,

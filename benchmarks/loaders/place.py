@@ -43,4 +43,5 @@ def set_credentials(endpoint: str) -> None:
         "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
         "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ALLOW_HTTP": "true",  # what is written in Rust asks for leave
     }
