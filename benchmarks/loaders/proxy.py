@@ -7,13 +7,15 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+WHOLE, PART, HEAD_BYTES = b"HTTP/1.1 200 OK", b"HTTP/1.1 206 Partial Content", 2048
 METHODS = (b"GET ", b"HEAD ", b"PUT ", b"POST ", b"DELETE ")
 
 
 class SlowProxy:
     """Passes connections on to a server, inside a `with` block.
 
-    A new connection and each request wait `latency_s` on their way.
+    A new connection and each request wait `latency_s` on their way. An answer with a part of a
+    file gets the status 206, which rclone forgets and some clients insist on.
 
     Attributes:
         endpoint: its own address.
@@ -65,6 +67,8 @@ class SlowProxy:
                     await asyncio.sleep(self._latency_s)
                 else:
                     self.num_bytes += len(data)
+                    if data.startswith(WHOLE) and b"\r\nContent-Range:" in data[:HEAD_BYTES]:
+                        data = data.replace(WHOLE, PART, 1)
                 writer.write(data)
                 await writer.drain()
         writer.close()
