@@ -19,7 +19,6 @@ The features are drawn: see `draw_features`. `--features FILE.npy` takes an (N, 
 
 import argparse
 import gc
-import importlib
 import json
 import os
 import resource
@@ -28,21 +27,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pseudo_label_sides import ours, theirs
 
-ROOT = Path(__file__).resolve().parent.parent
-K1, K2, EPS, MIN_SAMPLES = 30, 6, 0.6, 4
-PEER_MODULES = {
-    "cluster-contrast": "clustercontrast.utils.faiss_rerank",
-    "openunreid": "openunreid.core.utils.compute_dist",
-}
 WARM_UP_IMAGES = 1000
+# Beside the search: the weights of each image's neighbourhood, what two share, DBSCAN.
+PIECES = ("neighbourhoods", "overlap", "grouping")
 
 
 def main() -> None:
@@ -108,10 +103,14 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def growth(arguments: argparse.Namespace) -> None:
-    """Ours over several N: the neighbour search, what follows, memory."""
+    """Ours over several N: the neighbour search, what follows by its pieces, memory."""
     runs: dict[str, list[dict]] = {}
-    print("| N | search, CPU s | GFLOP/s | the rest, CPU s | us an image | wall s | extra MB |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| N | search, CPU s | GFLOP/s | the rest, CPU s | us an image: "
+        + " | ".join(PIECES)
+        + " | terms an image | ns a term | wall s | extra MB |"
+    )
+    print("|" + "---|" * (len(PIECES) + 8))
     for num_images in arguments.images:
         with tempfile.TemporaryDirectory() as folder:
             features, identities = draw_features(
@@ -126,10 +125,13 @@ def growth(arguments: argparse.Namespace) -> None:
         search = median(rounds, "search_cpu_s")
         rest = median(rounds, "cpu_s") - search
         flops = num_images**2 * arguments.width
+        pieces = {piece: median(rounds, f"{piece}_cpu_s") for piece in PIECES}
+        terms = median(rounds, "num_terms")
         print(
-            f"| {num_images:,} | {search:.2f} | {flops / search / 1e9:.0f} | {rest:.2f} "
-            f"| {1e6 * rest / num_images:.0f} | {median(rounds, 'wall_s'):.1f} "
-            f"| {median(rounds, 'extra_mb'):,.0f} |",
+            f"| {num_images:,} | {search:.2f} | {flops / search / 1e9:.0f} | {rest:.2f} | "
+            + " | ".join(f"{1e6 * seconds / num_images:.0f}" for seconds in pieces.values())
+            + f" | {terms / num_images:,.0f} | {1e9 * pieces['overlap'] / terms:.1f} "
+            f"| {median(rounds, 'wall_s'):.1f} | {median(rounds, 'extra_mb'):,.0f} |",
             flush=True,
         )
         describe_groups(np.array(rounds[0]["groups"]), identities, to=sys.stderr)
@@ -249,45 +251,6 @@ def measure(arguments: argparse.Namespace) -> None:
         groups = make_groups(features)
     found["groups"] = groups.tolist()
     arguments.to.write_text(json.dumps(found))
-
-
-def ours(found: dict[str, object]) -> Callable[..., NDArray[np.int64]]:
-    """Notes the CPU seconds of the neighbour search, too."""
-    sys.path.insert(0, str(ROOT))
-    from daam.labels import jaccard
-    from daam.labels.grouping import pseudo_labels
-
-    search = jaccard.nearest_neighbours
-
-    def timed_search(*given: object, **named: object) -> object:
-        start = time.process_time()
-        result = search(*given, **named)  # type: ignore[arg-type]
-        found["search_cpu_s"] = time.process_time() - start
-        return result
-
-    jaccard.nearest_neighbours = timed_search
-    return lambda features: (
-        pseudo_labels(features, k1=K1, k2=K2, eps=EPS, min_samples=MIN_SAMPLES).groups
-    )
-
-
-def theirs(side: str, checkout: Path) -> Callable[..., NDArray[np.int64]]:
-    from sklearn.cluster import DBSCAN
-
-    name = PEER_MODULES[side]
-    parents = name.split(".")[:-1]
-    for depth in range(len(parents)):
-        package = types.ModuleType(".".join(parents[: depth + 1]))
-        package.__path__ = [str(checkout.joinpath(*parents[: depth + 1]))]
-        sys.modules[package.__name__] = package
-    compute_jaccard_distance = importlib.import_module(name).compute_jaccard_distance
-
-    def make_groups(features: object) -> NDArray[np.int64]:
-        distances = compute_jaccard_distance(features, k1=K1, k2=K2, search_option=3)
-        grouping = DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed", n_jobs=-1)
-        return grouping.fit_predict(distances)
-
-    return make_groups
 
 
 @contextmanager
