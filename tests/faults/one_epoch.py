@@ -22,7 +22,7 @@ from tests.tiny_domains import HEIGHT, WIDTH, write_market
 
 DOMAIN = "plaza"
 # A few images: each split has several shards.
-SHARD_SIZE_BYTES = 12_000
+SHARD_SIZE_BYTES = 25_000
 NUM_STEPS = 6
 
 

@@ -1,0 +1,152 @@
+"""Between an import or a run and the store things break: what is stored is whole, or not there."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import torch
+
+from daam.config.schema import RunConfig
+from daam.data.manifest import list_domains
+from daam.errors import StorageError
+from daam.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from daam.runtime.session import start_run, train_here
+from daam.runtime.worker import read_reports
+from daam.storage import open_store, s3
+from tests.conftest import BUCKET
+from tests.fault_proxy import Fault, FaultProxy, Rule
+from tests.faults.one_epoch import check_an_epoch, import_source, write_source
+
+DEADLINE_S, SHORT_DEADLINE_S = 9, 1
+WORK_S = 15
+PART_BYTES = 5 << 20
+MULTIPART_BYTES = 2 * PART_BYTES + 1000
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@pytest.fixture
+def proxy(real_server: str) -> Iterator[FaultProxy]:
+    """A proxy in front of each of two servers."""
+    with FaultProxy(real_server) as running:
+        yield running
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads in parts from the least size on that S3 allows them."""
+    parts = s3.TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
+    monkeypatch.setattr(s3, "TRANSFER_CONFIG", parts)
+
+
+@pytest.fixture
+def place() -> str:
+    """An empty place on either server."""
+    return f"s3://{BUCKET}/{uuid4().hex}"
+
+
+def through(proxy: FaultProxy, place: str, *, deadline_s: float = DEADLINE_S) -> str:
+    """The address of a place by way of a proxy."""
+    return f"{place}?endpoint={proxy.endpoint}&deadline_s={deadline_s}"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(fault=Fault.BUSY, share=0.5),
+        Rule(fault=Fault.RESET, share=0.5),
+        Rule(fault=Fault.RESET_IN_UPLOAD, share=0.5),
+    ],
+    ids=lambda rule: rule.fault,
+)
+def test_an_import_is_whole_whatever_breaks_now_and_then(
+    proxy: FaultProxy, place: str, tmp_path: Path, rule: Rule
+) -> None:
+    source = write_source(tmp_path / "plaza")
+    proxy.obey(rule)
+    import_source(tmp_path / "plaza", to=open_store(through(proxy, place)))
+    assert proxy.num_struck > 0
+    check_an_epoch(open_store(place), source=source, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("real_server", ["rclone"], indirect=True)
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.RESET_IN_UPLOAD, Fault.SILENT])
+def test_an_import_that_is_given_up_leaves_no_manifest_and_goes_on_where_it_was(
+    proxy: FaultProxy, place: str, tmp_path: Path, fault: Fault
+) -> None:
+    source = write_source(tmp_path / "plaza")
+    proxy.obey(Rule(fault=fault, methods={"PUT"}, keys="gallery-00000"))
+    store = open_store(through(proxy, place, deadline_s=SHORT_DEADLINE_S))
+    start = time.monotonic()
+    with pytest.raises(StorageError, match=r"cannot write .*gallery-00000"):
+        import_source(tmp_path / "plaza", to=store)
+    assert time.monotonic() - start < SHORT_DEADLINE_S + WORK_S
+    assert list_domains(open_store(place)) == []
+
+    proxy.obey(Rule())
+    before = Counter(proxy.requests)
+    import_source(tmp_path / "plaza", to=store)
+    check_an_epoch(open_store(place), source=source, cache=tmp_path / "cache")
+    again = {key for (method, key) in proxy.requests - before if method == "PUT"}
+    assert not any("train-0000" in key for key in again)
+
+
+@pytest.mark.parametrize("num_bytes", [1000, MULTIPART_BYTES])
+def test_a_bit_that_changes_in_an_upload_is_never_stored(
+    proxy: FaultProxy, place: str, tmp_path: Path, num_bytes: int, small_parts: None
+) -> None:
+    data = os.urandom(num_bytes)
+    (tmp_path / "file").write_bytes(data)
+    proxy.obey(Rule(fault=Fault.CORRUPT_UPLOAD, methods={"PUT"}, at_most=1))
+    open_store(through(proxy, place)).upload(tmp_path / "file", "key")
+    assert proxy.num_struck == 1
+    assert open_store(place).read("key") == data
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [Rule(fault=Fault.BUSY, share=0.5), Rule(fault=Fault.RESET_IN_UPLOAD, share=0.3)],
+    ids=lambda rule: rule.fault,
+)
+def test_an_object_in_parts_is_whole_whatever_breaks_now_and_then(
+    proxy: FaultProxy, place: str, tmp_path: Path, rule: Rule, small_parts: None
+) -> None:
+    data = os.urandom(MULTIPART_BYTES)
+    (tmp_path / "file").write_bytes(data)
+    proxy.obey(rule)
+    open_store(through(proxy, place)).upload(tmp_path / "file", "key")
+    assert sum(count for (method, _), count in proxy.requests.items() if method == "PUT") >= 3
+    assert open_store(place).read("key") == data
+
+
+def test_a_checkpoint_that_cannot_be_stored_leaves_the_one_before(
+    proxy: FaultProxy, place: str
+) -> None:
+    states = [
+        {"num_epochs_done": epoch, "weights": torch.full((1000,), float(epoch))} for epoch in (1, 2)
+    ]
+    proxy.obey(Rule(fault=Fault.BUSY, share=0.5))
+    save_checkpoint(open_store(through(proxy, place)), states[0])
+    proxy.obey(Rule(fault=Fault.RESET_IN_UPLOAD, keys="epoch-0002"))
+    with pytest.raises(StorageError, match=r"cannot write .*epoch-0002"):
+        save_checkpoint(open_store(through(proxy, place, deadline_s=SHORT_DEADLINE_S)), states[1])
+    proxy.obey(Rule(fault=Fault.CUT_BODY, share=0.5))
+    store = open_store(through(proxy, place))
+    entry = latest_checkpoint(store)
+    assert entry is not None
+    assert load_checkpoint(store, entry)["weights"].equal(states[0]["weights"])
+
+
+@pytest.mark.parametrize("real_server", ["rclone"], indirect=True)
+def test_a_run_ends_whole_with_half_of_its_requests_refused(
+    proxy: FaultProxy, place: str, tiny_config: RunConfig
+) -> None:
+    proxy.obey(Rule(fault=Fault.BUSY, share=0.5))
+    folder = start_run(through(proxy, place), tiny_config)
+    list(train_here(tiny_config, folder))
+    assert proxy.num_struck > 0
+    assert [report["epoch"] for report in read_reports(open_store(place))] == [1, 2]
