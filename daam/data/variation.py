@@ -29,6 +29,7 @@ _LOG_ASPECT = (math.log(0.3), math.log(1 / 0.3))  # of height to width
 # What a draw decides.
 _FLIP, _TOP, _LEFT, _ERASE, _AREA, _ASPECT, _ERASE_TOP, _ERASE_LEFT = range(8)
 _BRIGHTNESS, _CONTRAST, _SATURATION = range(8, 11)
+_NUM_DRAWS = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,19 +108,20 @@ def draw_variation(
             f"augmentation pad is {augmentation.pad}, but images have {height}x{width} pixels; "
             "choose a padding well below both"
         )
+    uniform = draw_uniform(keys, np.arange(_NUM_DRAWS)[:, None])
     num_shifts = 2 * augmentation.pad + 1
-    area = height * width * _between(*_ERASED_AREA, draw_uniform(keys, _AREA))
-    aspect = np.exp(_between(*_LOG_ASPECT, draw_uniform(keys, _ASPECT)))
+    area = height * width * _between(*_ERASED_AREA, uniform[_AREA])
+    aspect = np.exp(_between(*_LOG_ASPECT, uniform[_ASPECT]))
     # A rectangle that would stick out is cut to the image: no rejection, so no loop.
-    erased = draw_uniform(keys, _ERASE) < augmentation.erase
+    erased = uniform[_ERASE] < augmentation.erase
     erase_height = np.rint(np.sqrt(area * aspect)).astype(np.int64).clip(1, height) * erased
     erase_width = np.rint(np.sqrt(area / aspect)).astype(np.int64).clip(1, width) * erased
-    top = _below(height - erase_height + 1, draw_uniform(keys, _ERASE_TOP))
-    left = _below(width - erase_width + 1, draw_uniform(keys, _ERASE_LEFT))
+    top = _below(height - erase_height + 1, uniform[_ERASE_TOP])
+    left = _below(width - erase_width + 1, uniform[_ERASE_LEFT])
     places = (
-        draw_uniform(keys, _FLIP) < augmentation.flip,
-        _below(num_shifts, draw_uniform(keys, _TOP)) - augmentation.pad,
-        _below(num_shifts, draw_uniform(keys, _LEFT)) - augmentation.pad,
+        uniform[_FLIP] < augmentation.flip,
+        _below(num_shifts, uniform[_TOP]) - augmentation.pad,
+        _below(num_shifts, uniform[_LEFT]) - augmentation.pad,
         top,
         top + erase_height,
         left,
@@ -127,7 +129,7 @@ def draw_variation(
     )
     return Variation(
         places=torch.from_numpy(np.stack(places, axis=1).astype(np.int64)),
-        colours=_draw_colours(augmentation, keys=keys),
+        colours=_colours(augmentation, uniform),
     )
 
 
@@ -195,7 +197,7 @@ def vary_together(images_BHWC: Tensor, variation: Variation) -> Tensor:
     return torch.where(shown_BHW1, moved_BHWC, _fill_colour(device))
 
 
-def _draw_colours(augmentation: Augmentation, *, keys: np.ndarray) -> Tensor | None:
+def _colours(augmentation: Augmentation, uniform: np.ndarray) -> Tensor | None:
     """Brightness, contrast and saturation as one map for each image: a x + b grey(x) + c mean grey.
 
     Unlike in torchvision, values are cut to 0..255 once, at the end.
@@ -203,7 +205,7 @@ def _draw_colours(augmentation: Augmentation, *, keys: np.ndarray) -> Tensor | N
     if not (augmentation.brightness or augmentation.contrast or augmentation.saturation):
         return None
     brightness, contrast, saturation = (
-        1 + strength * (2 * draw_uniform(keys, draw) - 1)
+        1 + strength * (2 * uniform[draw] - 1)
         for strength, draw in (
             (augmentation.brightness, _BRIGHTNESS),
             (augmentation.contrast, _CONTRAST),
