@@ -109,8 +109,14 @@ def _forget_in_forks() -> None:
 
 
 def _environment() -> int:
-    """A number that changes with the AWS settings of the process; it tells nothing about them."""
-    return hash(frozenset(item for item in os.environ.items() if "AWS" in item[0]))
+    """A number that changes with the settings of the process; it tells nothing about them."""
+    return hash(
+        frozenset(
+            (name, value)
+            for name, value in os.environ.items()
+            if name.startswith("AWS_") or name.lower().endswith("_proxy")
+        )
+    )
 
 
 def _connect(settings: S3Settings) -> Connection:

@@ -126,7 +126,7 @@ def _reason(
         return f"this machine's clock is wrong ({code}{': ' if times else ''}{times}); set it right"
     if code in WRONG_REGION:
         right = told.get("Region")
-        where = f"in region {right}" if right else "in another region"
+        where = f"in region {right}" if right else "in another region, or behind another address,"
         return (
             f"bucket {bucket} is {where} and not in {region} ({code}); set AWS_REGION or region= "
             f"in the address to {right or 'it'}"

@@ -102,6 +102,7 @@ class Retries:
     def register(self, client: Any) -> None:
         """Decide over the client's requests from now on."""
         client.meta.events.register("before-call.s3", self._begin)
+        client.meta.events.register_first("needs-retry.s3", _follow_no_blind_redirect)
         client.meta.events.register("needs-retry.s3", self._wait_s)
 
     def _begin(self, params: dict[str, Any], **_: object) -> None:
@@ -127,6 +128,18 @@ class Retries:
         if isinstance(caught_exception, BROKEN_OFF):
             return patience.wait_s()
         return None
+
+
+def _follow_no_blind_redirect(
+    response: tuple[Any, dict[str, Any]] | None, request_dict: dict[str, Any], **_: object
+) -> None:
+    # Where a redirection names no region, botocore asks the bucket for it, and for ever if that is
+    # redirected as well: any web server that sends http to https does so.
+    if response is not None:
+        headers = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        region = headers.get("x-amz-bucket-region") or response[1].get("Error", {}).get("Region")
+        if not region and "s3_redirect" in request_dict["context"]:
+            request_dict["context"]["s3_redirect"]["redirected"] = True
 
 
 def seconds_asked(header: str | None) -> float:

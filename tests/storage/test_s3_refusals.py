@@ -1,0 +1,227 @@
+"""What AWS answers when it refuses, as its documentation has it, in words that say what to do."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from daam.errors import StorageError
+from daam.storage import MissingKeyError, open_store
+from tests.canned_server import Answer, Asked, CannedServer, refusal
+
+ACCESS, SECRET, TOKEN = "AKIAEXAMPLE", "wJalrXUtnFEMI", "FQoDYXdzEPT"
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Credentials of nobody, and no other settings."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+
+
+REFUSALS = {
+    "wrong key id": (
+        refusal(403, "InvalidAccessKeyId", "does not exist", AWSAccessKeyId=ACCESS),
+        "does not know this access key.*AWS_ACCESS_KEY_ID",
+    ),
+    "wrong secret": (
+        refusal(
+            403,
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match",
+            AWSAccessKeyId=ACCESS,
+            StringToSign=f"AWS4-HMAC-SHA256 {TOKEN}",
+            CanonicalRequest=f"x-amz-security-token:{TOKEN}",
+        ),
+        "the secret is not that of the access key",
+    ),
+    "expired token": (
+        refusal(400, "ExpiredToken", f"The token {TOKEN} has expired.", **{"Token-0": TOKEN}),
+        "have expired",
+    ),
+    "access denied": (refusal(403, "AccessDenied", "Access Denied"), "what they may do in bucket"),
+    "missing bucket": (refusal(404, "NoSuchBucket", BucketName="market"), "has no bucket market"),
+    "bad name": (refusal(400, "InvalidBucketName", BucketName="market"), "3 to 63 lower-case"),
+    "clock": (
+        refusal(
+            403,
+            "RequestTimeTooSkewed",
+            RequestTime="20260101T120000Z",
+            ServerTime="2026-01-01T13:00:00Z",
+        ),
+        "here it is 20260101T120000Z, there 2026-01-01T13:00:00Z",
+    ),
+    "elsewhere": (
+        refusal(301, "PermanentRedirect", Endpoint="market.s3.eu-west-1.amazonaws.com"),
+        "in another region.*and not in us-east-1",
+    ),
+    "wrong region": (
+        refusal(400, "AuthorizationHeaderMalformed", Region="eu-west-1"),
+        "in region eu-west-1 and not in us-east-1.*region=.*eu-west-1",
+    ),
+    "unknown": (refusal(418, "Teapot", f"I saw {SECRET}"), "answers .*Teapot"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_says_what_to_do_and_no_secret(name: str) -> None:
+    answer, words = REFUSALS[name]
+    with CannedServer(lambda _: answer) as server:
+        store = open_store(f"s3://market/prefix?endpoint={server.endpoint}")
+        for operation in (
+            lambda: store.read("key"),
+            lambda: store.read_range("key", start=3, size=5),
+            lambda: store.size("key"),
+            lambda: store.write("key", b"x"),
+            lambda: store.list(),
+        ):
+            with pytest.raises(StorageError) as caught:
+                operation()
+            assert re.search(words, str(caught.value)), str(caught.value)
+            told = everything_told(caught.value)
+            assert SECRET not in told
+            assert TOKEN not in told
+
+
+def everything_told(error: BaseException | None) -> str:
+    """The text of an error, of what it holds and of its causes."""
+    told = ""
+    while error is not None:
+        told += f"{error!r} {error} {vars(error)}"
+        error = error.__cause__
+    return told
+
+
+def test_a_bucket_whose_region_the_server_names_is_found_there() -> None:
+    def answer(request: Asked) -> Answer:
+        if "/eu-west-1/s3/" in request.headers["authorization"]:
+            return Answer(body=b"data", headers={"ETag": '"x"'})
+        return refusal(400, "AuthorizationHeaderMalformed", Region="eu-west-1")
+
+    with CannedServer(answer) as server:
+        assert open_store(f"s3://market?endpoint={server.endpoint}").read("key") == b"data"
+
+
+def test_a_missing_key_is_missing_and_a_bucket_is_named() -> None:
+    with CannedServer(lambda _: refusal(404, "NoSuchKey", Key="key")) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}")
+        assert not store.exists("key")
+        with pytest.raises(MissingKeyError, match="nothing under this key"):
+            store.read_range("key", start=0, size=1)
+
+
+def test_requests_to_an_open_bucket_are_not_signed() -> None:
+    with CannedServer(lambda _: Answer(body=b"data")) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}&anonymous=true")
+        assert store.read("key") == b"data"
+        assert store.read_range("key", start=0, size=4) == b"data"
+    assert len(server.asked) >= 2
+    for request in server.asked:
+        assert not {"authorization", "x-amz-security-token"} & request.headers.keys()
+        assert "Signature" not in request.path
+        assert ACCESS not in str(request)
+
+
+def test_no_credentials_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    for operation in ("read", "size"):
+        with pytest.raises(StorageError, match=r"no credentials.*anonymous=true"):
+            getattr(open_store("s3://market?endpoint=http://127.0.0.1:1"), operation)("key")
+    with pytest.raises(StorageError, match=r"profile \(lab\).*profile="):
+        open_store("s3://market?endpoint=http://127.0.0.1:1&profile=lab").read("key")
+
+
+def test_settings_of_the_address_go_before_those_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    (tmp_path / "credentials").write_text(
+        "[lab]\naws_access_key_id = LABKEY\naws_secret_access_key = x\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    with CannedServer(lambda _: Answer(body=b"data")) as server:
+        place = f"s3://market/a?endpoint={server.endpoint}"
+        open_store(f"{place}&region=eu-west-1&profile=lab").read("key")
+        open_store(place).read("key")
+    first, second = (request.headers["authorization"] for request in server.asked)
+    assert "Credential=LABKEY/" in first
+    assert "/eu-west-1/s3/" in first
+    assert f"Credential={ACCESS}/" in second
+    assert "/us-west-2/s3/" in second
+    assert server.asked[0].path == "/market/a/key"
+
+
+def test_a_bucket_can_be_in_the_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with CannedServer(lambda _: Answer(body=b"data")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.endpoint)
+        store = open_store("s3://market?endpoint=http://store.test&addressing=virtual")
+        assert store.read("key") == b"data"
+        assert store.read_range("key", start=0, size=4) == b"data"
+    assert {request.path for request in proxy.asked} == {"http://market.store.test/key"}
+
+
+def test_a_busy_server_is_asked_again_no_sooner_than_it_says() -> None:
+    busy = [
+        Answer(status=503, headers={"Retry-After": "1"}),
+        refusal(500, "InternalError"),
+        refusal(400, "RequestTimeout"),
+    ]
+    with CannedServer(lambda _: busy.pop(0) if busy else Answer(body=b"data")) as server:
+        start = time.monotonic()
+        assert open_store(f"s3://market?endpoint={server.endpoint}").read("key") == b"data"
+        assert time.monotonic() - start >= 1
+    assert len(server.asked) == 4
+
+
+def test_a_server_that_stays_busy_is_given_up_at_the_deadline() -> None:
+    with CannedServer(lambda _: refusal(503, "SlowDown", "Reduce your rate")) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}&deadline_s=1")
+        start = time.monotonic()
+        for operation in (
+            lambda: store.read_range("key", start=0, size=1),
+            lambda: store.write("key", b"x"),
+        ):
+            with pytest.raises(StorageError, match="SlowDown"):
+                operation()
+        assert time.monotonic() - start < 4
+    assert len(server.asked) > 4
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
+    answer = Answer(status=503, headers={"Retry-After": "3600"})
+    with CannedServer(lambda _: answer) as server, pytest.raises(StorageError, match="503"):
+        open_store(f"s3://market?endpoint={server.endpoint}").read("key")
+    assert len(server.asked) == 1
+
+
+def test_a_server_without_ranged_reads_gives_whole_objects_and_no_ranges() -> None:
+    data = bytes(range(256)) * 50_000
+    with CannedServer(lambda _: Answer(body=data, headers={"ETag": '"x"'})) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}")
+        assert store.read("key") == data
+        with pytest.raises(StorageError, match="use a server with ranged reads"):
+            store.read_range("key", start=1000, size=10)
+
+
+def test_an_object_that_changes_while_it_is_read_is_no_mixture() -> None:
+    part, versions = 8 << 20, iter(range(100))
+
+    def answer(request: Asked) -> Answer:
+        begin, end = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
+        headers = {
+            "Content-Range": f"bytes {begin}-{end}/{4 * part}",
+            "ETag": f'"{next(versions)}"',
+        }
+        return Answer(status=206, body=bytes(end - begin + 1), headers=headers)
+
+    with CannedServer(answer) as server, pytest.raises(StorageError, match="was replaced"):
+        open_store(f"s3://market?endpoint={server.endpoint}").read("key")
