@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,8 +37,8 @@ from daam.storage import Store
 
 SHARD_SIZE_BYTES = 64 << 20
 VALIDATION_SHARE = 0.25
-# Enough to keep every thread busy, few enough to stay far below a shard in memory.
-IMAGES_IN_FLIGHT_PER_THREAD = 16
+# Handing images to threads one by one would take as long as decoding small ones.
+IMAGES_AT_A_TIME = 16
 # While these are sent the next one is written, so three lie on the disk at most.
 SHARDS_SENT_AT_ONCE = 2
 
@@ -216,17 +217,22 @@ def _import_split(
 
 
 def _read_images(
-    records: Iterable[ImageRecord], *, root: Path, verify: bool, size: tuple[int, int] | None
+    records: Sequence[ImageRecord], *, root: Path, verify: bool, size: tuple[int, int] | None
 ) -> Iterator[tuple[bytes, int]]:
-    def read(record: ImageRecord) -> tuple[bytes, int]:
-        return read_jpeg(root / record.path, verify=verify, size=size), record.camera
+    def read(first: int) -> list[tuple[bytes, int]]:
+        return [
+            (read_jpeg(root / record.path, verify=verify, size=size), record.camera)
+            for record in records[first : first + IMAGES_AT_A_TIME]
+        ]
 
     num_threads = len(os.sched_getaffinity(0))
-    return work_ahead(
-        read,
-        records,
-        num_threads=num_threads,
-        prefetch=num_threads * (IMAGES_IN_FLIGHT_PER_THREAD - 1),
+    return chain.from_iterable(
+        work_ahead(
+            read,
+            range(0, len(records), IMAGES_AT_A_TIME),
+            num_threads=num_threads,
+            prefetch=num_threads,
+        )
     )
 
 
