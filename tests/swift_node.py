@@ -1,6 +1,7 @@
 """A one-node OpenStack Swift with its S3 interface, all of its four servers in this process.
 
-    python tests/swift_node.py FOLDER < {"access_key": "account:user", "secret_key": "..."}
+    python tests/swift_node.py FOLDER < {"access_key": "account:user", "secret_key": "...",
+                                         "page_size": 1000}
 
 All data and settings are below FOLDER, and so are access.log, a line of `method path status
 bytes_sent` for each request, and server.log. Prints its address once it answers, and ends when its
@@ -25,8 +26,6 @@ HOST = "127.0.0.1"
 STORAGE_SERVERS = ("account", "container", "object")
 # A power of two: few parts, as each gets folders of its own.
 PART_POWER = 3
-# Objects in a page of a listing: few, so that tests see more than one page.
-PAGE_SIZE = 20
 
 SWIFT_CONF = """
 [swift-hash]
@@ -85,7 +84,7 @@ PLAIN_FILTERS = (
 )
 
 
-def serve(folder: Path, *, access_key: str, secret_key: str) -> str:
+def serve(folder: Path, *, access_key: str, secret_key: str, page_size: int) -> str:
     """Start the servers in green threads and return the address of the S3 interface."""
     (folder / "devices" / "disk").mkdir(parents=True)
     (folder / "swift.conf").write_text(SWIFT_CONF)
@@ -97,7 +96,7 @@ def serve(folder: Path, *, access_key: str, secret_key: str) -> str:
         _start(folder, name=name, socket=socket, pipeline=f"{name}-server", own=own)
     socket = eventlet.listen((HOST, 0))
     own = PROXY_CONF.format(
-        page_size=PAGE_SIZE, user=access_key.replace(":", "_"), secret_key=secret_key
+        page_size=page_size, user=access_key.replace(":", "_"), secret_key=secret_key
     ) + "".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in PLAIN_FILTERS)
     _start(folder, name="proxy", socket=socket, pipeline=PROXY_PIPELINE, own=own)
     _log_to_files(folder)

@@ -20,6 +20,8 @@ PROGRAM = Path(__file__).with_name("swift_node.py")
 # Accounts belong to users.
 ACCESS_KEY = "tests:tester"
 SECRET_KEY = "swiftsecret"
+# Keys in a page of a listing: few, so that tests see more than one page.
+PAGE_SIZE = 20
 
 
 class SwiftServer:
@@ -89,8 +91,8 @@ class SwiftServer:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-        self._process.stdin.write(json.dumps(keys) + "\n")
+        settings = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "page_size": PAGE_SIZE}
+        self._process.stdin.write(json.dumps(settings) + "\n")
         self._process.stdin.flush()
         too_late = threading.Timer(START_TIMEOUT_S, self._process.kill)
         too_late.start()
