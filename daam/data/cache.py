@@ -1,40 +1,60 @@
-"""Shards on local disk: downloaded once per node, checked, and ready to be memory-mapped.
+"""The cache of a node: what was fetched from remote stores, for all its processes.
 
-{directory}/shards/{sha256}.arrow        a shard, complete and checked
-{directory}/locks/{sha256}               held by the process that downloads it
+    {directory}/shards/             image shards, whole or filling, see `CachedFile`
+    {directory}/files/{sha256}      indexes and labels, whole
+    {directory}/locks/              held by whoever fetches
+
+Indexes and labels, some bytes a row, are kept until the folder is removed; shards make room for
+others once no process uses them.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
+from daam.data.cache_space import PATIENCE_S, CacheSpace, NoRoomError, explained
+from daam.data.cached_file import CachedFile
+from daam.data.index import ShardIndex
+from daam.data.locks import held
 from daam.data.manifest import ShardEntry
-from daam.errors import ShardError, StorageError
+from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store
 from daam.storage.publish import write_whole
 
-SHARDS_AT_ONCE = 4
+FILES_AT_ONCE = 4
+
+log = logging.getLogger(__name__)
 
 
 class ShardCache:
-    """Local files of shards, for all processes of a node that name the same directory.
+    """Files of remote stores on local disk, for all processes that name the same directory.
 
-    A remote shard is downloaded by whichever process asks first while the others wait, under a
-    temporary name until its checksum has been found right: what is in the cache is whole, also
-    after a crash. A file in a local folder is used where it is.
+    Attributes:
+        capacity_bytes: most bytes of image shards; None is as many as the disk holds, 0 keeps none.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, capacity_bytes: int | None = None) -> None:
+        self.capacity_bytes = capacity_bytes
         self._directory = directory.expanduser().absolute()
+        self._shards = self._directory / "shards"
+        self._locks = self._directory / "locks"
+        self._space = CacheSpace(
+            self._shards, lock=self._locks / "space", capacity_bytes=capacity_bytes
+        )
+        self._said_full = capacity_bytes == 0
 
     def fetch(self, store: Store, entry: ShardEntry) -> Path:
-        """A local file with exactly the bytes of the shard; never write to it.
+        """A local file with exactly the bytes of an index or labels file; never write to it.
+
+        One in a local folder is used where it is. Another is downloaded by whichever process asks
+        first while the others wait, and appears under its name when its checksum was found right.
+        The checksum is compared at every call.
 
         Raises:
-            ShardError: the shard is missing in the store, or its bytes are not what the manifest
+            ShardError: the file is missing in the store, or its bytes are not what the manifest
                 says.
             StorageError: the store cannot be read, or the disk is full.
         """
@@ -44,32 +64,72 @@ class ShardCache:
                 for _ in checked_chunks(store, entry):
                     pass
                 return original
-            return self._download_once(store, entry)
+            path = self._directory / "files" / f"{entry.sha256}.arrow"
+            with self.explained():
+                if not _has_bytes_of(entry, path):
+                    self.make_folders()
+                    with self.lock(entry, patience_s=PATIENCE_S):
+                        if not _has_bytes_of(entry, path):
+                            write_whole(path, checked_chunks(store, entry))
         except MissingKeyError as error:
             raise ShardError(
-                f"shard {entry.key} is missing in {store.uri}; import the domain again"
-            ) from error
-
-    def fetch_all(self, store: Store, entries: Sequence[ShardEntry]) -> list[Path]:
-        """As `fetch`, for many shards, several at once."""
-        with ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="daam-shards") as pool:
-            return list(pool.map(lambda entry: self.fetch(store, entry), entries))
-
-    def _download_once(self, store: Store, entry: ShardEntry) -> Path:
-        path = self._directory / "shards" / f"{entry.sha256}.arrow"
-        if path.exists():
-            return path
-        locks = self._directory / "locks"
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            with FileLock(locks / entry.sha256):
-                if not path.exists():
-                    write_whole(path, checked_chunks(store, entry))
-        except OSError as error:
-            raise StorageError(
-                f"cannot use the cache folder {self._directory}: {error}; choose another"
+                f"{store.locate(entry.key)} is missing; import the domain again"
             ) from error
         return path
+
+    def fetch_all(self, store: Store, entries: Sequence[ShardEntry]) -> list[Path]:
+        """As `fetch`, for many files, several at once."""
+        with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="daam-files") as pool:
+            return list(pool.map(lambda entry: self.fetch(store, entry), entries))
+
+    def open(self, index: ShardIndex) -> CachedFile | None:
+        """The file of a shard, made if need be; None if there is no room for it.
+
+        The shard's lock must be held.
+
+        Raises:
+            StorageError: the folder cannot be used, or the disk is full.
+        """
+        with self.explained():
+            try:
+                return CachedFile(self._shards, index=index, space=self._space)
+            except NoRoomError as error:
+                if not self._said_full:
+                    self._said_full = True
+                    log.warning(
+                        "%s: other images are read from the store each time they are needed; a "
+                        "larger data.cache_gb keeps them",
+                        error,
+                    )
+                return None
+
+    @contextmanager
+    def lock(self, entry: ShardEntry, *, patience_s: float) -> Iterator[bool]:
+        """Hold a shard's lock inside the block, as `locks.held`.
+
+        Raises:
+            StorageError: the folder cannot be used.
+        """
+        with ExitStack() as stack:
+            with self.explained():
+                is_held = stack.enter_context(
+                    held(self._locks / entry.sha256, patience_s=patience_s)
+                )
+            yield is_held
+
+    def make_folders(self) -> None:
+        """Make what is not there yet.
+
+        Raises:
+            StorageError: that is not possible.
+        """
+        with self.explained():
+            for folder in (self._shards, self._locks):
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def explained(self) -> AbstractContextManager[None]:
+        """Turn errors of the file system inside the block into a StorageError in words."""
+        return explained(self._directory)
 
 
 def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:
@@ -90,7 +150,15 @@ def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:
 def damaged(store: Store, entry: ShardEntry) -> ShardError:
     """The error for a shard whose bytes are not those its manifest says."""
     return ShardError(
-        f"shard {entry.key} in {store.uri} is damaged: its bytes do not match the checksum in the "
+        f"{store.locate(entry.key)} is damaged: its bytes do not match the checksum in the "
         f"manifest; delete it and import the domain again (python launch.py data verify tells "
         "whether there are more)"
     )
+
+
+def _has_bytes_of(entry: ShardEntry, path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+    except FileNotFoundError:
+        return False

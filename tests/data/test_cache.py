@@ -26,7 +26,7 @@ def put(store: Store, data: bytes, *, number: int = 0) -> ShardEntry:
 
 
 def files_of(cache: Path) -> list[str]:
-    return sorted(path.name for path in (cache / "shards").glob("*"))
+    return sorted(path.name for path in (cache / "files").glob("*"))
 
 
 def test_a_fetched_shard_has_the_bytes(store: Store, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_two_processes_and_their_threads_download_once(
             process.stdin.close()
         assert [process.wait(60) for process in processes] == [0, 0]
         assert len(data) < relay.num_bytes < 1.1 * len(data)
-    assert (tmp_path / "shards" / f"{entry.sha256}.arrow").read_bytes() == data
+    assert (tmp_path / "files" / f"{entry.sha256}.arrow").read_bytes() == data
 
 
 def test_a_download_that_was_killed_is_not_taken_for_a_shard(s3_uri: str, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_damaged_index_is_refused(plaza: Store, tmp_path: Path) -> None:
     key = plaza.list("plaza/query-index")[0]
     data = plaza.read(key)
     plaza.write(key, data[:-9] + b"x" + data[-8:])
-    with pytest.raises(ShardError, match=rf"{key} in .* is damaged"):
+    with pytest.raises(ShardError, match=rf"{key} is damaged"):
         open_images(
             plaza, domain="plaza", splits=[Split.QUERY], cache=ShardCache(tmp_path / "cache")
         )

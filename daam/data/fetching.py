@@ -1,0 +1,116 @@
+"""Images that are needed now, from any shards, fetched in parallel and once per node."""
+
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+
+from daam.data.cached_shard import ByteRange, CachedShard
+
+REQUESTS_AT_ONCE = 16
+# A lock is held for a few requests. Who holds it longer is stopped or cut off from the store.
+PATIENCE_S = 30
+
+
+class Fetcher:
+    """The requests of one table to its store. Threads share it; a forked child makes its own."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._pool = self._new_pool()
+        self._nobody_waits = threading.Condition()
+        self._num_waiting = 0
+
+    def images(self, places: Sequence[tuple[CachedShard, int]]) -> list[memoryview]:
+        """The JPEGs of rows of shards, from the cache if they are there by now.
+
+        Raises:
+            ShardError: the store lacks a shard, or an image in it is damaged.
+            StorageError: the store cannot be read, or the cache not be used.
+        """
+        rows_of: dict[CachedShard, set[int]] = defaultdict(set)
+        for shard, row in places:
+            rows_of[shard].add(row)
+        deadline = time.monotonic() + PATIENCE_S
+        self._count_waiting(1)
+        try:
+            for shard in rows_of:
+                shard.open(patience_s=deadline - time.monotonic())
+            images = _images_here(rows_of)
+            missing = {
+                shard: left
+                for shard, rows in rows_of.items()
+                if (left := {row for row in rows if (shard, row) not in images})
+            }
+            images |= self._fetched(missing, deadline=deadline)
+        finally:
+            self._count_waiting(-1)
+        return [images[place] for place in places]
+
+    def fetch_ranges(
+        self, ranges: Iterable[tuple[CachedShard, ByteRange, bool]]
+    ) -> list[dict[int, memoryview]]:
+        """Fetch (shard, range, whether to keep it) in parallel; what came is kept if one fails."""
+        if self._pid != os.getpid():
+            self._pid, self._pool = os.getpid(), self._new_pool()
+        futures: list[Future[dict[int, memoryview]]] = [
+            self._pool.submit(shard.fetch, span, keep=keep) for shard, span, keep in ranges
+        ]
+        wait(futures)
+        return [future.result() for future in futures]
+
+    def wait_until_idle(self, *, timeout_s: float) -> None:
+        """Wait until no thread needs an image, or so long."""
+        with self._nobody_waits:
+            self._nobody_waits.wait_for(lambda: self._num_waiting == 0, timeout_s)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fetched(
+        self, rows_of: dict[CachedShard, set[int]], *, deadline: float
+    ) -> dict[tuple[CachedShard, int], memoryview]:
+        with ExitStack() as stack:
+            # In one order in all processes, so that no two ever wait for each other.
+            shards = sorted(rows_of, key=lambda shard: shard.index.entry.sha256)
+            keep = {
+                shard: shard.open(patience_s=0)
+                and stack.enter_context(shard.lock(patience_s=deadline - time.monotonic()))
+                for shard in shards
+            }
+            # While the locks were waited for, others may have fetched the same.
+            images = _images_here(rows_of)
+            ranges = [
+                (shard, span, keep[shard])
+                for shard in shards
+                for span in shard.ranges_of(
+                    row for row in rows_of[shard] if (shard, row) not in images
+                )
+            ]
+            for (shard, _, _), fetched in zip(ranges, self.fetch_ranges(ranges), strict=True):
+                images |= {(shard, row): image for row, image in fetched.items()}
+        return images
+
+    def _count_waiting(self, change: int) -> None:
+        with self._nobody_waits:
+            self._num_waiting += change
+            self._nobody_waits.notify_all()
+
+    @staticmethod
+    def _new_pool() -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="daam-fetch")
+
+
+def _images_here(
+    rows_of: dict[CachedShard, set[int]],
+) -> dict[tuple[CachedShard, int], memoryview]:
+    return {
+        (shard, row): image
+        for shard, rows in rows_of.items()
+        for row in rows
+        if (image := shard.image(row)) is not None
+    }

@@ -1,0 +1,118 @@
+"""Shards completed in the background, so that later epochs and runs need no store."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from itertools import islice
+
+from daam.data.cached_shard import CachedShard
+from daam.data.fetching import Fetcher
+from daam.errors import ShardError, StorageError
+
+RANGES_AT_ONCE = 8
+GIVE_WAY_S = 0.1
+PAUSE_S = 0.02
+NO_ROOM_PAUSE_S = 1
+RETRY_S = 10
+
+log = logging.getLogger(__name__)
+
+
+class Filler:
+    """One thread that fetches what is missing of the shards it was given, in turns.
+
+    A turn is some ranges of one shard under its lock. Shards that another process works on are
+    passed over, so the fillers of a node share the work; before each turn, images that are needed
+    now go first. An error is logged and tried again later: whoever needs an image gets its own.
+    The thread ends with its work, with `close`, or with the main thread; files are as good then as
+    at any other moment.
+    """
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._pid = os.getpid()
+        self._guard = threading.Lock()
+        self._queue: dict[CachedShard, None] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def add(self, shards: Iterable[CachedShard]) -> None:
+        """Complete these shards too."""
+        if os.getpid() != self._pid:  # a forked child leaves this to its parent
+            return
+        with self._guard:
+            self._queue |= dict.fromkeys(shards)
+            if self._queue and self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(target=self._run, name="daam-fill", daemon=False)
+                self._thread.start()
+
+    def remove(self, shards: Iterable[CachedShard]) -> None:
+        """Complete these shards no longer."""
+        with self._guard:
+            for shard in shards:
+                self._queue.pop(shard, None)
+
+    def stop(self) -> None:
+        """End after this turn."""
+        self._closed.set()
+
+    def close(self) -> None:
+        """End after this turn, and wait for that."""
+        self.stop()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while (shard := self._next()) is not None:
+            self._fetcher.wait_until_idle(timeout_s=GIVE_WAY_S)
+            try:
+                is_done = self._take_turn(shard)
+            except ShardError as error:
+                log.warning("%s", error)
+                is_done = True
+            except StorageError as error:
+                log.warning("filling the cache goes on in %d s: %s", RETRY_S, error)
+                is_done = False
+                self._pause(RETRY_S)
+            except RuntimeError:
+                # The interpreter ends and takes no more work.
+                if self._goes_on():
+                    raise
+                is_done = False
+            if is_done:
+                self.remove([shard])
+            else:
+                # Whoever waits for the lock of this shard gets it now.
+                self._pause(PAUSE_S if len(self._queue) == 1 else 0)
+
+    def _next(self) -> CachedShard | None:
+        with self._guard:
+            if not self._queue or not self._goes_on():
+                self._thread = None
+                return None
+            shard = next(iter(self._queue))
+            self._queue[shard] = self._queue.pop(shard)  # to the end
+            return shard
+
+    def _take_turn(self, shard: CachedShard) -> bool:
+        """Fetch some of a shard; return whether there is nothing left to do."""
+        if shard.open(patience_s=0):
+            with shard.lock(patience_s=0) as is_held:
+                if is_held:
+                    ranges = list(islice(shard.missing_ranges(), RANGES_AT_ONCE))
+                    if not ranges:
+                        return shard.finish()
+                    self._fetcher.fetch_ranges((shard, span, True) for span in ranges)
+                    return False
+        self._pause(PAUSE_S if shard.has_room else NO_ROOM_PAUSE_S)
+        return False
+
+    def _pause(self, seconds: float) -> None:
+        while seconds > 0 and self._goes_on():
+            self._closed.wait(min(seconds, 0.1))
+            seconds -= 0.1
+
+    def _goes_on(self) -> bool:
+        return not self._closed.is_set() and threading.main_thread().is_alive()

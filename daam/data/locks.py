@@ -1,0 +1,53 @@
+"""A lock that threads and processes of a node share, and that dies with whoever holds it."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FIRST_WAIT_S = 0.0005
+LONGEST_WAIT_S = 0.01
+
+
+@contextmanager
+def held(path: Path, *, patience_s: float) -> Iterator[bool]:
+    """Hold a lock inside the block, if it can be had in time.
+
+    Args:
+        path: its file, which is made and never removed; two locks of one thread exclude each other.
+        patience_s: give up after this long; 0 only tries.
+
+    Yields:
+        Whether it is held.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        got = _lock(descriptor, patience_s=patience_s)
+        try:
+            yield got
+        finally:
+            if got:
+                # Closing alone would leave it held by a child that was forked meanwhile.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    wait_s = FIRST_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        else:
+            return True
