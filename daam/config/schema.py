@@ -45,7 +45,13 @@ class DataSettings(Section):
     cache: str = Field(
         default="~/.cache/daam",
         min_length=1,
-        description="folder on each node for shards fetched once",
+        description="folder on each node for images fetched once from a remote store",
+    )
+    cache_gb: float = Field(
+        default=50,
+        ge=0,
+        description="most 10^9 bytes of images in that folder, shared by all runs of the node; those "
+        "opened least recently make room; 0 keeps none",
     )
     oracle_labels: bool = Field(
         default=False,

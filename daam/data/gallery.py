@@ -25,7 +25,7 @@ def preview_domain(store: Store, *, domain: str, num_people: int, to: Path) -> N
         DataError: the domain has no people to show.
     """
     with tempfile.TemporaryDirectory(prefix="daam-preview-") as directory:
-        cache = ShardCache(Path(directory))
+        cache = ShardCache(Path(directory), capacity_bytes=0)  # only a few images are needed
         images = open_images(store, domain=domain, splits=WHOLE_TRAIN_SPLITS, cache=cache)
         identities = read_identities(store, domain=domain, splits=WHOLE_TRAIN_SPLITS, cache=cache)
         people = np.unique(identities[identities > 0])

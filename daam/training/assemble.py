@@ -1,5 +1,6 @@
 """Settings become objects: the one place that reads the settings of a run's parts."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import torch
 
 from daam.config.schema import RunConfig
 from daam.data.cache import ShardCache
-from daam.data.decode import PixelReader, Pixels
+from daam.data.decode import ImageSource, PixelReader, Pixels
 from daam.data.device_pixels import DevicePixels
 from daam.data.images import ImageTable, open_images, read_identities
 from daam.data.sampling import RowsByIdentity
 from daam.data.transforms import Augmentation
+from daam.data.windows import ShardedImages, ShardWindows
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import TrainingError
 from daam.model.network import DaamNetwork
@@ -21,6 +23,8 @@ from daam.training.build import build_network
 from daam.training.device import Compute, choose_compute
 from daam.training.objective import Memory, Objective
 from daam.training.teacher import teacher_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,14 @@ class UnlabelledRows:
     cameras: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Where batches come from a few shards at a time; None: from all rows."""
+
+    source: ShardWindows | None = None
+    target: ShardWindows | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Run:
     """A run that can be trained: what it is made of, and how far it is."""
@@ -55,6 +67,7 @@ class Run:
     augmentation: Augmentation
     source: LabelledRows
     target: UnlabelledRows
+    windows: Windows = Windows()
     memory: Memory = field(default_factory=Memory)
     num_epochs_done: int = 0
 
@@ -75,7 +88,7 @@ def assemble(config: RunConfig) -> Run:
     """
     transfer = config.pair()
     compute = compute_of(config)
-    source = open_source(config)
+    source, target = open_source(config), open_target(config, transfer.target)
     torch.manual_seed(config.seed)
     network = build_network(config, num_identities=source.num_identities)
     compute.place(network)
@@ -110,7 +123,8 @@ def assemble(config: RunConfig) -> Run:
         ),
         augmentation=Augmentation(**augmentation.model_dump()),
         source=source,
-        target=open_target(config, transfer.target),
+        target=target,
+        windows=lay_out_windows(config, source=source.reader.source, target=target.reader.source),
     )
 
 
@@ -166,6 +180,50 @@ def open_target(config: RunConfig, domain: str) -> UnlabelledRows:
     return UnlabelledRows(reader=pixel_reader(config, images), cameras=images.cameras)
 
 
+def lay_out_windows(config: RunConfig, *, source: ImageSource, target: ImageSource) -> Windows:
+    """Lay out windows of shards if the images of both domains don't fit into the cache together.
+
+    Then half of the cache is for the windows in use, in proportion to the domains' sizes, and half
+    for the next ones. Images in a local folder need no cache.
+    """
+    capacity_bytes = shard_cache(config).capacity_bytes
+    is_local = open_store(config.data.root).local_path("manifest") is not None
+    if is_local or not capacity_bytes:
+        return Windows()
+    if not (isinstance(source, ShardedImages) and isinstance(target, ShardedImages)):
+        return Windows()
+    total_bytes = source.size_bytes + target.size_bytes
+    if total_bytes <= capacity_bytes:
+        return Windows()
+    data, seed = config.data, 2 * config.seed
+    share = capacity_bytes / (2 * total_bytes)
+    of_source, of_target = (max(1, int(len(at.shards) * share)) for at in (source, target))
+    log.info(
+        "%.1f GB of images are more than the cache of %.1f GB: batches come from windows of %d of "
+        "%d shards of the source and %d of %d of the target",
+        total_bytes / 1e9,
+        capacity_bytes / 1e9,
+        of_source,
+        len(source.shards),
+        of_target,
+        len(target.shards),
+    )
+    return Windows(
+        source=ShardWindows(
+            source.shards,
+            shards_per_window=of_source,
+            batch_size=data.identities_per_batch * data.images_per_identity,
+            seed=seed,
+        ),
+        target=ShardWindows(
+            target.shards,
+            shards_per_window=of_target,
+            batch_size=data.target_batch_size,
+            seed=seed + 1,
+        ),
+    )
+
+
 def target_splits(config: RunConfig) -> tuple[Split, ...]:
     """Name the splits of the target that may be trained on."""
     return (Split.TRAIN,) if config.evaluation.hold_out else WHOLE_TRAIN_SPLITS
@@ -173,7 +231,7 @@ def target_splits(config: RunConfig) -> tuple[Split, ...]:
 
 def shard_cache(config: RunConfig) -> ShardCache:
     """The node's cache of shards."""
-    return ShardCache(Path(config.data.cache).expanduser())
+    return ShardCache(Path(config.data.cache), capacity_bytes=int(config.data.cache_gb * 1e9))
 
 
 def pixel_reader(config: RunConfig, images: ImageTable) -> Pixels:
