@@ -23,7 +23,7 @@ SIMILARITY, SIMILARITY_WEIGHT = "loss.domain_similarity.kind", "loss.domain_simi
 # g is the pooled embedding, b the bottleneck's.
 SIMILARITY_ON_B = {"loss.domain_similarity.embedding": "bottleneck"}
 SOURCE_TRIPLETS_ON_B = {"loss.triplet.embedding": "bottleneck"}
-TRIPLETS_ON_B = {"loss.target.triplet_embedding": "bottleneck"}
+TRIPLETS_ON_G = {"loss.target.triplet_embedding": "pooled"}
 TESTED_ON_G = {"evaluation.embedding": "pooled"}
 TEACHER = {"teacher.momentum": 0.98}
 ADAPTED = {"evaluation.reestimate_norm": True}
@@ -37,6 +37,11 @@ SOURCE_ONLY, SOFT_LABEL, STRONG, CEILING = (
 VARIANTS = (
     Variant(name=SOURCE_ONLY, preset="source_only"),
     Variant(name="+ norm statistics of the target", preset="source_only", changes=ADAPTED),
+    Variant(
+        name="norm statistics, source triplets on b",
+        preset="source_only",
+        changes={**ADAPTED, **SOURCE_TRIPLETS_ON_B},
+    ),
     Variant(name="+ attention", changes=ATTENTION),
     Variant(name="+ DSP classification", changes={**NO_TARGET, SIMILARITY: "none"}),
     Variant(name="+ nominal_moment", changes=NO_TARGET),
@@ -100,8 +105,8 @@ VARIANTS = (
     ),
     Variant(name="or cluster_triplet", changes={"loss.target.kind": "cluster_triplet"}),
     Variant(
-        name="or cluster_triplet on b",
-        changes={"loss.target.kind": "cluster_triplet", **TRIPLETS_ON_B},
+        name="or cluster_triplet on g",
+        changes={"loss.target.kind": "cluster_triplet", **TRIPLETS_ON_G},
     ),
     Variant(name=SOFT_LABEL),
     Variant(
@@ -119,8 +124,8 @@ VARIANTS = (
     Variant(name="daam_v2 + gem", changes={"model.pooling": "gem"}),
     Variant(name="daam_v2 + triplets of groups", changes={"loss.target.triplet_weight": 1.0}),
     Variant(
-        name="daam_v2 + triplets of groups on b",
-        changes={"loss.target.triplet_weight": 1.0, **TRIPLETS_ON_B},
+        name="daam_v2 + triplets of groups on g",
+        changes={"loss.target.triplet_weight": 1.0, **TRIPLETS_ON_G},
     ),
     Variant(
         name="daam_v2 + teacher",
@@ -128,20 +133,24 @@ VARIANTS = (
     ),
     Variant(name=STRONG, preset="strong", changes=TEACHER),
     Variant(
-        name="strong, triplets of groups on b",
+        name="strong, triplets of groups on g",
         preset="strong",
-        changes={**TEACHER, **TRIPLETS_ON_B},
+        changes={**TEACHER, **TRIPLETS_ON_G},
     ),
     Variant(
-        name="strong, cluster_triplet on b",
+        name="strong, cluster_triplet",
         preset="strong",
         changes={
             **TEACHER,
-            **TRIPLETS_ON_B,
             "loss.target.kind": "cluster_triplet",
             "loss.target.triplet_weight": 0.0,
         },
     ),
     Variant(name="strong, tested on g", preset="strong", changes={**TEACHER, **TESTED_ON_G}),
     Variant(name=CEILING, preset="supervised_target"),
+    Variant(
+        name="the ceiling, triplets on b",
+        preset="supervised_target",
+        changes=SOURCE_TRIPLETS_ON_B,
+    ),
 )

@@ -199,7 +199,7 @@ class TargetLossSettings(Section):
         default=0.3, ge=0, le=2, description="gap wanted between groups, in cosine distance"
     )
     triplet_embedding: Embedding = Field(
-        default="pooled",
+        default="bottleneck",
         description="what triplets of groups compare, beside soft_label or as cluster_triplet",
     )
     num_exemplars: int = Field(

@@ -30,9 +30,9 @@ KINDS = {
     "source triplets on b": {"loss.triplet.embedding": "bottleneck"},
     "exemplar": {"loss.target.kind": "exemplar", "loss.target.exemplar_lone_epochs": 1},
     "cluster_triplet": {"loss.target.kind": "cluster_triplet"},
-    "cluster_triplet on b": {
+    "cluster_triplet on g": {
         "loss.target.kind": "cluster_triplet",
-        "loss.target.triplet_embedding": "bottleneck",
+        "loss.target.triplet_embedding": "pooled",
     },
     "triplets beside": {"loss.target.triplet_weight": 1.0},
     "teacher": {"teacher.labels": True, "teacher.embeds": True},
@@ -45,7 +45,7 @@ KINDS = {
         "loss.domain_similarity.embedding": "bottleneck",
         "loss.triplet.embedding": "bottleneck",
         "loss.target.triplet_weight": 1.0,
-        "loss.target.triplet_embedding": "bottleneck",
+        "loss.target.triplet_embedding": "pooled",
         "evaluation.embedding": "pooled",
         "teacher.labels": True,
         "teacher.embeds": True,
