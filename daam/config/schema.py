@@ -48,10 +48,10 @@ class DataSettings(Section):
         description="folder on each node for images fetched once from a remote store",
     )
     cache_gb: float = Field(
-        default=50,
+        default=50.0,
         ge=0,
-        description="most 10^9 bytes of images in that folder, shared by all runs of the node; those "
-        "opened least recently make room; 0 keeps none",
+        description="most 10^9 bytes of images in that folder, shared by all runs of the node; "
+        "those opened least recently make room; 0 keeps none",
     )
     oracle_labels: bool = Field(
         default=False,
