@@ -1,0 +1,152 @@
+"""Credentials of S3 are nowhere but in the environment: no log, error, file or pickle has them."""
+
+import logging
+import os
+import pickle
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from daam.config.load import run_config
+from daam.errors import DaamError, StorageError
+from daam.runtime.local_s3 import LocalS3
+from daam.runtime.session import open_run, start_run, train_here
+from daam.runtime.trainer import train_on_workers
+from daam.runtime.worker import portable, trained
+from daam.storage import open_store
+from tests.canned_server import CannedServer, refusal
+from tests.tiny_domains import add_domain
+from tune.trial import TrialPlan, run_trial
+
+SECRET = "secret" + os.urandom(12).hex()
+TOKEN = "token" + os.urandom(12).hex()
+ACCESS = "access" + os.urandom(6).hex()
+HIDDEN = {"secret": SECRET, "token": TOKEN}
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A real S3 server with credentials that nothing else in the world has."""
+    with LocalS3(tmp_path / "s3", access_key=ACCESS, secret_key=SECRET) as server:
+        server.make_bucket("daam-tests")
+        for name, value in (*server.environment.items(), ("AWS_SESSION_TOKEN", TOKEN)):
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
+        yield server
+
+
+def assert_clean(what: str | bytes, *, where: object) -> None:
+    for name, value in HIDDEN.items():
+        found = value.encode() in what if isinstance(what, bytes) else value in what
+        assert not found, f"the {name} is in {where}"
+
+
+def test_an_import_and_a_run_on_s3_leave_no_secret_anywhere(
+    server: LocalS3,
+    tiny_settings: dict[str, Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    root = "s3://daam-tests/domains"
+    for name in ("plaza", "campus"):
+        add_domain(open_store(root), name, scratch=tmp_path / "raw")
+    tree = tiny_settings | {
+        "transfer": "plaza->campus",
+        "data": tiny_settings["data"] | {"root": root, "cache": str(tmp_path / "cache")},
+    }
+    config = portable(run_config(tree))
+    folder = start_run("s3://daam-tests/runs/tiny", config)
+    list(train_here(config, folder))
+    assert open_run(folder, num_workers=None) == config
+    trained(folder.uri)
+
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in files} > {"manifest.json", "config.toml", "latest.json"}
+    for path in files:
+        assert_clean(path.read_bytes(), where=path)
+    assert_clean(caplog.text, where="the log")
+    assert_clean("".join(capfd.readouterr()), where="the output")
+    # The store has a client by now, and the client has the secret.
+    plan = TrialPlan(
+        study_uri=folder.uri,
+        run=config.model_dump(),
+        transfers=(config.transfer,),
+        aggregate="mean",
+        num_workers=1,
+        scratch=str(tmp_path),
+    )
+    for sent in (folder, folder.child("checkpoints"), config, plan, (run_trial, train_on_workers)):
+        assert_clean(pickle.dumps(sent), where=sent)
+        assert_clean(cloudpickle.dumps(sent), where=sent)
+
+
+def repeating_server() -> CannedServer:
+    """A server whose refusals repeat all that AWS's may, and more."""
+    text = f"{SECRET} {TOKEN}"
+    more = {"Token-0": TOKEN, "StringToSign": text, "CanonicalRequest": text}
+    return CannedServer(lambda _: refusal(403, "Odd", text, **more))
+
+
+def unreachable() -> None:
+    open_store("s3://bucket?endpoint=http://127.0.0.1:1&deadline_s=2").write("key", b"x")
+
+
+def refused() -> None:
+    with repeating_server() as other:
+        open_store(f"s3://bucket?endpoint={other.endpoint}").read_range("key", start=1, size=2)
+
+
+def wrong_secret() -> None:
+    os.environ["AWS_SECRET_ACCESS_KEY"] = SECRET + "x"  # restored by the fixture
+    open_store("s3://daam-tests").read("key")
+
+
+def in_the_address() -> None:
+    open_store(f"s3://{ACCESS}:{SECRET}@bucket/prefix")
+
+
+def in_a_setting() -> None:
+    open_store(f"s3://bucket/prefix?secret_key={SECRET}&session_token={TOKEN}")
+
+
+def in_the_weights() -> None:
+    portable(run_config({"model": {"weights": f"s3://{ACCESS}:{SECRET}@bucket/weights.pt"}}))
+
+
+def in_the_endpoint() -> None:
+    os.environ["AWS_ENDPOINT_URL"] = f"http://{ACCESS}:{SECRET}@127.0.0.1:1"
+    open_store("s3://bucket").list()
+
+
+def in_a_broken_endpoint() -> None:
+    os.environ["AWS_ENDPOINT_URL"] = f"{ACCESS}:{SECRET}@127.0.0.1"
+    open_store("s3://bucket").list()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(unreachable, refused, wrong_secret, in_the_address, in_a_setting, in_the_weights),
+        *(in_the_endpoint, in_a_broken_endpoint),
+    ],
+)
+def test_no_failure_tells_a_secret(
+    server: LocalS3, fault: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(StorageError) as caught:
+        fault()
+    assert isinstance(caught.value, DaamError)
+    assert_clean("".join(traceback.format_exception(caught.value)), where="the traceback")
+    assert_clean(caplog.text, where="the log")
+    assert_clean(pickle.dumps(caught.value), where="the pickled error")
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert_clean(f"{error!r} {vars(error)}", where=repr(error))
+        error = error.__cause__
