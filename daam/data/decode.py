@@ -37,6 +37,11 @@ class Pixels(Protocol):
     """Pixels by row, in the memory of some device."""
 
     @property
+    def source(self) -> ImageSource:
+        """What is decoded."""
+        ...
+
+    @property
     def num_rows(self) -> int: ...
 
     @property
@@ -79,7 +84,7 @@ class PixelReader:
         self.height = height
         self.width = width
         self.device = torch.device("cpu")
-        self._source = source
+        self.source = source
         self._kept: np.ndarray | None = None
         if source.num_rows * height * width * 3 <= keep_decoded_bytes:
             # The system gives memory to these pages only when pixels are written to them.
@@ -88,11 +93,11 @@ class PixelReader:
 
     @property
     def num_rows(self) -> int:
-        return self._source.num_rows
+        return self.source.num_rows
 
     @property
     def cameras(self) -> np.ndarray:
-        return self._source.cameras
+        return self.source.cameras
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8, a copy.
@@ -120,7 +125,7 @@ class PixelReader:
         if self._kept is not None:
             kept = self._kept_with(rows)
             return (kept[row] for row in rows.tolist())
-        jpegs = self._source.jpegs(rows)
+        jpegs = self.source.jpegs(rows)
         return decode_each(jpegs, height=self.height, width=self.width, rows=rows.tolist())
 
     def _kept_with(self, rows: np.ndarray) -> np.ndarray:
@@ -131,7 +136,7 @@ class PixelReader:
         if len(missing):
             # Two threads may decode the same row: they write the same bytes, and a row is marked
             # only after its bytes are there, so nobody needs to wait for a lock.
-            jpegs, numbers = self._source.jpegs(missing), missing.tolist()
+            jpegs, numbers = self.source.jpegs(missing), missing.tolist()
             decoded = decode_each(jpegs, height=self.height, width=self.width, rows=numbers)
             for row, pixels in zip(numbers, decoded, strict=True):
                 self._kept[row] = pixels

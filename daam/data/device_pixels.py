@@ -28,15 +28,15 @@ class DevicePixels:
         self.height = height
         self.width = width
         self.device = device
-        self._source = source
+        self.source = source
 
     @property
     def num_rows(self) -> int:
-        return self._source.num_rows
+        return self.source.num_rows
 
     @property
     def cameras(self) -> np.ndarray:
-        return self._source.cameras
+        return self.source.cameras
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8.
@@ -46,7 +46,7 @@ class DevicePixels:
         """
         if not len(rows):
             return torch.empty((0, self.height, self.width, 3), dtype=torch.uint8).to(self.device)
-        jpegs = self._source.jpegs(rows)
+        jpegs = self.source.jpegs(rows)
         # torch wants memory that it might write to; shards are mapped for reading only.
         encoded = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in jpegs]
         try:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from daam.data.ahead import work_ahead
 from daam.data.decode import Pixels
+from daam.data.windows import ShardedImages, with_rows_at_hand
 from daam.errors import ConfigError
 
 
@@ -22,7 +23,8 @@ def ordered_batches(
     """Yield `(rows, images)` over this rank's contiguous part of the rows, in order.
 
     Over all ranks each row comes exactly once: nothing is padded or repeated, so the last batch may
-    be smaller and ranks may differ by one in their number of rows.
+    be smaller and ranks may differ by one in their number of rows. If the images are more than the
+    cache holds, the next shard is fetched ahead and the last one let go.
 
     Args:
         reader: the domain's pixels.
@@ -48,6 +50,9 @@ def ordered_batches(
         rows = np.arange(start, min(start + batch_size, end))
         return rows, reader.read(rows)
 
-    return work_ahead(
+    batches = work_ahead(
         make_batch, range(first, end, batch_size), num_threads=num_threads, prefetch=prefetch
     )
+    if isinstance(reader.source, ShardedImages) and not reader.source.fits_cache:
+        return with_rows_at_hand(batches, reader.source, first_row=first)
+    return batches

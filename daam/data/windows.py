@@ -30,6 +30,11 @@ class ShardedImages(Protocol):
         ...
 
     @property
+    def size_bytes(self) -> int:
+        """Of all shards."""
+        ...
+
+    @property
     def fits_cache(self) -> bool:
         """Whether all shards can be at hand at once."""
         ...

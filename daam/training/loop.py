@@ -10,17 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from daam.data.batches import DomainBatch, iterate_batches
-from daam.data.sampling import (
-    BatchSampler,
-    IdentityBatches,
-    RowsByIdentity,
-    ShuffledBatches,
-)
+from daam.data.batches import DomainBatch
 from daam.errors import NonFiniteLossError
 from daam.model.norm import begin_target_as_source
 from daam.training import collectives
 from daam.training.assemble import Run
+from daam.training.batches import source_batches, target_batches
 from daam.training.inspection import inspect
 from daam.training.relabel import EpochExemplars, EpochGroups, relabel
 from daam.training.schedule import learning_rate_at, teacher_momentum_at, weights_at
@@ -146,68 +141,6 @@ def train_epoch(
         ]
     losses = averaged([result.losses for result in results], epoch=epoch)
     return losses, gradients_over_ranks(results[-1].gradients)
-
-
-def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBatch, None, None]:
-    """Identity-balanced batches of the source, this rank's share."""
-    data = run.config.data
-    sampler = IdentityBatches(
-        run.source.by_identity,
-        identities_per_batch=data.identities_per_batch,
-        images_per_identity=data.images_per_identity,
-        seed=2 * run.config.seed,
-        epoch=epoch,
-    )
-    return iterate_batches(
-        run.source.reader,
-        sampler=sampler,
-        steps=steps,
-        rank=collectives.rank(),
-        num_ranks=collectives.num_ranks(),
-        identities=run.source.identities,
-        augmentation=run.augmentation,
-        seed=2 * run.config.seed,
-        epoch=epoch,
-        num_threads=data.num_threads,
-        device=run.compute.varies_on,
-    )
-
-
-def target_batches(
-    run: Run, *, epoch: int, steps: range, labels: EpochGroups | EpochExemplars | None
-) -> Generator[DomainBatch, None, None]:
-    """Batches of the target, this rank's share: group-balanced, or uniform without enough groups.
-
-    They carry no identities: none were read.
-    """
-    data = run.config.data
-    seed = 2 * run.config.seed + 1
-    num_groups = data.target_batch_size // data.images_per_identity
-    if isinstance(labels, EpochGroups) and labels.num_groups >= num_groups:
-        sampler: BatchSampler = IdentityBatches(
-            RowsByIdentity(labels.groups_N, run.target.cameras),
-            identities_per_batch=num_groups,
-            images_per_identity=data.images_per_identity,
-            seed=seed,
-            epoch=epoch,
-        )
-    else:
-        sampler = ShuffledBatches(
-            run.target.reader.num_rows, batch_size=data.target_batch_size, seed=seed, epoch=epoch
-        )
-    return iterate_batches(
-        run.target.reader,
-        sampler=sampler,
-        steps=steps,
-        rank=collectives.rank(),
-        num_ranks=collectives.num_ranks(),
-        identities=None,
-        augmentation=run.augmentation,
-        seed=seed,
-        epoch=epoch,
-        num_threads=data.num_threads,
-        device=run.compute.varies_on,
-    )
 
 
 def averaged(history: list[dict[str, Tensor]], *, epoch: int) -> dict[str, float]:

@@ -125,6 +125,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.shards = SHARDS
+        self.size_bytes = 10 * NUM_ROWS
         self.fits_cache = False
         self.at_hand: set[int] = set()
         self.num_fetched = 0

@@ -1,0 +1,132 @@
+"""The batches of an epoch: which sampler each domain has, and this rank's share."""
+
+from collections.abc import Generator
+
+import numpy as np
+
+from daam.data.batches import DomainBatch, iterate_batches
+from daam.data.decode import Pixels
+from daam.data.sampling import BatchSampler, IdentityBatches, RowsByIdentity, ShuffledBatches
+from daam.data.windows import (
+    ShardedImages,
+    ShardWindows,
+    balanced_in_windows,
+    uniform_in_windows,
+    with_windows_at_hand,
+)
+from daam.training import collectives
+from daam.training.assemble import Run
+from daam.training.relabel import EpochExemplars, EpochGroups
+
+
+def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBatch, None, None]:
+    """Identity-balanced batches of the source, this rank's share."""
+    data, seed = run.config.data, 2 * run.config.seed
+    balance = {
+        "identities_per_batch": data.identities_per_batch,
+        "images_per_identity": data.images_per_identity,
+        "seed": seed,
+    }
+    if run.windows.source is None:
+        sampler: BatchSampler = IdentityBatches(run.source.by_identity, epoch=epoch, **balance)
+    else:
+        sampler = balanced_in_windows(
+            run.source.identities,
+            run.source.cameras,
+            windows=run.windows.source,
+            first_step=_steps_before(run, epoch),
+            **balance,
+        )
+    return _batches(
+        run,
+        run.source.reader,
+        sampler=sampler,
+        windows=run.windows.source,
+        identities=run.source.identities,
+        seed=seed,
+        epoch=epoch,
+        steps=steps,
+    )
+
+
+def target_batches(
+    run: Run, *, epoch: int, steps: range, labels: EpochGroups | EpochExemplars | None
+) -> Generator[DomainBatch, None, None]:
+    """Batches of the target, this rank's share: group-balanced, or uniform without enough groups.
+
+    They carry no identities: none were read.
+    """
+    data, seed, windows = run.config.data, 2 * run.config.seed + 1, run.windows.target
+    num_groups = data.target_batch_size // data.images_per_identity
+    balance = {
+        "identities_per_batch": num_groups,
+        "images_per_identity": data.images_per_identity,
+        "seed": seed,
+    }
+    grouped = isinstance(labels, EpochGroups) and labels.num_groups >= num_groups
+    groups_N = labels.groups_N if isinstance(labels, EpochGroups) and grouped else None
+    cameras, num_rows = run.target.cameras, run.target.reader.num_rows
+    sampler: BatchSampler
+    if windows is not None:
+        first_step = _steps_before(run, epoch)
+        if groups_N is None:
+            sampler = uniform_in_windows(
+                windows=windows,
+                first_step=first_step,
+                batch_size=data.target_batch_size,
+                seed=seed,
+            )
+        else:
+            sampler = balanced_in_windows(
+                groups_N, cameras, windows=windows, first_step=first_step, **balance
+            )
+    elif groups_N is None:
+        sampler = ShuffledBatches(
+            num_rows, batch_size=data.target_batch_size, seed=seed, epoch=epoch
+        )
+    else:
+        sampler = IdentityBatches(RowsByIdentity(groups_N, cameras), epoch=epoch, **balance)
+    return _batches(
+        run,
+        run.target.reader,
+        sampler=sampler,
+        windows=windows,
+        identities=None,
+        seed=seed,
+        epoch=epoch,
+        steps=steps,
+    )
+
+
+def _batches(
+    run: Run,
+    reader: Pixels,
+    *,
+    sampler: BatchSampler,
+    windows: ShardWindows | None,
+    identities: np.ndarray | None,
+    seed: int,
+    epoch: int,
+    steps: range,
+) -> Generator[DomainBatch, None, None]:
+    batches = iterate_batches(
+        reader,
+        sampler=sampler,
+        steps=steps,
+        rank=collectives.rank(),
+        num_ranks=collectives.num_ranks(),
+        identities=identities,
+        augmentation=run.augmentation,
+        seed=seed,
+        epoch=epoch,
+        num_threads=run.config.data.num_threads,
+        device=run.compute.varies_on,
+    )
+    if windows is None or not isinstance(reader.source, ShardedImages):
+        return batches
+    first_step = _steps_before(run, epoch) + steps.start
+    return with_windows_at_hand(batches, reader.source, windows=windows, first_step=first_step)
+
+
+def _steps_before(run: Run, epoch: int) -> int:
+    return epoch * run.config.optimiser.steps_per_epoch
