@@ -1,0 +1,58 @@
+"""However many processes of a node read a shard, and how often: its bytes leave the server once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from daam.data.importing import import_domain
+from daam.data.layouts import read_layout
+from daam.data.manifest import manifest_key, read_manifest
+from daam.domains import Split
+from daam.storage import open_store
+from tests.conftest import BUCKET
+from tests.fault_proxy import FaultProxy
+from tests.swift_server import SwiftServer
+from tests.tiny_domains import write_market
+
+PROGRAM = Path(__file__).with_name("trials_on_one_node.py")
+DOMAINS = ("plaza", "campus")
+# So that each split has several.
+SHARD_SIZE_BYTES = 25_000
+
+
+@pytest.mark.timeout(120)
+def test_four_trials_of_three_epochs_both_ways_fetch_each_byte_of_a_shard_once(
+    swift_server: SwiftServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in swift_server.environment.items():
+        monkeypatch.setenv(variable, value)
+    prefix = uuid4().hex
+    store = open_store(f"s3://{BUCKET}/{prefix}")
+    for domain in DOMAINS:
+        write_market(tmp_path / domain, name=domain)
+        index = read_layout("market1501", tmp_path / domain)
+        import_domain(index, domain=domain, to=store, shard_size_bytes=SHARD_SIZE_BYTES)
+    manifests = [read_manifest(store, domain) for domain in DOMAINS]
+    sent_before = swift_server.bytes_sent()
+
+    with FaultProxy(swift_server.endpoint) as proxy:
+        through = f"s3://{BUCKET}/{prefix}?endpoint={proxy.endpoint}"
+        command = [sys.executable, str(PROGRAM), through, str(tmp_path / "cache"), *DOMAINS]
+        environment = {**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])}
+        subprocess.run(command, check=True, timeout=100, env=environment)
+        came = {key: count for (_, key), count in proxy.bytes_sent.items() if count}
+    sent = swift_server.bytes_sent() - sent_before
+
+    contents = [manifest.split(Split.TRAIN) for manifest in manifests]
+    place = f"/{BUCKET}/{prefix}/"
+    shards = {place + entry.key: entry.size_bytes for each in contents for entry in each.shards}
+    # Both domains have the same people, and so labels of the same bytes.
+    beside = {place + entry.key for each in contents for entry in (each.index, each.labels)}
+    beside |= {place + manifest_key(domain) for domain in DOMAINS}
+    # The server's own log says so, and so does the proxy in front of it.
+    for account in (sent, came):
+        assert {key: account[key] for key in account if key not in beside} == shards
