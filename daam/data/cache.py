@@ -73,7 +73,8 @@ class ShardCache:
                             write_whole(path, checked_chunks(store, entry))
         except MissingKeyError as error:
             raise ShardError(
-                f"{store.locate(entry.key)} is missing; import the domain again"
+                f"{store.locate(entry.key)} is missing: either the domain was replaced since this "
+                "began (start again), or python launch.py data verify tells how to repair it"
             ) from error
         return path
 
@@ -151,8 +152,7 @@ def damaged(store: Store, entry: ShardEntry) -> ShardError:
     """The error for a shard whose bytes are not those its manifest says."""
     return ShardError(
         f"{store.locate(entry.key)} is damaged: its bytes do not match the checksum in the "
-        f"manifest; delete it and import the domain again (python launch.py data verify tells "
-        "whether there are more)"
+        "manifest; python launch.py data verify tells how to repair it and whether there are more"
     )
 
 

@@ -125,7 +125,8 @@ class CachedShard:
             data = self._store.read_range(entry.key, start=span.start, size=size)
         except MissingKeyError as error:
             raise ShardError(
-                f"shard {entry.key} is missing in {self._store.uri}; import the domain again"
+                f"{self._store.locate(entry.key)} is missing: either the domain was replaced since "
+                "this began (start again), or python launch.py data verify tells how to repair it"
             ) from error
         view = memoryview(data)
         images: dict[int, memoryview] = {}
