@@ -84,6 +84,10 @@ VARIANTS = (
         changes={**NO_TARGET, **SIMILARITY_ON_B, SIMILARITY_WEIGHT: 0.5},
     ),
     Variant(
+        name="or nominal_moment on b, weight .5, the source's statistics",
+        changes={**NO_TARGET, **SIMILARITY_ON_B, SIMILARITY_WEIGHT: 0.5, **NOT_ADAPTED},
+    ),
+    Variant(
         name="or gradient_reversal on b",
         changes={
             **NO_TARGET,
@@ -136,6 +140,11 @@ VARIANTS = (
         name="strong, triplets of groups on g",
         preset="strong",
         changes={**TEACHER, **TRIPLETS_ON_G},
+    ),
+    Variant(
+        name="strong, source triplets on b",
+        preset="strong",
+        changes={**TEACHER, **SOURCE_TRIPLETS_ON_B},
     ),
     Variant(
         name="strong, cluster_triplet",
