@@ -49,11 +49,15 @@ def test_an_import_and_a_run_on_s3_leave_no_secret_anywhere(
     server: LocalS3,
     tiny_settings: dict[str, Any],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    root = "s3://daam-tests/domains"
+    # With settings in the addresses: what is made from them must keep them.
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    settings = f"endpoint={server.endpoint}&region=us-east-1&deadline_s=60"
+    root = f"s3://daam-tests/domains?{settings}"
     for name in ("plaza", "campus"):
         add_domain(open_store(root), name, scratch=tmp_path / "raw")
     tree = tiny_settings | {
@@ -61,7 +65,7 @@ def test_an_import_and_a_run_on_s3_leave_no_secret_anywhere(
         "data": tiny_settings["data"] | {"root": root, "cache": str(tmp_path / "cache")},
     }
     config = portable(run_config(tree))
-    folder = start_run("s3://daam-tests/runs/tiny", config)
+    folder = start_run(open_store(f"s3://daam-tests/runs?{settings}").locate("tiny"), config)
     list(train_here(config, folder))
     assert open_run(folder, num_workers=None) == config
     trained(folder.uri)
