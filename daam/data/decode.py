@@ -70,7 +70,7 @@ class PixelReader:
 
     If all rows' pixels fit into `keep_decoded_bytes` they are kept once decoded, so that later
     epochs (and other passes that share the reader) copy instead of decoding. If not, none are kept.
-    Two domains in each of two processes keep at most 256 MiB by default.
+    Two domains in each of two processes keep at most 128 MiB by default.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class PixelReader:
         *,
         height: int,
         width: int,
-        keep_decoded_bytes: int = 64 * 2**20,
+        keep_decoded_bytes: int = 32 * 2**20,
     ) -> None:
         self.height = height
         self.width = width
