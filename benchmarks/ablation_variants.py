@@ -112,6 +112,14 @@ VARIANTS = (
         name="or cluster_triplet on g",
         changes={"loss.target.kind": "cluster_triplet", **TRIPLETS_ON_G},
     ),
+    Variant(
+        name="or cluster_triplet on g, weight 30",
+        changes={
+            "loss.target.kind": "cluster_triplet",
+            "loss.target.weight": 30.0,
+            **TRIPLETS_ON_G,
+        },
+    ),
     Variant(name=SOFT_LABEL),
     Variant(
         name="soft_label alone, without attention and similarity",
