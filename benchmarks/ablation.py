@@ -215,21 +215,19 @@ def averaged(results: list[dict[str, Any]]) -> dict[str, float]:
         "mAP": statistics.fmean(result["mAP"] for result in results),
         "rank-1": statistics.fmean(result["rank-1"] for result in results),
         "probe": statistics.fmean(result["diagnostics"]["probe_shared"] for result in results),
-        "seconds": statistics.fmean(result["seconds"] for result in results),
     }
 
 
 def table(rows: dict[str, list[dict[str, float]]]) -> str:
     """Mean and spread over seeds, the share of the gap closed, and the gain seed by seed."""
     lines = [
-        "| variant | mAP | rank-1 | gap closed | over source only | domain probe | s |",
-        "|---|---|---|---|---|---|---|",
+        "| variant | mAP | rank-1 | gap closed | over source only | domain probe |",
+        "|---|---|---|---|---|---|",
     ]
     for name, seeds in rows.items():
         lines.append(
             f"| {name} | {spread(seeds, 'mAP')} | {spread(seeds, 'rank-1')} | "
-            f"{gap_closed(rows, name)} | {gain(rows, name)} | {spread(seeds, 'probe')} | "
-            f"{statistics.fmean(seed['seconds'] for seed in seeds):.0f} |"
+            f"{gap_closed(rows, name)} | {gain(rows, name)} | {spread(seeds, 'probe')} |"
         )
     return "\n".join(lines)
 
