@@ -9,10 +9,15 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
 from daam.data.cached_shard import ByteRange, CachedShard
+from daam.errors import StorageError
 
 REQUESTS_AT_ONCE = 16
 # A lock is held for a few requests. Who holds it longer is stopped or cut off from the store.
 PATIENCE_S = 30
+
+
+class ClosedError(StorageError):
+    """The table was closed, or the interpreter ends."""
 
 
 class Fetcher:
@@ -53,13 +58,22 @@ class Fetcher:
     def fetch_ranges(
         self, ranges: Iterable[tuple[CachedShard, ByteRange, bool]]
     ) -> list[dict[int, memoryview]]:
-        """Fetch (shard, range, whether to keep it) in parallel; what came is kept if one fails."""
+        """Fetch (shard, range, whether to keep it) in parallel; what came is kept if one fails.
+
+        Raises:
+            ClosedError: no more is fetched.
+            ShardError, StorageError: as `images`.
+        """
         if self._pid != os.getpid():
             self._pid, self._pool = os.getpid(), self._new_pool()
-        futures: list[Future[dict[int, memoryview]]] = [
-            self._pool.submit(shard.fetch, span, keep=keep) for shard, span, keep in ranges
-        ]
-        wait(futures)
+        futures: list[Future[dict[int, memoryview]]] = []
+        try:
+            for shard, span, keep in ranges:
+                futures.append(self._pool.submit(shard.fetch, span, keep=keep))
+        except RuntimeError as error:
+            raise ClosedError("images are asked for after their table was closed") from error
+        finally:
+            wait(futures)
         return [future.result() for future in futures]
 
     def wait_until_idle(self, *, timeout_s: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from daam.data.cached_shard import CachedShard
-from daam.data.fetching import Fetcher
+from daam.data.fetching import ClosedError, Fetcher
 from daam.errors import ShardError, StorageError
 
 RANGES_AT_ONCE = 8
@@ -69,6 +69,9 @@ class Filler:
             self._fetcher.wait_until_idle(timeout_s=GIVE_WAY_S)
             try:
                 is_done = self._take_turn(shard)
+            except ClosedError:
+                self.stop()
+                is_done = False
             except ShardError as error:
                 log.warning("%s", error)
                 is_done = True
@@ -76,11 +79,6 @@ class Filler:
                 log.warning("filling the cache goes on in %d s: %s", RETRY_S, error)
                 is_done = False
                 self._pause(RETRY_S)
-            except RuntimeError:
-                # The interpreter ends and takes no more work.
-                if self._goes_on():
-                    raise
-                is_done = False
             if is_done:
                 self.remove([shard])
             else:
