@@ -70,7 +70,7 @@ class ShardCache:
                     self.make_folders()
                     with self.lock(entry, patience_s=PATIENCE_S):
                         if not _has_bytes_of(entry, path):
-                            write_whole(path, checked_chunks(store, entry))
+                            _download(store, entry, path)
         except MissingKeyError as error:
             raise ShardError(
                 f"{store.locate(entry.key)} is missing: either the domain was replaced since this "
@@ -131,6 +131,15 @@ class ShardCache:
     def explained(self) -> AbstractContextManager[None]:
         """Turn errors of the file system inside the block into a StorageError in words."""
         return explained(self._directory)
+
+
+def _download(store: Store, entry: ShardEntry, path: Path) -> None:
+    try:
+        write_whole(path, checked_chunks(store, entry))
+    except ShardError as error:
+        # Bytes do change on the way: they are said to be wrong in the store after a second look.
+        log.warning("%s; reading it again", error)
+        write_whole(path, checked_chunks(store, entry))
 
 
 def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:

@@ -54,7 +54,7 @@ class CachedShard:
         image = file.data[start : start + self.index.sizes[row]]
         if file.is_checked[row]:
             return image
-        if file.has(2 * row + 1) and zlib.crc32(image) == self.index.checksums[row]:
+        if file.has(2 * row + 1) and self._is_right(row, image):
             file.is_checked[row] = 1
             return image
         return None
@@ -108,6 +108,8 @@ class CachedShard:
     def fetch(self, span: ByteRange, *, keep: bool) -> dict[int, memoryview]:
         """Read a range from the store and compare the checksums of its images.
 
+        One that is wrong is read again: bytes do change on the way.
+
         Args:
             span: one of `ranges_of` or `missing_ranges`.
             keep: put it into the file too; the lock is held.
@@ -119,22 +121,11 @@ class CachedShard:
             ShardError: the store does not have the shard, or an image in it is damaged.
             StorageError: the store cannot be read, or the cache not be written.
         """
-        entry = self.index.entry
-        size = span.end - span.start
-        try:
-            data = self._store.read_range(entry.key, start=span.start, size=size)
-        except MissingKeyError as error:
-            raise ShardError(
-                f"{self._store.locate(entry.key)} is missing: either the domain was replaced since "
-                "this began (start again), or python launch.py data verify tells how to repair it"
-            ) from error
-        view = memoryview(data)
-        images: dict[int, memoryview] = {}
-        for row in (piece // 2 for piece in span.pieces if piece % 2):
-            start = self.index.offsets[row] - span.start
-            images[row] = view[start : start + self.index.sizes[row]]
-            if zlib.crc32(images[row]) != self.index.checksums[row]:
-                raise damaged_shard(self.index, place=self._store.uri, row=row)
+        data, images, wrong = self._read(span)
+        if wrong:
+            data, images, wrong = self._read(span)
+        if wrong:
+            raise damaged_shard(self.index, place=self._store.uri, row=wrong[0])
         file = self._file
         if keep and file is not None:
             with self._cache.explained():
@@ -167,6 +158,26 @@ class CachedShard:
         wrong = [2 * row + 1 for row in range(self.index.entry.num_rows) if self.image(row) is None]
         file.forget([*between, *wrong])
         return False
+
+    def _read(self, span: ByteRange) -> tuple[bytes, dict[int, memoryview], list[int]]:
+        """The bytes of a range, its images by row, and the rows whose checksums are wrong."""
+        key = self.index.entry.key
+        try:
+            data = self._store.read_range(key, start=span.start, size=span.end - span.start)
+        except MissingKeyError as error:
+            raise ShardError(
+                f"{self._store.locate(key)} is missing: either the domain was replaced since "
+                "this began (start again), or python launch.py data verify tells how to repair it"
+            ) from error
+        view = memoryview(data)
+        images: dict[int, memoryview] = {}
+        for row in (piece // 2 for piece in span.pieces if piece % 2):
+            start = self.index.offsets[row] - span.start
+            images[row] = view[start : start + self.index.sizes[row]]
+        return data, images, [row for row in images if not self._is_right(row, images[row])]
+
+    def _is_right(self, row: int, image: memoryview) -> bool:
+        return zlib.crc32(image) == self.index.checksums[row]
 
 
 def _byte_ranges(bounds: np.ndarray, pieces: Iterable[int]) -> Iterator[ByteRange]:
