@@ -1,17 +1,30 @@
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from daam.data.batches import iterate_batches
+from daam.data.cache import ShardCache
+from daam.data.decode import PixelReader
+from daam.data.images import open_images
+from daam.data.importing import import_domain
+from daam.data.layouts import read_layout
 from daam.data.sampling import rank_slice
+from daam.data.stream import ordered_batches
+from daam.data.transforms import Augmentation
 from daam.data.windows import (
+    ShardedImages,
     ShardWindows,
     balanced_in_windows,
     uniform_in_windows,
     with_rows_at_hand,
     with_windows_at_hand,
 )
+from daam.domains import WHOLE_TRAIN_SPLITS
 from daam.errors import DataError
+from daam.storage import open_store
 
 SIZES = [40, 55, 30, 48, 52, 45, 50]
 ENDS = np.cumsum(SIZES).tolist()
@@ -159,3 +172,41 @@ def test_an_ordered_pass_has_its_shard_and_the_next_at_hand_and_fetches_each_onc
         shard = int(np.searchsorted(ENDS, rows[0], side="right"))
         assert shelf.at_hand == {shard, min(shard + 1, 6)}
     assert shelf.num_fetched == 6
+
+
+def test_windows_and_ordered_passes_read_a_store_right_with_a_small_cache(
+    small_market: Path, s3_uri: str, tmp_path: Path
+):
+    far, near = open_store(s3_uri), open_store(str(tmp_path / "near"))
+    index = read_layout("market1501", small_market)
+    for store in (far, near):
+        import_domain(index, domain="plaza", to=store, shard_size_bytes=6_000)
+    where = {"domain": "plaza", "splits": WHOLE_TRAIN_SPLITS}
+    expected = PixelReader(
+        open_images(near, cache=ShardCache(tmp_path / "other"), **where), height=64, width=32
+    ).read(np.arange(48))
+    capacity_bytes = 40_000
+    cache = ShardCache(tmp_path / "cache", capacity_bytes=capacity_bytes)
+    with open_images(far, cache=cache, **where) as images:
+        assert images.size_bytes > capacity_bytes
+        assert isinstance(images, ShardedImages)
+        reader = PixelReader(images, height=64, width=32, keep_decoded_bytes=0)
+        windows = ShardWindows(images.shards, shards_per_window=1, batch_size=4, seed=0)
+        batches = iterate_batches(
+            reader,
+            sampler=uniform_in_windows(windows=windows, first_step=0, batch_size=4, seed=0),
+            steps=range(30),
+            rank=0,
+            num_ranks=1,
+            identities=None,
+            augmentation=Augmentation(),
+            seed=0,
+            epoch=0,
+            num_threads=2,
+        )
+        for batch in with_windows_at_hand(batches, images, windows=windows, first_step=0):
+            assert torch.equal(batch.images, expected[batch.rows])
+        for rows, pixels in ordered_batches(
+            reader, batch_size=5, rank=0, num_ranks=1, num_threads=2
+        ):
+            assert torch.equal(pixels, expected[rows])
