@@ -10,7 +10,7 @@ import simplejpeg
 from daam.data.batches import iterate_batches
 from daam.data.cache import ShardCache
 from daam.data.decode import PixelReader
-from daam.data.images import open_images, read_identities, read_names
+from daam.data.images import ImageTable, open_images, read_identities, read_names
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
 from daam.data.sampling import IdentityBatches, RowsByIdentity
@@ -73,9 +73,20 @@ def check_an_epoch(
         DaamError: as the readers do.
     """
     where = {"domain": DOMAIN, "splits": tuple(Split), "cache": ShardCache(cache)}
-    images = open_images(store, **where)
-    identities = read_identities(store, **where)
-    names = read_names(store, **where)
+    with open_images(store, **where) as images:
+        identities = read_identities(store, **where)
+        names = read_names(store, **where)
+        _check_rows(images, identities, names, source=source, meanwhile=meanwhile)
+
+
+def _check_rows(
+    images: ImageTable,
+    identities: np.ndarray,
+    names: list[str],
+    *,
+    source: dict[str, SourceFile],
+    meanwhile: Callable[[], None],
+) -> None:
     assert sorted(names) == sorted(source)
     files = [source[name] for name in names]
     assert identities.tolist() == [file.identity for file in files]
