@@ -102,10 +102,18 @@ class RowsOnS3:
         )
 
 
-def put_rows(store: Store, *, num_rows: int, folder: Path) -> RowsOnS3:
-    """Publish a domain plaza of 5 shards or so, whose only split is train."""
+def put_rows(
+    store: Store,
+    *,
+    num_rows: int,
+    folder: Path,
+    sizes_bytes: tuple[int, int] = (0, 4000),
+    shard_size_bytes: int | None = None,
+) -> RowsOnS3:
+    """Publish a domain plaza, of 5 shards or so by default, whose only split is train."""
+    shard_size_bytes = shard_size_bytes or 400 * num_rows
     generator = np.random.default_rng(0)
-    jpegs = tuple(generator.bytes(int(size)) for size in generator.integers(0, 4000, num_rows))
+    jpegs = tuple(generator.bytes(int(size)) for size in generator.integers(*sizes_bytes, num_rows))
     where = {"domain": "plaza", "split": Split.TRAIN, "folder": folder}
     indexes = []
     entries: list[ShardEntry] = []
@@ -115,7 +123,7 @@ def put_rows(store: Store, *, num_rows: int, folder: Path) -> RowsOnS3:
         return file.entry
 
     images = [(jpeg, 1) for jpeg in jpegs]
-    for shard in write_image_shards(images, shard_size_bytes=400 * num_rows, **where):
+    for shard in write_image_shards(images, shard_size_bytes=shard_size_bytes, **where):
         indexes.append(index_of(shard.path))
         entries.append(publish(shard))
     split = SplitManifest(
@@ -132,7 +140,7 @@ def put_rows(store: Store, *, num_rows: int, folder: Path) -> RowsOnS3:
             validation_share=0.0,
             without_val=False,
             reencoded=None,
-            shard_size_bytes=400 * num_rows,
+            shard_size_bytes=shard_size_bytes,
         ),
         splits={Split.TRAIN: split},
         skipped={},
