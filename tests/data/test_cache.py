@@ -15,7 +15,7 @@ from daam.data.manifest import ShardEntry
 from daam.errors import ShardError, StorageError
 from daam.runtime.local_s3 import LocalS3
 from daam.storage import Store, open_store
-from tests.relay import Relay
+from tests.fault_proxy import FaultProxy
 
 
 def put(store: Store, data: bytes, *, number: int = 0) -> ShardEntry:
@@ -93,8 +93,8 @@ def test_two_processes_and_their_threads_download_once(
                 range(4),
             ))
     """
-    with Relay(s3_server.endpoint) as relay:
-        environment = {**os.environ, "AWS_ENDPOINT_URL": relay.endpoint}
+    with FaultProxy(s3_server.endpoint) as proxy:
+        environment = {**os.environ, "AWS_ENDPOINT_URL": proxy.endpoint}
         processes = [
             subprocess.Popen(
                 [sys.executable, "-c", textwrap.dedent(program)],
@@ -108,7 +108,7 @@ def test_two_processes_and_their_threads_download_once(
             process.stdin.write(b"go\n")
             process.stdin.close()
         assert [process.wait(60) for process in processes] == [0, 0]
-        assert len(data) < relay.num_bytes < 1.1 * len(data)
+        assert proxy.bytes_sent.total() == len(data)
     assert (tmp_path / "files" / f"{entry.sha256}.arrow").read_bytes() == data
 
 

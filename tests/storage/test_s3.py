@@ -8,7 +8,7 @@ import pytest
 from daam.errors import StorageError
 from daam.runtime.local_s3 import LocalS3
 from daam.storage import open_store
-from tests.relay import Relay
+from tests.fault_proxy import Fault, FaultProxy, Rule
 
 
 def test_an_unreachable_endpoint_is_named_within_seconds(
@@ -75,12 +75,14 @@ def test_a_body_that_breaks_off_is_read_on_from_there(
 ) -> None:
     data = bytes(range(256)) * 20_000
     open_store(s3_uri).write("key", data)
-    with Relay(s3_server.endpoint, cut_after_bytes=(1_500_000, 2_000_000)) as relay:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.endpoint)
+    twice = Rule(fault=Fault.CUT_BODY, at_most=2)
+    with FaultProxy(s3_server.endpoint, rule=twice) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         assert open_store(s3_uri).read("key") == data
-    with Relay(s3_server.endpoint, cut_after_bytes=(1_500_000, 2_000_000)) as relay:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.endpoint)
+        assert proxy.num_struck == 2
+        proxy.obey(twice)
         assert open_store(s3_uri).read_range("key", start=5, size=4_000_000) == data[5:4_000_005]
+        assert proxy.num_struck == 2
 
 
 def test_a_server_that_accepts_and_is_silent_is_given_up_at_the_deadline(

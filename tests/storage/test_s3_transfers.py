@@ -15,7 +15,7 @@ from daam.storage.s3_address import S3Settings
 from daam.storage.s3_connection import connection
 from daam.storage.s3_reading import PART_SIZE_BYTES, PARTS_AT_A_TIME
 from tests.canned_server import Answer, Asked, CannedServer, refusal
-from tests.relay import Relay
+from tests.fault_proxy import Fault, FaultProxy, Rule
 
 
 def ranged(data: bytes, request: Asked) -> Answer:
@@ -77,9 +77,10 @@ def test_large_objects_survive_connections_that_break(
 ) -> None:
     data = os.urandom(40_000_000)
     open_store(s3_uri).write("key", data)
-    cuts = (3_000_000, 1_000_000, 5_000_000, 0, 7_000_000, 2_000_000)
-    with Relay(s3_server.endpoint, cut_after_bytes=cuts) as relay:
-        open_store(f"{s3_uri}?endpoint={relay.endpoint}").download("key", tmp_path / "file")
+    rule = Rule(fault=Fault.RESET_IN_BODY, share=0.5)
+    with FaultProxy(s3_server.endpoint, rule=rule) as proxy:
+        open_store(f"{s3_uri}?endpoint={proxy.endpoint}").download("key", tmp_path / "file")
+        assert proxy.num_struck > 0
     assert (tmp_path / "file").read_bytes() == data
 
 
