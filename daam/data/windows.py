@@ -22,7 +22,14 @@ Batch = TypeVar("Batch")
 
 @runtime_checkable
 class ShardedImages(Protocol):
-    """Images in shards that can be fetched ahead and let go."""
+    """Images in shards that can be fetched ahead and let go.
+
+    Attributes:
+        fits_cache: whether all shards can be at hand at once; if not, only what was asked for is
+            fetched.
+    """
+
+    fits_cache: bool
 
     @property
     def shards(self) -> tuple[range, ...]:
@@ -32,11 +39,6 @@ class ShardedImages(Protocol):
     @property
     def size_bytes(self) -> int:
         """Of all shards."""
-        ...
-
-    @property
-    def fits_cache(self) -> bool:
-        """Whether all shards can be at hand at once."""
         ...
 
     def prefetch(self, shard_numbers: Iterable[int], /) -> None: ...

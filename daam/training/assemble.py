@@ -195,6 +195,7 @@ def lay_out_windows(config: RunConfig, *, source: ImageSource, target: ImageSour
     total_bytes = source.size_bytes + target.size_bytes
     if total_bytes <= capacity_bytes:
         return Windows()
+    source.fits_cache = target.fits_cache = False  # not beside each other
     data, seed = config.data, 2 * config.seed
     share = capacity_bytes / (2 * total_bytes)
     of_source, of_target = (max(1, int(len(at.shards) * share)) for at in (source, target))

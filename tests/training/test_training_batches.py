@@ -121,7 +121,7 @@ def test_a_run_in_windows_trains_the_same_each_time_and_otherwise_than_on_all_ro
     assert not same(weights[0], weights[2])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class FarImages:
     """Images of a remote store, as far as windows look at them."""
 
@@ -147,6 +147,7 @@ def test_windows_come_when_both_domains_together_are_more_than_the_cache(config_
     windows = lay_out_windows(config, source=six, target=replace(six, size_bytes=10 * 10**9))
     assert windows.source is not None
     assert windows.target is not None
+    assert not six.fits_cache  # nothing is fetched but for its window
     # 8 GB for two windows of 16 GB: 4 of 16 shards each.
     assert len(windows.source.at(0).shards) == len(windows.target.at(0).shards) == 4
     assert "16.0 GB of images are more than the cache of 8.0 GB" in caplog.text
