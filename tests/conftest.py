@@ -33,7 +33,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     """`rclone serve s3` on a free port; the AWS variables name it for the rest of the run."""
     server = LocalS3(
-        tmp_path_factory.mktemp("s3"), access_key="testaccess", secret_key="testsecret"
+        tmp_path_factory.mktemp("s3"),
+        access_key="testaccess",
+        secret_key="testsecret",
+        folders_known_for_s=0.5,  # tests look at its files, and change them
     )
     server.make_bucket(BUCKET)
     with server, pytest.MonkeyPatch.context() as environment:

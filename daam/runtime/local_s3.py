@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +21,9 @@ START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 10
 STARTED = re.compile(rf"Starting s3 server on \[(http://{re.escape(HOST)}:\d+)/?\]")
 LAST_WORDS = 5
-# The server sees files that come and go beside it after this long; with 0 it looks through whole
-# folders for every request.
-FOLDERS_KNOWN_FOR_S = 0.5
+# The server sees files that come and go beside it after this long. After as long it also reads an
+# object anew for the ETag of its next answer, which makes small ranges of large objects slow.
+FOLDERS_KNOWN_FOR_S = 300.0
 
 
 class LocalS3:
@@ -36,12 +35,21 @@ class LocalS3:
         endpoint: `http://127.0.0.1:PORT`, once started.
     """
 
-    def __init__(self, directory: Path, *, access_key: str, secret_key: str, port: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        access_key: str,
+        secret_key: str,
+        port: int = 0,
+        folders_known_for_s: float = FOLDERS_KNOWN_FOR_S,
+    ) -> None:
         """
         Args:
             directory: made if it is not there.
             access_key, secret_key: what clients must know; letters and digits.
             port: 0 takes a free one.
+            folders_known_for_s: how soon the server sees files that come and go beside it.
 
         Raises:
             StorageError: a key has characters that cannot be handed to the server.
@@ -55,6 +63,7 @@ class LocalS3:
         self._access_key = access_key
         self._secret_key = secret_key
         self._port = port
+        self._folders_known_for_s = folders_known_for_s
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._started = threading.Event()
@@ -76,12 +85,14 @@ class LocalS3:
         }
 
     def make_bucket(self, name: str) -> str:
-        """Make a bucket if it is not there, and return its address."""
-        folder = self._directory / name
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            if self._process is not None:
-                time.sleep(2 * FOLDERS_KNOWN_FOR_S)
+        """Make a bucket if it is not there, and return its address.
+
+        Raises:
+            StorageError: the server runs already, which would not see it for long.
+        """
+        if self._process is not None:
+            raise StorageError("make the buckets of a local S3 server before it starts")
+        (self._directory / name).mkdir(parents=True, exist_ok=True)
         return f"s3://{name}"
 
     def wait(self) -> int:
@@ -101,7 +112,7 @@ class LocalS3:
             [
                 _rclone(),
                 *("serve", "s3", "--addr", f"{HOST}:{self._port}"),
-                *("--dir-cache-time", f"{FOLDERS_KNOWN_FOR_S}s"),
+                *("--dir-cache-time", f"{self._folders_known_for_s}s"),
                 str(self._directory),
             ],
             # The environment and not an argument, which every user of the machine could read.

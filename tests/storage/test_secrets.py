@@ -31,8 +31,9 @@ HIDDEN = {"secret": SECRET, "token": TOKEN}
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A real S3 server with credentials that nothing else in the world has."""
-    with LocalS3(tmp_path / "s3", access_key=ACCESS, secret_key=SECRET) as server:
-        server.make_bucket("daam-tests")
+    server = LocalS3(tmp_path / "s3", access_key=ACCESS, secret_key=SECRET)
+    server.make_bucket("daam-tests")
+    with server:
         for name, value in (*server.environment.items(), ("AWS_SESSION_TOKEN", TOKEN)):
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("AWS_PROFILE", raising=False)
