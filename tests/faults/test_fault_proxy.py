@@ -47,11 +47,19 @@ class Echo(BaseHTTPRequestHandler):
         pass
 
 
+class QuietServer(ThreadingHTTPServer):
+    """One that does not print of connections that are reset: it is what the tests are about."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of an echo server."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as running:
-        running.daemon_threads = True
+    with QuietServer(("127.0.0.1", 0), Echo) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"
         running.shutdown()

@@ -55,13 +55,15 @@ def through(proxy: FaultProxy, place: str, *, deadline_s: float = DEADLINE_S) ->
 
 
 @pytest.mark.parametrize(
-    "rule",
+    ("real_server", "rule"),
     [
-        Rule(fault=Fault.BUSY, share=0.5),
-        Rule(fault=Fault.RESET, share=0.5),
-        Rule(fault=Fault.RESET_IN_UPLOAD, share=0.5),
+        ("rclone", Rule(fault=Fault.RESET, share=0.5)),
+        ("rclone", Rule(fault=Fault.BUSY, share=0.5)),
+        ("swift", Rule(fault=Fault.BUSY, share=0.5)),
+        ("swift", Rule(fault=Fault.RESET_IN_UPLOAD, share=0.5)),
     ],
-    ids=lambda rule: rule.fault,
+    indirect=["real_server"],
+    ids=lambda given: given if isinstance(given, str) else given.fault,
 )
 def test_an_import_is_whole_whatever_breaks_now_and_then(
     proxy: FaultProxy, place: str, tmp_path: Path, rule: Rule
