@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from daam.data.cache import ShardCache
-from daam.data.cached_shard import CachedShard
-from daam.data.fetching import Fetcher
-from daam.data.filler import Filler
+from daam.data.cache.fetching import Fetcher
+from daam.data.cache.filler import Filler
+from daam.data.cache.shard import CachedShard
 from daam.data.index import ShardIndex, read_index
 from daam.data.manifest import read_manifest
 from daam.data.mapped_shard import MappedShard

@@ -29,7 +29,7 @@ def open_store(uri: str) -> Store:
     if scheme == "s3":
         # boto3 takes a third of a second to import: local runs do not pay for it.
         from daam.storage.s3 import S3Store
-        from daam.storage.s3_address import S3Address
+        from daam.storage.s3.address import S3Address
 
         return S3Store(S3Address.parse(uri))
     if scheme == "file":

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daam.data import fetching
-from daam.data.cache import ShardCache
+from daam.data.cache import ShardCache, fetching
+from daam.data.cache.locks import held
 from daam.data.images import ImageTable, open_images
-from daam.data.locks import held
 from daam.domains import Split
 from daam.errors import ShardError, StorageError
 from daam.storage import open_store
@@ -398,7 +397,7 @@ def test_whoever_holds_a_lock_for_too_long_is_read_past(
     ):
         assert is_held
         assert images.jpegs(np.array([0])) == [plaza.jpegs[0]]
-    assert not list((tmp_path / "shards").glob(f"{entry.sha256}*"))
+        assert not list((tmp_path / "shards").glob(f"{entry.sha256}*"))
 
 
 def test_a_forked_child_reads_rows_of_its_own(plaza: RowsOnS3, tmp_path: Path) -> None:
@@ -419,8 +418,8 @@ def test_a_forked_child_reads_rows_of_its_own(plaza: RowsOnS3, tmp_path: Path) -
 def test_a_program_ends_while_shards_are_still_fetched(plaza: RowsOnS3, tmp_path: Path) -> None:
     program = """
         import time
-        from daam.data import cached_shard
-        cached_shard.RANGE_SIZE_BYTES = 20_000
+        from daam.data.cache import shard
+        shard.RANGE_SIZE_BYTES = 20_000
         images = open_rows()
         images.jpegs(np.arange(1))
         ranged = S3Store.read_range
@@ -459,7 +458,7 @@ def test_filling_goes_on_after_an_error_of_the_store(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("daam.data.filler.RETRY_S", 0.1)
+    monkeypatch.setattr("daam.data.cache.filler.RETRY_S", 0.1)
     ranged = S3Store.read_range
     failures = iter([True, True])
 

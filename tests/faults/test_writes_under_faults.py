@@ -16,7 +16,8 @@ from daam.errors import StorageError
 from daam.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.runtime.session import start_run, train_here
 from daam.runtime.worker import read_reports
-from daam.storage import open_store, s3
+from daam.storage import open_store
+from daam.storage.s3 import store as s3_store
 from tests.conftest import BUCKET
 from tests.fault_proxy import Fault, FaultProxy, Rule
 from tests.faults.one_epoch import check_an_epoch, import_source, write_source
@@ -39,8 +40,8 @@ def proxy(real_server: str) -> Iterator[FaultProxy]:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads in parts from the least size on that S3 allows them."""
-    parts = s3.TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
-    monkeypatch.setattr(s3, "TRANSFER_CONFIG", parts)
+    parts = s3_store.TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
+    monkeypatch.setattr(s3_store, "TRANSFER_CONFIG", parts)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from daam.storage import MissingKeyError, Store, open_store, s3
+from daam.storage import MissingKeyError, Store, open_store
+from daam.storage.s3 import store as s3_store
 from tests.conftest import BUCKET
 from tests.swift_server import PAGE_SIZE
 
@@ -63,8 +64,8 @@ def test_a_listing_of_several_pages_has_every_key_once(on_server: Store) -> None
 def test_a_large_object_is_sent_in_parts_and_read_in_ranges(
     on_server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = s3.TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
-    monkeypatch.setattr(s3, "TRANSFER_CONFIG", parts)
+    parts = s3_store.TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
+    monkeypatch.setattr(s3_store, "TRANSFER_CONFIG", parts)
     data = os.urandom(2 * PART_BYTES + 1)
     (tmp_path / "file").write_bytes(data)
     on_server.upload(tmp_path / "file", "large ü")

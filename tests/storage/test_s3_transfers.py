@@ -11,9 +11,9 @@ import pytest
 from daam.errors import StorageError
 from daam.runtime.local_s3 import LocalS3
 from daam.storage import open_store
-from daam.storage.s3_address import S3Settings
-from daam.storage.s3_connection import connection
-from daam.storage.s3_reading import PART_SIZE_BYTES, PARTS_AT_A_TIME
+from daam.storage.s3.address import S3Settings
+from daam.storage.s3.connection import connection
+from daam.storage.s3.reading import PART_SIZE_BYTES, PARTS_AT_A_TIME
 from tests.canned_server import Answer, Asked, CannedServer, refusal
 from tests.fault_proxy import Fault, FaultProxy, Rule
 

@@ -7,8 +7,8 @@ from typing import Any
 import botocore.exceptions as boto
 
 from daam.errors import StorageError
-from daam.storage.s3_connection import Connection
-from daam.storage.s3_reading import PAST_THE_END
+from daam.storage.s3.connection import Connection
+from daam.storage.s3.reading import PAST_THE_END
 from daam.storage.store import MissingKeyError
 
 MISSING_KEY = frozenset({"404", "NoSuchKey", "NotFound"})

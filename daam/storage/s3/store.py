@@ -14,12 +14,12 @@ import botocore.exceptions as boto
 from boto3.s3.transfer import TransferConfig
 
 from daam.errors import StorageError
-from daam.storage.s3_address import S3Address
-from daam.storage.s3_connection import Connection, connection
-from daam.storage.s3_errors import as_storage_error
-from daam.storage.s3_ranges import RangeRequests
-from daam.storage.s3_reading import ObjectReader
-from daam.storage.s3_retry import Patience
+from daam.storage.s3.address import S3Address
+from daam.storage.s3.connection import Connection, connection
+from daam.storage.s3.errors import as_storage_error
+from daam.storage.s3.ranges import RangeRequests
+from daam.storage.s3.reading import ObjectReader
+from daam.storage.s3.retry import Patience
 from daam.storage.store import MissingKeyError, Store, check_key, check_prefix, check_range
 
 PART_SIZE_BYTES = 16 << 20

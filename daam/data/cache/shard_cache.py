@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from daam.data.cache_space import PATIENCE_S, CacheSpace, NoRoomError, explained
-from daam.data.cached_file import CachedFile
+from daam.data.cache.file import CachedFile
+from daam.data.cache.locks import held
+from daam.data.cache.space import PATIENCE_S, CacheSpace, NoRoomError, explained
 from daam.data.index import ShardIndex
-from daam.data.locks import held
 from daam.data.manifest import ShardEntry
 from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store

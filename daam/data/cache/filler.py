@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterable
 from itertools import islice
 
-from daam.data.cached_shard import CachedShard
-from daam.data.fetching import ClosedError, Fetcher
+from daam.data.cache.fetching import ClosedError, Fetcher
+from daam.data.cache.shard import CachedShard
 from daam.errors import ShardError, StorageError
 
 RANGES_AT_ONCE = 8

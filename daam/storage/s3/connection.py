@@ -15,9 +15,9 @@ from botocore import UNSIGNED
 from botocore.config import Config
 
 from daam.errors import StorageError
-from daam.storage.s3_address import WHERE_CREDENTIALS_GO, S3Settings
-from daam.storage.s3_checksums import send_checksums
-from daam.storage.s3_retry import CONNECT_SHARE, READ_SHARE, Retries
+from daam.storage.s3.address import WHERE_CREDENTIALS_GO, S3Settings
+from daam.storage.s3.checksums import send_checksums
+from daam.storage.s3.retry import CONNECT_SHARE, READ_SHARE, Retries
 
 DEFAULT_REGION = "us-east-1"
 POOLED_CONNECTIONS = 128  # a batch of 64 ranged reads and what runs beside it

@@ -18,7 +18,7 @@ import botocore.exceptions as boto
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest, HeadersDict
 
-from daam.storage.s3_connection import Connection
+from daam.storage.s3.connection import Connection
 
 # Servers take a signature for 15 minutes, by their clock.
 SIGNED_FOR_S = 60.0

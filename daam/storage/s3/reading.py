@@ -14,8 +14,8 @@ from typing import Any
 import botocore.exceptions as boto
 
 from daam.errors import StorageError
-from daam.storage.s3_connection import Connection
-from daam.storage.s3_retry import BROKEN_OFF, Patience, waiting
+from daam.storage.s3.connection import Connection
+from daam.storage.s3.retry import BROKEN_OFF, Patience, waiting
 from daam.storage.store import CHUNK_SIZE_BYTES
 
 PART_SIZE_BYTES = 8 << 20

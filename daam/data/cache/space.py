@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from daam.data.locks import held
+from daam.data.cache.locks import held
 from daam.errors import StorageError
 
 PATIENCE_S = 30

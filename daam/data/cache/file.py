@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daam.data.cache_space import FILLING, PIECES, WHOLE, CacheSpace
+from daam.data.cache.space import FILLING, PIECES, WHOLE, CacheSpace
 from daam.data.index import ShardIndex
 
 log = logging.getLogger(__name__)

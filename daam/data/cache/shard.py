@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daam.data.cache import ShardCache
-from daam.data.cached_file import CachedFile
+from daam.data.cache.file import CachedFile
+from daam.data.cache.shard_cache import ShardCache
 from daam.data.index import ShardIndex
 from daam.data.mapped_shard import damaged_shard
 from daam.errors import ShardError

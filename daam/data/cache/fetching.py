@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
-from daam.data.cached_shard import ByteRange, CachedShard
+from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import StorageError
 
 REQUESTS_AT_ONCE = 16
