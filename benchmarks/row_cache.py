@@ -68,7 +68,7 @@ def open_rows(store: Store, cache: Path) -> ImageTable:
 
 def first_rows(store: Store, cache: Path) -> None:
     images = open_rows(store, cache)
-    images.fits_cache = False  # what comes in the background is not part of the first rows
+    images._filler.stop()  # what comes in the background is not part of the first rows
     images.jpegs(np.random.default_rng(0).integers(0, NUM_ROWS, BATCH))
     images.close()
 

@@ -25,7 +25,8 @@ class ImageTable:
     Opening one reads no image. Of a local folder, shards are mapped where they are. Of a remote
     store, an image that is not in the node's cache is fetched when it is asked for, and with the
     first one the rest begins to be fetched in the background, if all shards together fit into the
-    cache. Any number of threads may read.
+    cache. If not, images of shards that were not prefetched pass it by. Any number of threads may
+    read.
 
     Attributes:
         num_rows: N.
@@ -54,6 +55,7 @@ class ImageTable:
         self._shards = tuple(shards)
         self._cached = tuple(shard for shard in shards if isinstance(shard, CachedShard))
         self._fills = False
+        self._at_hand: set[CachedShard] = set()
         self._fetcher = Fetcher()
         self._filler = Filler(self._fetcher)
         weakref.finalize(self, self._filler.stop)
@@ -81,7 +83,7 @@ class ImageTable:
         missing = [at for at, image in enumerate(images) if image is None]
         if missing:
             wanted = [(self._cached[places[at][0]], places[at][1]) for at in missing]
-            for at, image in zip(missing, self._fetcher.images(wanted), strict=True):
+            for at, image in zip(missing, self._fetched(wanted), strict=True):
                 images[at] = image
             if self.fits_cache and not self._fills:
                 self._fills = True
@@ -90,11 +92,14 @@ class ImageTable:
 
     def prefetch(self, shard_numbers: Iterable[int]) -> None:
         """Complete shards in the background; returns at once."""
-        self._filler.add(self._numbered(shard_numbers))
+        shards = self._numbered(shard_numbers)
+        self._at_hand.update(shards)
+        self._filler.add(shards)
 
     def release(self, shard_numbers: Iterable[int]) -> None:
         """Let shards make room for others; their images that are still held stay valid."""
         shards = self._numbered(shard_numbers)
+        self._at_hand.difference_update(shards)
         self._filler.remove(shards)
         for shard in shards:
             shard.release()
@@ -105,6 +110,17 @@ class ImageTable:
         self._fetcher.close()
         for shard in self._cached:
             shard.release()
+
+    def _fetched(self, places: list[tuple[CachedShard, int]]) -> list[memoryview]:
+        if self.fits_cache:
+            return self._fetcher.images(places)
+        shards = {shard for shard, _ in places}
+        try:
+            return self._fetcher.images(places, passing=shards - self._at_hand)
+        finally:
+            # What was let go meanwhile may have been opened after that.
+            for shard in shards - self._at_hand:
+                shard.release()
 
     def _numbered(self, shard_numbers: Iterable[int]) -> list[CachedShard]:
         # Shards in a local folder are always at hand: there is nothing to do for them.

@@ -227,6 +227,7 @@ def with_windows_at_hand(
     """Yield the batches of consecutive steps; have their window and the next one fetched.
 
     A window is let go when the first batch of the next one is asked for: then no thread is at it.
+    With the last batch, or when closed, all are.
     """
     return _with_shards_at_hand(
         batches,
@@ -269,11 +270,14 @@ def _with_shards_at_hand(
 ) -> Generator[Batch, None, None]:
     at_hand = wanted_first
     images.prefetch(at_hand)
-    with contextlib.closing(batches):
-        for index, batch in enumerate(batches):
-            wanted = wanted_at(index, batch)
-            if wanted != at_hand:
-                images.release([shard for shard in at_hand if shard not in wanted])
-                images.prefetch([shard for shard in wanted if shard not in at_hand])
-                at_hand = wanted
-            yield batch
+    try:
+        with contextlib.closing(batches):
+            for index, batch in enumerate(batches):
+                wanted = wanted_at(index, batch)
+                if wanted != at_hand:
+                    images.release([shard for shard in at_hand if shard not in wanted])
+                    images.prefetch([shard for shard in wanted if shard not in at_hand])
+                    at_hand = wanted
+                yield batch
+    finally:
+        images.release(at_hand)

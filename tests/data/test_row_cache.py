@@ -61,6 +61,11 @@ def open_rows(rows: RowsOnS3, cache: Path, *, capacity_bytes: int | None = None)
     )
 
 
+def keep_without_filling(images: ImageTable) -> None:
+    """Let images that are asked for come into the cache, whatever its size, and no others."""
+    images.fits_cache = images._fills = True
+
+
 def wait_until_filled(images: ImageTable) -> None:
     """Return when nothing is fetched in the background any more."""
     deadline = time.monotonic() + TIMEOUT_S
@@ -116,7 +121,7 @@ def test_the_first_rows_cost_their_own_bytes_alone(
 ) -> None:
     rows = np.random.default_rng(1).integers(0, NUM_ROWS, 16)
     with open_rows(plaza, tmp_path / "cache") as images:
-        images.fits_cache = False  # so that nothing is completed in the background
+        keep_without_filling(images)
         for _ in range(3):
             assert images.jpegs(rows) == [plaza.jpegs[row] for row in rows]
     fetched = sum(size for ranges in ranges_in(log).values() for _, size in ranges)
@@ -175,7 +180,8 @@ def test_a_damaged_file_of_the_cache_is_mended(
     if state == "whole":
         fill(plaza, cache)
     else:
-        with open_rows(plaza, cache, capacity_bytes=plaza.size_bytes - 1) as images:
+        with open_rows(plaza, cache) as images:
+            keep_without_filling(images)
             images.jpegs(np.arange(0, NUM_ROWS, 40))
     suffix = {"whole": "*.arrow", "filling": "*.filling"}[state]
     for path in (cache / "shards").glob(suffix):
@@ -201,7 +207,8 @@ def test_marks_that_cannot_be_right_are_not_believed(
     plaza: RowsOnS3, tmp_path: Path, marks: bytes | None
 ) -> None:
     cache = tmp_path / "cache"
-    with open_rows(plaza, cache, capacity_bytes=plaza.size_bytes - 1) as images:
+    with open_rows(plaza, cache) as images:
+        keep_without_filling(images)
         images.jpegs(np.arange(0, NUM_ROWS, 40))
     for path in (cache / "shards").glob("*.pieces"):
         if marks is None:  # as after a power cut that lost the images
@@ -264,7 +271,8 @@ def test_a_store_that_fails_halfway_keeps_what_came(
             raise StorageError("the server went away")
         return ranged(self, key, start=start, size=size)
 
-    with open_rows(plaza, tmp_path / "cache", capacity_bytes=plaza.size_bytes - 1) as images:
+    with open_rows(plaza, tmp_path / "cache") as images:
+        keep_without_filling(images)
         with monkeypatch.context() as patch:
             patch.setattr(S3Store, "read_range", read_range)
             with pytest.raises(StorageError, match="went away"):
@@ -285,6 +293,7 @@ def test_a_table_larger_than_the_cache_is_read_right_and_the_cache_stays_small(
 ) -> None:
     capacity = plaza.size_bytes // 2
     with open_rows(plaza, tmp_path, capacity_bytes=capacity) as images:
+        images.prefetch(range(len(images.shards)))
         for _ in range(2):
             assert_right(plaza, images)
         files = list((tmp_path / "shards").iterdir())
@@ -311,11 +320,30 @@ def test_windows_are_prefetched_and_make_room_when_released(
     assert whole_shards(tmp_path) == sorted(e.sha256 for e in plaza.split.shards[-2:])
 
 
+def test_images_of_shards_that_were_not_prefetched_take_no_room(
+    plaza: RowsOnS3, tmp_path: Path
+) -> None:
+    first, second = (entry.sha256 for entry in plaza.split.shards[:2])
+    capacity = max(entry.size_bytes for entry in plaza.split.shards)
+    with open_rows(plaza, tmp_path, capacity_bytes=capacity) as images:
+        images.prefetch([0])
+        assert_right(plaza, images)
+        wait_until_filled(images)
+        assert whole_shards(tmp_path) == [first]
+        images.release([0])
+        assert_right(plaza, images)
+        images.prefetch([1])
+        assert_right(plaza, images)
+        wait_until_filled(images)
+        assert whole_shards(tmp_path) == [second]
+
+
 def test_what_another_process_has_mapped_is_never_removed(plaza: RowsOnS3, tmp_path: Path) -> None:
     first, second = plaza.split.shards[:2]
     capacity = first.size_bytes + second.size_bytes // 2
     program = f"""
         images = open_rows({capacity})
+        images.fits_cache = images._fills = True
         images.jpegs(np.arange(1))
         print("mapped", flush=True)
         sys.stdin.read()
@@ -325,12 +353,14 @@ def test_what_another_process_has_mapped_is_never_removed(plaza: RowsOnS3, tmp_p
     assert other.stdout.readline() == "mapped\n"
     kept = tmp_path / "cache" / "shards" / f"{first.sha256}.filling"
     with open_rows(plaza, tmp_path / "cache", capacity_bytes=capacity) as images:
+        keep_without_filling(images)
         row = images.shards[1][0]
         assert images.jpegs(np.array([row])) == [plaza.jpegs[row]]
         assert kept.exists()
     other.kill()
     other.communicate(timeout=TIMEOUT_S)
     with open_rows(plaza, tmp_path / "cache", capacity_bytes=capacity) as images:
+        keep_without_filling(images)
         assert images.jpegs(np.array([row])) == [plaza.jpegs[row]]
         assert not kept.exists()
         assert kept.with_name(f"{second.sha256}.filling").exists()
@@ -341,6 +371,7 @@ def test_the_shard_opened_least_recently_makes_room(plaza: RowsOnS3, tmp_path: P
     capacity = sum(sizes[:3])
     for number in (0, 1, 2, 0, 3):
         with open_rows(plaza, tmp_path, capacity_bytes=capacity) as images:
+            keep_without_filling(images)
             images.jpegs(np.array(images.shards[number]))
     names = {path.stem for path in (tmp_path / "shards").glob("*.filling")}
     assert plaza.split.shards[1].sha256 not in names

@@ -162,6 +162,21 @@ def test_a_steps_window_and_the_next_are_at_hand_and_no_others():
     for step in batches:
         number = windows.at(step).number
         assert shelf.at_hand == {*windows.shards_of(number), *windows.shards_of(number + 1)}
+    assert not shelf.at_hand
+
+
+def test_shards_are_let_go_when_batches_are_closed_or_fail():
+    windows, shelf = windows_of(), Shelf()
+    with_steps = {"windows": windows, "first_step": 0}
+    batches = with_windows_at_hand((step for step in range(80)), shelf, **with_steps)
+    next(batches)
+    assert shelf.at_hand
+    batches.close()
+    assert not shelf.at_hand
+    failing = with_windows_at_hand((1 // (3 - step) for step in range(80)), shelf, **with_steps)
+    with pytest.raises(ZeroDivisionError):
+        list(failing)
+    assert not shelf.at_hand
 
 
 def test_an_ordered_pass_has_its_shard_and_the_next_at_hand_and_fetches_each_once():
@@ -172,6 +187,7 @@ def test_an_ordered_pass_has_its_shard_and_the_next_at_hand_and_fetches_each_onc
         shard = int(np.searchsorted(ENDS, rows[0], side="right"))
         assert shelf.at_hand == {shard, min(shard + 1, 6)}
     assert shelf.num_fetched == 6
+    assert not shelf.at_hand
 
 
 def test_windows_and_ordered_passes_read_a_store_right_with_a_small_cache(

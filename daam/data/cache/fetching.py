@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
@@ -29,8 +29,14 @@ class Fetcher:
         self._nobody_waits = threading.Condition()
         self._num_waiting = 0
 
-    def images(self, places: Sequence[tuple[CachedShard, int]]) -> list[memoryview]:
+    def images(
+        self, places: Sequence[tuple[CachedShard, int]], *, passing: Container[CachedShard] = ()
+    ) -> list[memoryview]:
         """The JPEGs of rows of shards, from the cache if they are there by now.
+
+        Args:
+            places: (shard, row of it).
+            passing: shards that are read past the cache, so that they take no room in it.
 
         Raises:
             ShardError: the store lacks a shard, or an image in it is damaged.
@@ -43,14 +49,15 @@ class Fetcher:
         self._count_waiting(1)
         try:
             for shard in rows_of:
-                shard.open(patience_s=deadline - time.monotonic())
+                if shard not in passing:
+                    shard.open(patience_s=deadline - time.monotonic())
             images = _images_here(rows_of)
             missing = {
                 shard: left
                 for shard, rows in rows_of.items()
                 if (left := {row for row in rows if (shard, row) not in images})
             }
-            images |= self._fetched(missing, deadline=deadline)
+            images |= self._fetched(missing, passing=passing, deadline=deadline)
         finally:
             self._count_waiting(-1)
         return [images[place] for place in places]
@@ -86,13 +93,18 @@ class Fetcher:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _fetched(
-        self, rows_of: dict[CachedShard, set[int]], *, deadline: float
+        self,
+        rows_of: dict[CachedShard, set[int]],
+        *,
+        passing: Container[CachedShard],
+        deadline: float,
     ) -> dict[tuple[CachedShard, int], memoryview]:
         with ExitStack() as stack:
             # In one order in all processes, so that no two ever wait for each other.
             shards = sorted(rows_of, key=lambda shard: shard.index.entry.sha256)
             keep = {
-                shard: shard.open(patience_s=0)
+                shard: shard not in passing
+                and shard.open(patience_s=0)
                 and stack.enter_context(shard.lock(patience_s=deadline - time.monotonic()))
                 for shard in shards
             }
