@@ -20,7 +20,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What is sent back; HEAD gets no body."""
+    """What is sent back; HEAD gets no body, and one with a Transfer-Encoding is sent as it is."""
 
     status: int = 200
     body: bytes = b""
@@ -62,7 +62,7 @@ class CannedServer:
                 self.send_response(given.status)
                 for name, value in given.headers.items():
                     self.send_header(name, value)
-                if "Content-Length" not in given.headers:
+                if not {"Content-Length", "Transfer-Encoding"} & given.headers.keys():
                     self.send_header("Content-Length", str(len(given.body)))
                 self.end_headers()
                 if self.command != "HEAD":

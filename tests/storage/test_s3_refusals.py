@@ -1,13 +1,24 @@
 """What AWS answers when it refuses, as its documentation has it, in words that say what to do."""
 
+import json
 import re
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import boto3
 import pytest
+from urllib3.exceptions import SSLError
 
 from daam.errors import StorageError
 from daam.storage import MissingKeyError, open_store
+from daam.storage.s3.address import S3Settings
+from daam.storage.s3.connection import Connection
+from daam.storage.s3.reading import ObjectReader
 from tests.canned_server import Answer, Asked, CannedServer, refusal
 
 ACCESS, SECRET, TOKEN = "AKIAEXAMPLE", "wJalrXUtnFEMI", "FQoDYXdzEPT"
@@ -225,3 +236,129 @@ def test_an_object_that_changes_while_it_is_read_is_no_mixture() -> None:
 
     with CannedServer(answer) as server, pytest.raises(StorageError, match="was replaced"):
         open_store(f"s3://market?endpoint={server.endpoint}").read("key")
+
+
+def lend_credentials(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *, expire_in: timedelta
+) -> Path:
+    """Have the profile `lab` take its credentials from a file each time it refreshes them."""
+    file = folder / "lent.json"
+    expiration = (datetime.now(UTC) + expire_in).isoformat()
+    lent = {"Version": 1, "AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "SessionToken": TOKEN}
+    file.write_text(json.dumps(lent | {"Expiration": expiration}))
+    (folder / "config").write_text(f"[profile lab]\ncredential_process = cat {file}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+    return file
+
+
+def test_a_refusal_is_told_when_the_credentials_can_no_longer_be_refreshed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lent = lend_credentials(monkeypatch, tmp_path, expire_in=timedelta(minutes=5))
+
+    def answer(_: Asked) -> Answer:
+        lent.unlink(missing_ok=True)
+        return refusal(418, "Teapot", f"I saw {SECRET}")
+
+    with CannedServer(answer) as server, pytest.raises(StorageError, match="try again") as caught:
+        open_store(f"s3://market?endpoint={server.endpoint}&profile=lab").read("key")
+    assert SECRET not in everything_told(caught.value)
+
+
+def test_credentials_that_are_expired_when_they_come_are_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lend_credentials(monkeypatch, tmp_path, expire_in=timedelta(minutes=-5))
+    store = open_store("s3://market?endpoint=http://127.0.0.1:1&profile=lab")
+    for operation in (lambda: store.read("key"), lambda: store.read_range("key", start=0, size=1)):
+        with pytest.raises(StorageError, match=r"still expired.*AWS_PROFILE"):
+            operation()
+
+
+def chunked(size: int, *, of: int) -> Answer:
+    """A part of an object that says where it lies and then holds nothing."""
+    headers = {
+        "Content-Range": f"bytes 0-{size - 1}/{of}",
+        "Transfer-Encoding": "chunked",
+        "ETag": '"x"',
+    }
+    return Answer(status=206, body=b"0\r\n\r\n", headers=headers)
+
+
+def test_answers_that_hold_nothing_are_given_up_at_the_deadline() -> None:
+    with CannedServer(lambda _: chunked(10, of=10)) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}&deadline_s=0.6")
+        for operation in (
+            lambda: store.read("key"),
+            lambda: store.read_range("key", start=0, size=5),
+        ):
+            with pytest.raises(StorageError, match=r"stopped|0 read"):
+                operation()
+    assert 4 < len(server.asked) < 100
+
+
+def test_a_whole_object_that_always_ends_early_is_given_up_at_the_deadline() -> None:
+    # No ranged reads, and never more than the first half: nothing new comes with a new try.
+    headers = {"Content-Length": "2000", "Connection": "close", "ETag": '"x"'}
+    with CannedServer(lambda _: Answer(body=bytes(1000), headers=headers)) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}&deadline_s=0.6")
+        with pytest.raises(StorageError, match="stopped answering"):
+            store.read("key")
+
+
+def test_an_answer_that_does_not_say_its_size_is_refused() -> None:
+    answer = Answer(body=b"4\r\ndata\r\n0\r\n\r\n", headers={"Transfer-Encoding": "chunked"})
+    with CannedServer(lambda _: answer) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}&deadline_s=1")
+        with pytest.raises(StorageError, match=r"how large.*proxy"):
+            store.read("key")
+
+
+def test_a_failure_of_tls_is_tried_again_and_then_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        num_connections = 0
+
+        def answer_without_tls() -> None:
+            nonlocal num_connections
+            with suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    num_connections += 1
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    client.close()
+
+        threading.Thread(target=answer_without_tls, daemon=True).start()
+        place = f"https://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(StorageError, match="cannot be reached"):
+            open_store(f"s3://market?endpoint={place}&deadline_s=0.6").write("key", b"x")
+        server.shutdown(socket.SHUT_RDWR)
+    assert num_connections > 1
+
+
+def test_a_body_with_a_bad_tls_record_is_read_on_from_there() -> None:
+    class Body:
+        def __init__(self, data: bytes) -> None:
+            self._data = data
+
+        def iter_chunks(self, _: int) -> Iterator[bytes]:
+            yield self._data[:3]
+            if len(self._data) > 3:
+                raise SSLError("bad record mac")
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    class Client:
+        def get_object(self, *, Range: str, **_: str) -> dict[str, object]:
+            begin, end = map(int, Range.removeprefix("bytes=").split("-"))
+            return {"Body": Body(b"abcdef"[begin : end + 1]), "ContentRange": f"bytes {begin}-5/6"}
+
+    connection = Connection(
+        client=Client(),
+        session=boto3.Session(),
+        settings=S3Settings(),
+        endpoint="https://host",
+        region="us-east-1",
+    )
+    reader = ObjectReader(connection, bucket="market", key="key", place="s3://market/key")
+    assert reader.range(start=0, size=6) == b"abcdef"

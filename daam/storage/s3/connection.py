@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from daam.errors import StorageError
 from daam.storage.s3.address import WHERE_CREDENTIALS_GO, S3Settings
@@ -62,8 +63,14 @@ class Connection:
         return f"{found.method}{profile}"
 
     def hide(self, text: str) -> str:
-        """A server's words without the credentials that it may have repeated."""
-        credentials = self.credentials()
+        """A server's words without the credentials that it may have repeated.
+
+        None of them are left if the credentials to look for cannot be had any more.
+        """
+        try:
+            credentials = self.credentials()
+        except (BotoCoreError, ClientError, RuntimeError):
+            return HIDDEN
         for secret in () if credentials is None else credentials[:3]:
             if secret:
                 text = text.replace(secret, HIDDEN)

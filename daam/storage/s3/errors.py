@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import botocore.exceptions as boto
+from urllib3.exceptions import HTTPError
 
 from daam.errors import StorageError
 from daam.storage.s3.connection import Connection
@@ -28,7 +29,7 @@ NO_CREDENTIALS = (
     boto.SSOError,
     boto.TokenRetrievalError,
 )
-NOT_ANSWERING = (boto.ConnectionError, boto.HTTPClientError)
+NOT_ANSWERING = (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, HTTPError)
 # What a refusal may keep of what the server told: AWS repeats the session token and what was to be
 # signed in some of them, and an error can end up in any log.
 KEPT = frozenset({"Code", "Message", "Region", "RequestTime", "ServerTime"})
@@ -49,7 +50,7 @@ def as_storage_error(
         return StorageError(
             f"cannot {doing}: {error}; check AWS_PROFILE or profile= in the address, and ~/.aws"
         )
-    if isinstance(error, NO_CREDENTIALS):
+    if isinstance(error, NO_CREDENTIALS) or is_of_expired_credentials(error):
         return StorageError(
             f"cannot {doing}: no credentials for S3 ({error}); set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or for an open bucket add anonymous=true to "
@@ -66,6 +67,11 @@ def as_storage_error(
         return _bad_name(doing, bucket)
     words = str(error) if connection is None else connection.hide(str(error))
     return StorageError(f"cannot {doing}: {words}; check the AWS settings")
+
+
+def is_of_expired_credentials(error: Exception) -> bool:
+    """Whether botocore says that credentials had expired already when it got them."""
+    return isinstance(error, RuntimeError) and "refreshed credentials" in str(error)
 
 
 def _refused(

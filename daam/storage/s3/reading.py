@@ -129,16 +129,22 @@ class ObjectReader:
                     )
                 whole = "ContentRange" not in response
                 end = num_bytes if whole and all_if_whole else min(end, num_bytes)
+                before = position
                 try:
                     for chunk in body.iter_chunks(CHUNK_SIZE_BYTES):
-                        patience.progressed()
                         new = chunk[max(0, position - begin) : end - begin]
                         begin += len(chunk)
                         if new:
+                            # Bytes that came before are no progress: a server may never get on.
+                            patience.progressed()
                             yield new
                             position += len(new)
                         if position == end:
                             break
+                    if position == before < end:
+                        raise boto.IncompleteReadError(
+                            actual_bytes=0, expected_bytes=end - position
+                        )
                 except BROKEN_OFF:
                     wait_s = patience.wait_s()
                     if wait_s is None:
@@ -151,7 +157,13 @@ class ObjectReader:
         if found := re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.get("ContentRange", "")):
             begin, num_bytes = int(found[1]), int(found[2])
         else:
-            begin, num_bytes = 0, response["ContentLength"]
+            begin, num_bytes = 0, response.get("ContentLength")
+            if num_bytes is None:
+                raise StorageError(
+                    f"cannot read {self._place}: {self._connection.endpoint} does not say how "
+                    "large it is; check that it is an S3 server, with no proxy before it that "
+                    "changes its answers"
+                )
         version = (num_bytes, response.get("ETag"))
         if self._version is None:
             self._version = version

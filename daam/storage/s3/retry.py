@@ -20,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import botocore.exceptions as boto
+from urllib3.exceptions import HTTPError
 
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 5.0
@@ -39,8 +40,16 @@ BROKEN_OFF = (
     boto.IncompleteReadError,
     boto.ReadTimeoutError,
     boto.ResponseStreamingError,
+    HTTPError,  # in a body, where botocore does not translate all of them: a bad TLS record
 )
-UNREACHABLE = (boto.ConnectTimeoutError, boto.EndpointConnectionError, boto.ProxyConnectionError)
+# The last is the base of two that are BROKEN_OFF, which is asked for first.
+UNREACHABLE = (
+    boto.ConnectTimeoutError,
+    boto.EndpointConnectionError,
+    boto.ProxyConnectionError,
+    boto.SSLError,
+    boto.HTTPClientError,
+)
 
 
 class Patience:
@@ -123,10 +132,10 @@ class Retries:
             code = parsed.get("Error", {}).get("Code")
             if http.status_code in BUSY_STATUSES or code in BUSY_CODES | CHANGED_CODES:
                 return patience.wait_s(asked_s=seconds_asked(http.headers.get("Retry-After")))
-        if isinstance(caught_exception, UNREACHABLE):
-            return patience.wait_s(num_tries=None if self._answered else TRIES_OF_A_STRANGER)
         if isinstance(caught_exception, BROKEN_OFF):
             return patience.wait_s()
+        if isinstance(caught_exception, UNREACHABLE):
+            return patience.wait_s(num_tries=None if self._answered else TRIES_OF_A_STRANGER)
         return None
 
 

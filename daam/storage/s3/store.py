@@ -12,11 +12,12 @@ from typing import BinaryIO
 
 import botocore.exceptions as boto
 from boto3.s3.transfer import TransferConfig
+from urllib3.exceptions import HTTPError
 
 from daam.errors import StorageError
 from daam.storage.s3.address import S3Address
 from daam.storage.s3.connection import Connection, connection
-from daam.storage.s3.errors import as_storage_error
+from daam.storage.s3.errors import as_storage_error, is_of_expired_credentials
 from daam.storage.s3.ranges import RangeRequests
 from daam.storage.s3.reading import ObjectReader
 from daam.storage.s3.retry import Patience
@@ -146,7 +147,9 @@ class S3Store(Store):
                 made = connection(self._address.settings)
                 self._opened = os.getpid(), made, RangeRequests(made)
             yield self._opened[1:]
-        except (boto.BotoCoreError, boto.ClientError, ValueError) as error:
+        except (boto.BotoCoreError, boto.ClientError, HTTPError, RuntimeError, ValueError) as error:
+            if isinstance(error, RuntimeError) and not is_of_expired_credentials(error):
+                raise
             found = self._opened[1] if self._opened else None
             explained = as_storage_error(
                 error, doing=doing, bucket=self._address.bucket, connection=found
