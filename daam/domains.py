@@ -7,7 +7,7 @@ from typing import Self
 
 from daam.errors import ConfigError
 
-DOMAIN_PATTERN = r"[a-z0-9][a-z0-9_-]*"
+DOMAIN_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
 
 
 class Split(StrEnum):
@@ -71,10 +71,11 @@ def check_domain(name: str) -> str:
     """Return the name of a domain if it can be one.
 
     Raises:
-        ConfigError: it is not lower-case letters, digits, `-` and `_`.
+        ConfigError: it is not 1 to 64 lower-case letters, digits, `-` and `_`.
     """
     if not re.fullmatch(DOMAIN_PATTERN, name):
         raise ConfigError(
-            f"domain {name!r} is not a domain name; use lower-case letters, digits, - and _"
+            f"domain {name!r} is not a domain name; use up to 64 lower-case letters, digits, - and "
+            "_, a letter or digit first"
         )
     return name

@@ -31,8 +31,8 @@ def data_render(
     to: Annotated[Path, typer.Option(help="New folder for the rendered images.")],
     domain: Annotated[str, typer.Option(help="plaza, campus, station, or any other name.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the renderer.")] = 1,
-    train_identities: Annotated[int, typer.Option(help="People of the train split.")] = 150,
-    test_identities: Annotated[int, typer.Option(help="People of query and gallery.")] = 60,
+    train_identities: Annotated[int, typer.Option(min=2, help="People of the train split.")] = 150,
+    test_identities: Annotated[int, typer.Option(min=1, help="People of query and gallery.")] = 60,
     cameras: Annotated[int, typer.Option(help="Cameras.")] = 4,
     height: Annotated[int, typer.Option(help="Image height in pixels.")] = 128,
     width: Annotated[int, typer.Option(help="Image width in pixels.")] = 64,
@@ -243,16 +243,19 @@ def data_serve(
 ) -> None:
     """Serve a folder as S3 on this machine, for development, until Ctrl-C."""
     import secrets
+    import signal
 
     from daam.runtime.local_s3 import LocalS3
 
-    (directory / bucket).mkdir(parents=True, exist_ok=True)
     server = LocalS3(
         directory,
         access_key="daam-development",  # never the user's own keys: these are printed
         secret_key=secrets.token_urlsafe(24),
         port=port,
     )
+    server.make_bucket(bucket)
+    # Ended by `kill`, too, it takes the server along.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with server:
         print_line(f"S3 at {server.endpoint}; in the shell that uses it:")
         for key, value in server.environment.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from daam.errors import DataError
+from daam.errors import ConfigError, DataError
 from daam.storage.publish import write_whole
 
 _GAP = 4
@@ -25,9 +25,12 @@ def write_contact_sheet(
         titles: one per row.
 
     Raises:
+        ConfigError: `to` is not named as a PNG.
         DataError: there is nothing to show, or not one title per row.
         StorageError: the picture cannot be written.
     """
+    if to.suffix.lower() != ".png":
+        raise ConfigError(f"the contact sheet {to} is a PNG; let its name end in .png")
     if not rows or not any(len(row) for row in rows):
         raise DataError(f"no images for the contact sheet {to}; give at least one row of images")
     if len(titles) != len(rows):

@@ -45,7 +45,7 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
     if not any(record.split == Split.VALIDATION_QUERY for record in moved):
         raise DataError(
             f"none of the {len(held_out)} identities held out of {index.root} was seen by two "
-            "cameras, so nothing can be validated; raise the validation share or set it to 0"
+            "cameras, so nothing can be validated; give more people, or a larger share of them"
         )
     kept = [record for record in index.records if record.split != Split.TRAIN]
     kept += [record for records in images.values() for record in records]

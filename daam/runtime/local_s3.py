@@ -17,6 +17,7 @@ from daam.errors import StorageError
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+BUCKET_PATTERN = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 10
 STARTED = re.compile(rf"Starting s3 server on \[(http://{re.escape(HOST)}:\d+)/?\]")
@@ -88,11 +89,22 @@ class LocalS3:
         """Make a bucket if it is not there, and return its address.
 
         Raises:
-            StorageError: the server runs already, which would not see it for long.
+            StorageError: the server runs already, which would not see it for long; or it can be no
+                bucket's name, or its folder cannot be made.
         """
         if self._process is not None:
             raise StorageError("make the buckets of a local S3 server before it starts")
-        (self._directory / name).mkdir(parents=True, exist_ok=True)
+        if not re.fullmatch(BUCKET_PATTERN, name):
+            raise StorageError(
+                f"{name!r} is not the name of a bucket; use 3 to 63 lower-case letters, digits, "
+                "- and ."
+            )
+        try:
+            (self._directory / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot make the folder {self._directory / name}: {error.strerror}; choose another"
+            ) from error
         return f"s3://{name}"
 
     def wait(self) -> int:

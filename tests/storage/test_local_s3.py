@@ -1,6 +1,9 @@
 """The local S3 server keeps its secret, says why it cannot start, and is gone afterwards."""
 
+import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +46,24 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
 def test_keys_the_server_cannot_take_are_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(StorageError, match="secret key"):
         LocalS3(tmp_path, access_key="access", secret_key=key)
+
+
+def test_a_bucket_must_have_a_name_and_a_place(tmp_path: Path) -> None:
+    server = LocalS3(tmp_path / "s3", access_key="access", secret_key="secret")
+    with pytest.raises(StorageError, match="'Bad Bucket!' is not the name of a bucket"):
+        server.make_bucket("Bad Bucket!")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot make the folder"):
+        LocalS3(tmp_path / "file", access_key="access", secret_key="secret").make_bucket("daam")
+
+
+def test_serve_takes_its_server_along_when_it_is_terminated(tmp_path: Path) -> None:
+    command = [sys.executable, "launch.py", "data", "serve", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serve:
+        assert serve.stdout is not None
+        address = re.search(r"http://127.0.0.1:(\d+)", serve.stdout.readline())
+        assert address is not None
+        serve.terminate()
+        assert serve.wait(20) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(address[1])))
