@@ -60,23 +60,31 @@ def whole_file(
         BadFileError: it is missing, or its bytes are not those that its manifest says.
         StorageError: the store cannot be read, or the disk is full.
     """
+    original = store.local_path(entry.key)
+    # Two files of a domain may have the same bytes, and never the same name.
+    copy = scratch / Path(entry.key).name
     try:
-        size_bytes = store.size(entry.key)
-        if size_bytes != entry.size_bytes:
-            problem = f"is damaged: it has {size_bytes:,} bytes, not {entry.size_bytes:,}"
-            raise BadFileError(entry, store=store, problem=problem)
-        original = store.local_path(entry.key)
-        if original is not None:
-            _check(store.chunks(entry.key), entry, store=store, seen=seen)
-            yield original
-            return
-        copy = scratch / f"{entry.sha256}.arrow"
-        try:
-            with _explained(scratch), copy.open("wb") as file:
-                _check(_written(store.chunks(entry.key), file.write), entry, store=store, seen=seen)
-            yield copy
-        finally:
-            copy.unlink(missing_ok=True)
+        with _found(entry, store=store):
+            size_bytes = store.size(entry.key)
+            if size_bytes != entry.size_bytes:
+                problem = f"is damaged: it has {size_bytes:,} bytes, not {entry.size_bytes:,}"
+                raise BadFileError(entry, store=store, problem=problem)
+            if original is not None:
+                _check(store.chunks(entry.key), entry, store=store, seen=seen)
+            else:
+                with _explained(scratch), copy.open("wb") as file:
+                    chunks = _written(store.chunks(entry.key), file.write)
+                    _check(chunks, entry, store=store, seen=seen)
+        # Outside the block above: an error of whoever uses the file is not one of this store.
+        yield copy if original is None else original
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+@contextmanager
+def _found(entry: ShardEntry, *, store: Store) -> Iterator[None]:
+    try:
+        yield
     except MissingKeyError as error:
         raise BadFileError(entry, store=store, problem="is missing") from error
 

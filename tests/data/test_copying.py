@@ -1,5 +1,6 @@
 """A copy of a domain is the same to the byte, complete or not there, and repairs what is bad."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ from daam.data.copying import copy_domain
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
 from daam.data.manifest import list_domains, read_manifest
-from daam.data.transit import BadFileError
+from daam.data.transit import BadFileError, BytesSeen, whole_file
 from daam.data.verification import verify_domain
 from daam.errors import ConfigError, ShardError
-from daam.storage import Store, open_store
+from daam.storage import MissingKeyError, Store, open_store
+from daam.storage.local import LocalStore
 from tests.files_of_domains import damage
 
 
@@ -104,3 +106,31 @@ def test_a_store_is_not_copied_to_itself(plaza: Store) -> None:
 def test_a_domain_that_is_not_there_is_said(plaza: Store, store: Store) -> None:
     with pytest.raises(ShardError, match="no domain campus"):
         copy_domain("campus", source=plaza, target=store)
+
+
+class LosesWhatItGets(LocalStore):
+    """A store that says, when a file is sent to it, that something is not there."""
+
+    def upload(self, path: Path, key: str) -> None:
+        raise MissingKeyError(f"{self.locate(key)} is gone")
+
+
+def test_what_the_target_misses_is_not_laid_to_the_source(plaza: Store, tmp_path: Path) -> None:
+    with pytest.raises(MissingKeyError, match=r"target.* is gone"):
+        copied(plaza, LosesWhatItGets(tmp_path / "target"))
+
+
+def test_files_with_the_same_bytes_do_not_share_a_scratch_file(
+    plaza: Store, s3_uri: str, tmp_path: Path
+) -> None:
+    copied(plaza, open_store(s3_uri))
+    source = open_store(s3_uri)
+    manifest = read_manifest(source, "plaza")
+    first = manifest.files[0]
+    second = replace(first, key="plaza/another.arrow")
+    source.write(second.key, source.read(first.key))
+    seen = BytesSeen(2 * first.size_bytes, report=None)
+    with whole_file(source, first, scratch=tmp_path, seen=seen) as path:
+        with whole_file(source, second, scratch=tmp_path, seen=seen) as other:
+            assert other.read_bytes() == path.read_bytes()
+        assert path.read_bytes() == source.read(first.key)
