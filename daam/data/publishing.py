@@ -100,14 +100,17 @@ def publish(manifest: DomainManifest, data: bytes, *, to: Store) -> None:
 
     Two imports of a domain at once end with the manifest of the last one. Files of a manifest two
     before it are removed, which another import may want to name again: so each looks before and
-    after it publishes whether all its files are there, and is to be repeated if not.
+    after it publishes whether all its files are there, and before and after it removes a file
+    whether another has published one that names it, and is to be repeated if so. No store has a way
+    to look and remove in one step: if a process is killed between the two, or a store shows what is
+    no more, the domain may miss a file, which `verify` tells and another import repairs.
 
     Args:
         manifest: what `data` says.
         data: stored byte for byte.
 
     Raises:
-        FilesGoneError: another import removed a file of this one.
+        FilesGoneError: another import removed a file of this one, or this one a file of another.
         StorageError: the store cannot be used.
     """
     check_all_there(manifest, store=to)
@@ -121,11 +124,30 @@ def publish(manifest: DomainManifest, data: bytes, *, to: Store) -> None:
         to.write(key, data)
         for named in (current, data):
             outdated -= _named_in(named, domain=manifest.domain)
-        for outdated_key in sorted(outdated):
-            if to.read(key) != data:
-                break  # the newer import looks after its own
-            to.delete(outdated_key)
+        _remove_outdated(outdated, manifest=manifest, data=data, store=to)
         check_all_there(manifest, store=to)
+
+
+def _remove_outdated(
+    outdated: set[str], *, manifest: DomainManifest, data: bytes, store: Store
+) -> None:
+    """Remove files while the manifest is the domain's; stop once another import published its own.
+
+    Raises:
+        FilesGoneError: one that was removed is a file of that other import.
+    """
+    domain, key = manifest.domain, manifest_key(manifest.domain)
+    current = _read(store, key)
+    for outdated_key in sorted(outdated):
+        if current != data:
+            return  # the newer import looks after its own
+        store.delete(outdated_key)
+        current = _read(store, key)
+        if outdated_key in _named_in(current, domain=domain):
+            raise FilesGoneError(
+                f"another import of {domain} to {store.uri} was published while this one removed "
+                f"files that are out of use, and it needs {outdated_key} of them; do the same again"
+            )
 
 
 def check_all_there(manifest: DomainManifest, *, store: Store) -> None:

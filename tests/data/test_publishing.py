@@ -19,6 +19,7 @@ from daam.data.publishing import (
 )
 from daam.data.verification import verify_domain
 from daam.storage import Store, open_store
+from daam.storage.local import LocalStore
 from tests.files_of_domains import damage
 
 MANIFEST, PREVIOUS = "plaza/manifest.json", "plaza/previous.json"
@@ -116,6 +117,30 @@ def test_a_manifest_whose_files_are_gone_is_not_published(imported: Import, stor
     with pytest.raises(FilesGoneError, match=f"1 files of plaza .*{lost}"):
         publish(first, first.to_json(), to=store)
     assert read_manifest(store, "plaza") == second
+
+
+def test_an_import_that_removed_a_file_of_a_newer_one_says_so(
+    small_market: Path, tmp_path: Path
+) -> None:
+    class PublishedMeanwhile(LocalStore):
+        """Another import's manifest appears after the look and before the removal."""
+
+        def delete(self, key: str) -> None:
+            self.write(MANIFEST, oldest.to_json())
+            super().delete(key)
+
+    index = read_layout("market1501", small_market)
+    store = LocalStore(tmp_path / "store")
+    oldest, _ = (
+        import_domain(index, domain="plaza", to=store, validation_share=share)
+        for share in (0.25, 0.5)
+    )
+    here = tmp_path / "here"
+    newest = import_domain(index, domain="plaza", to=LocalStore(here), validation_share=0.4)
+    for key in keys(newest):
+        store.upload(here / key, key)
+    with pytest.raises(FilesGoneError, match=r"it needs plaza/.*\.arrow.*do the same again"):
+        publish(newest, newest.to_json(), to=PublishedMeanwhile(tmp_path / "store"))
 
 
 def test_imports_of_a_domain_at_once_leave_one_of_them_whole(
