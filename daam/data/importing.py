@@ -225,7 +225,7 @@ def _read_images(
             for record in records[first : first + IMAGES_AT_A_TIME]
         ]
 
-    num_threads = len(os.sched_getaffinity(0))
+    num_threads = _num_processors()
     return chain.from_iterable(
         work_ahead(
             read,
@@ -234,6 +234,13 @@ def _read_images(
             prefetch=num_threads,
         )
     )
+
+
+def _num_processors() -> int:
+    # A container may have some of the machine's; only Linux tells.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _counted(
