@@ -1,8 +1,9 @@
 """What `launch.py data ...` says of a domain."""
 
 import re
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -19,19 +20,24 @@ FILES_NAMED = 3
 
 @dataclass(slots=True)
 class SentFiles:
-    """Counts the files that were sent to a store, and those that were there already."""
+    """Counts the files that were sent to a store, and those that were there already.
+
+    Several threads may send files and count them at once.
+    """
 
     num_sent: int = 0
     num_there: int = 0
     size_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def add(self, entry: ShardEntry, sent: bool) -> None:  # noqa: FBT001  (called by position)
         """Count a file."""
-        if sent:
-            self.num_sent += 1
-            self.size_bytes += entry.size_bytes
-        else:
-            self.num_there += 1
+        with self._lock:
+            if sent:
+                self.num_sent += 1
+                self.size_bytes += entry.size_bytes
+            else:
+                self.num_there += 1
 
     def told(self, to: str) -> str:
         """One line of it."""
