@@ -25,6 +25,8 @@ def open_store(uri: str) -> Store:
     if not separator:
         if not uri:
             raise StorageError("the store's address is empty; give s3://bucket/prefix or a folder")
+        if uri.startswith("s3:"):
+            raise StorageError("an address on S3 has two slashes, as in s3://bucket/prefix")
         return LocalStore(Path(uri))
     if scheme == "s3":
         # boto3 takes a third of a second to import: local runs do not pay for it.
@@ -36,6 +38,8 @@ def open_store(uri: str) -> Store:
         parts = urlsplit(uri)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise StorageError("that is no local folder; write file:///absolute/folder")
+        if parts.query or parts.fragment:
+            raise StorageError("a file:// address has no settings; write ? as %3F and # as %23")
         return LocalStore(Path(unquote(parts.path)))
     raise StorageError(
         f"stores of the kind {scheme}:// are not supported; give s3://bucket/prefix or a folder"

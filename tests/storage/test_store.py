@@ -143,6 +143,8 @@ def test_threads_share_a_store(store: Store) -> None:
         ("s3:///prefix", "name of a bucket"),
         ("s3://bucket/../other", "cannot be a key"),
         ("file://host/x", "no local folder"),
+        ("file:///x?region=a", "no settings"),
+        ("s3:/bucket/x", "two slashes"),
     ],
 )
 def test_an_address_that_is_none_is_refused(uri: str, complaint: str) -> None:
