@@ -338,6 +338,37 @@ def test_images_of_shards_that_were_not_prefetched_take_no_room(
         assert whole_shards(tmp_path) == [second]
 
 
+def test_a_shard_that_is_released_just_before_its_turn_takes_no_room(
+    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capacity = max(entry.size_bytes for entry in plaza.split.shards)
+    with open_rows(plaza, tmp_path, capacity_bytes=capacity) as images:
+        with monkeypatch.context() as patch:
+            patch.setattr(images._fetcher, "wait_until_idle", lambda **_: images.release([0]))
+            images.prefetch([0])
+            wait_until_filled(images)
+        images.prefetch([1])
+        wait_until_filled(images)
+    assert whole_shards(tmp_path) == [plaza.split.shards[1].sha256]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_filling_begins_again_after_an_error_that_nobody_foresaw(
+    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("a defect")
+
+    with open_rows(plaza, tmp_path) as images:
+        with monkeypatch.context() as patch:
+            patch.setattr(images._fetcher, "wait_until_idle", fail)
+            images.prefetch([0])
+            wait_until_filled(images)
+        images.prefetch([1])
+        wait_until_filled(images)
+    assert len(whole_shards(tmp_path)) == 2
+
+
 def test_what_another_process_has_mapped_is_never_removed(plaza: RowsOnS3, tmp_path: Path) -> None:
     first, second = plaza.split.shards[:2]
     capacity = first.size_bytes + second.size_bytes // 2

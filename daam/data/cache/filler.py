@@ -65,6 +65,14 @@ class Filler:
             thread.join()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            with self._guard:
+                if self._thread is threading.current_thread():  # no other was started since
+                    self._thread = None
+
+    def _work(self) -> None:
         while (shard := self._next()) is not None:
             self._fetcher.wait_until_idle(timeout_s=GIVE_WAY_S)
             try:
@@ -97,6 +105,10 @@ class Filler:
     def _take_turn(self, shard: CachedShard) -> bool:
         """Fetch some of a shard; return whether there is nothing left to do."""
         if shard.open(patience_s=0):
+            with self._guard:
+                if shard not in self._queue:  # it was let go before it was opened
+                    shard.release()
+                    return False
             with shard.lock(patience_s=0) as is_held:
                 if is_held:
                     ranges = list(islice(shard.missing_ranges(), RANGES_AT_ONCE))

@@ -138,7 +138,7 @@ class CachedShard:
         """Check a file of which nothing is missing as a whole; the lock is held.
 
         Returns:
-            True if it is right. If not, what is wrong in it is missing again.
+            Whether it is right. If not, it was let go, or what is wrong in it is missing again.
 
         Raises:
             ShardError: it was wrong twice, so it is so in the store.
@@ -146,7 +146,7 @@ class CachedShard:
         """
         file = self._file
         if file is None:
-            return True
+            return False
         with self._cache.explained():
             if file.finish():
                 return True
