@@ -63,7 +63,8 @@ def measured(work: Callable[[Store, Path], None], *, server: str, cache: Path) -
 
 
 def open_rows(store: Store, cache: Path) -> ImageTable:
-    return open_images(store, domain="plaza", splits=[Split.TRAIN], cache=ShardCache(cache))
+    manifest = read_manifest(store, "plaza")
+    return open_images(store, manifest=manifest, splits=[Split.TRAIN], cache=ShardCache(cache))
 
 
 def first_rows(store: Store, cache: Path) -> None:

@@ -23,6 +23,7 @@ from daam.data.decode import PixelReader
 from daam.data.images import open_images, read_identities
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
+from daam.data.manifest import read_manifest
 from daam.data.sampling import IdentityBatches, RowsByIdentity
 from daam.data.stream import ordered_batches
 from daam.data.transforms import normalise
@@ -55,7 +56,7 @@ def uint8_batches(
     """As `batches`, before they are normalised: (B, H, W, 3) uint8."""
     store = open_store(str(place.folder / "ours") if place.endpoint is None else place.s3("ours"))
     cache = ShardCache(place.cache)
-    rows = {"domain": DOMAIN, "splits": [Split.TRAIN], "cache": cache}
+    rows = {"manifest": read_manifest(store, DOMAIN), "splits": [Split.TRAIN], "cache": cache}
     images = open_images(store, **rows)
     # Without keeping decoded pixels, which no peer does.
     reader = PixelReader(images, height=HEIGHT, width=WIDTH, keep_decoded_bytes=0)

@@ -8,6 +8,7 @@ import simplejpeg
 
 from daam.data.cache import ShardCache
 from daam.data.images import open_images, read_identities
+from daam.data.manifest import read_manifest
 from daam.data.preview import write_contact_sheet
 from daam.domains import WHOLE_TRAIN_SPLITS
 from daam.errors import DataError
@@ -26,8 +27,9 @@ def preview_domain(store: Store, *, domain: str, num_people: int, to: Path) -> N
     """
     with tempfile.TemporaryDirectory(prefix="daam-preview-") as directory:
         cache = ShardCache(Path(directory), capacity_bytes=0)  # only a few images are needed
-        images = open_images(store, domain=domain, splits=WHOLE_TRAIN_SPLITS, cache=cache)
-        identities = read_identities(store, domain=domain, splits=WHOLE_TRAIN_SPLITS, cache=cache)
+        manifest, splits = read_manifest(store, domain), WHOLE_TRAIN_SPLITS
+        images = open_images(store, manifest=manifest, splits=splits, cache=cache)
+        identities = read_identities(store, manifest=manifest, splits=splits, cache=cache)
         people = np.unique(identities[identities > 0])
         if len(people) == 0:
             raise DataError(f"{domain} in {store.uri} has no people in its train split to show")

@@ -12,7 +12,7 @@ from daam.data.cache.fetching import Fetcher
 from daam.data.cache.filler import Filler
 from daam.data.cache.shard import CachedShard
 from daam.data.index import ShardIndex, read_index
-from daam.data.manifest import read_manifest
+from daam.data.manifest import DomainManifest
 from daam.data.mapped_shard import MappedShard
 from daam.data.shards import LABEL_SCHEMA, open_shard
 from daam.domains import Split
@@ -137,16 +137,19 @@ class ImageTable:
 
 
 def open_images(
-    store: Store, *, domain: str, splits: Sequence[Split], cache: ShardCache
+    store: Store, *, manifest: DomainManifest, splits: Sequence[Split], cache: ShardCache
 ) -> ImageTable:
     """Open the images of splits of a domain; of a remote store, only the index is fetched now.
 
+    Args:
+        manifest: of the domain. Whoever reads labels too gives the same one: after another import
+            rows are in another order.
+
     Raises:
-        ShardError: the domain or a split is not in the store, its index is damaged, or (in a local
+        ShardError: the domain has no such split, its index is missing or damaged, or (in a local
             folder) a shard is missing or not whole.
         StorageError: the store cannot be read, or the cache cannot be used.
     """
-    manifest = read_manifest(store, domain)
     contents = [manifest.split(split) for split in splits]
     paths = cache.fetch_all(store, [content.index for content in contents])
     indexes = [
@@ -172,9 +175,9 @@ def open_images(
 
 
 def read_identities(
-    store: Store, *, domain: str, splits: Sequence[Split], cache: ShardCache
+    store: Store, *, manifest: DomainManifest, splits: Sequence[Split], cache: ShardCache
 ) -> np.ndarray:
-    """Who is on each row of `open_images` for the same splits.
+    """Who is on each row of `open_images` for the same manifest and splits.
 
     Returns:
         (N,) int64; 0 is a distractor, -1 junk.
@@ -182,28 +185,27 @@ def read_identities(
     Raises:
         ShardError, StorageError: as `open_images`.
     """
-    labels = _read_labels(store, domain=domain, splits=splits, cache=cache)
+    labels = _read_labels(store, manifest=manifest, splits=splits, cache=cache)
     return labels["identity"].to_numpy()
 
 
 def read_names(
-    store: Store, *, domain: str, splits: Sequence[Split], cache: ShardCache
+    store: Store, *, manifest: DomainManifest, splits: Sequence[Split], cache: ShardCache
 ) -> list[str]:
-    """The file of each row of `open_images` for the same splits, relative to the data set.
+    """The file of each row of `open_images`, relative to the data set, for the same arguments.
 
     Most data sets spell the identity in the name, so names are kept with the labels.
 
     Raises:
         ShardError, StorageError: as `open_images`.
     """
-    labels = _read_labels(store, domain=domain, splits=splits, cache=cache)
+    labels = _read_labels(store, manifest=manifest, splits=splits, cache=cache)
     return labels["name"].to_pylist()
 
 
 def _read_labels(
-    store: Store, *, domain: str, splits: Sequence[Split], cache: ShardCache
+    store: Store, *, manifest: DomainManifest, splits: Sequence[Split], cache: ShardCache
 ) -> pa.Table:
-    manifest = read_manifest(store, domain)
     entries = [manifest.split(split).labels for split in splits]
     paths = cache.fetch_all(store, entries)
     tables = [

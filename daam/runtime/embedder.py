@@ -10,6 +10,7 @@ from daam.model.network import DaamNetwork
 from daam.runtime.contract import EmbeddingContract, daam_version
 from daam.runtime.worker import trained
 from daam.storage import open_store
+from daam.training.assemble import manifest_of
 from daam.training.scoring import embedder_for, open_unlabelled, with_norms_of
 from daam.training.state import trained_network
 
@@ -57,7 +58,7 @@ def open_embedder(
     domain = config.pair().target if domain is None else check_domain(domain)
     network = trained_network(config, state)
     if config.evaluation.reestimate_norm:
-        unlabelled = open_unlabelled(config, domain=domain)
+        unlabelled = open_unlabelled(config, manifest=manifest_of(config, domain))
         network = embedder_for(unlabelled, network, config, domain=domain)
     else:  # the domain need not be here
         network = with_norms_of(domain, network, config)

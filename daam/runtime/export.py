@@ -19,7 +19,7 @@ from daam.model.network import DaamNetwork
 from daam.runtime.contract import FILE_NAME, KEY, EmbeddingContract, FileFormat
 from daam.runtime.embedder import Embedder, open_embedder
 from daam.storage import open_parent
-from daam.training.assemble import compute_of
+from daam.training.assemble import compute_of, manifest_of
 from daam.training.deployed import DeployedEmbedder
 from daam.training.scoring import open_unlabelled
 
@@ -172,7 +172,8 @@ def largest_difference(opened: FileEmbedder, embedder: Embedder) -> tuple[float,
         The largest difference of any number, NaN if there is one among them; and how many images
         were tried, spread evenly over the domain's train images.
     """
-    reader = open_unlabelled(embedder.config, domain=embedder.domain)
+    manifest = manifest_of(embedder.config, embedder.domain)
+    reader = open_unlabelled(embedder.config, manifest=manifest)
     num_rows = reader.num_rows
     rows = np.unique(np.linspace(0, num_rows - 1, min(num_rows, NUM_TRIED)).astype(np.int64))
     images_BHWC = reader.read(rows)

@@ -22,7 +22,7 @@ from daam.evaluation.projection import project
 from daam.evaluation.retrieval import cosine_distances, ranked_gallery
 from daam.model.network import DaamNetwork
 from daam.storage import open_store
-from daam.training.assemble import compute_of
+from daam.training.assemble import compute_of, manifest_of
 from daam.training.scoring import RetrievalTest, TestResult, embedder_for, open_unlabelled
 
 NUM_LISTS, NUM_RANKS = 8, 10
@@ -124,7 +124,8 @@ def draw_embeddings(
         for name in config.pair().domains()
         if name != test.domain and store.exists(manifest_key(name))
     ]
-    readers = [test.unlabelled, *(open_unlabelled(config, domain=name) for name in names[1:])]
+    others = [manifest_of(config, name) for name in names[1:]]
+    readers = [test.unlabelled, *(open_unlabelled(config, manifest=other) for other in others)]
     rows = [spread(reader, count=NUM_POINTS) for reader in readers]
     embeddings = [
         embedded(

@@ -12,6 +12,7 @@ from daam.data.cache import ShardCache
 from daam.data.decode import ImageSource, PixelReader, Pixels
 from daam.data.device_pixels import DevicePixels
 from daam.data.images import ImageTable, open_images, read_identities
+from daam.data.manifest import DomainManifest, read_manifest
 from daam.data.sampling import RowsByIdentity
 from daam.data.transforms import Augmentation
 from daam.data.windows import ShardedImages, ShardWindows
@@ -19,6 +20,7 @@ from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import TrainingError
 from daam.model.network import DaamNetwork
 from daam.storage import open_store
+from daam.training import collectives
 from daam.training.build import build_network
 from daam.training.device import Compute, choose_compute
 from daam.training.objective import Memory, Objective
@@ -29,8 +31,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledRows:
-    """The source: pixels, and for each row its identity (counted from 0) and camera."""
+    """The source: pixels, and for each row its identity (counted from 0) and camera.
 
+    Attributes:
+        manifest: of its domain.
+        digest: of its images and labels.
+    """
+
+    manifest: DomainManifest
+    digest: str
     reader: Pixels
     identities: np.ndarray
     by_identity: RowsByIdentity
@@ -40,8 +49,15 @@ class LabelledRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlabelledRows:
-    """The target: pixels and cameras. Its identities are in a file that training never opens."""
+    """The target: pixels and cameras. Its identities are in a file that training never opens.
 
+    Attributes:
+        manifest: of its domain.
+        digest: of its images, whoever is on them.
+    """
+
+    manifest: DomainManifest
+    digest: str
     reader: Pixels
     cameras: np.ndarray
 
@@ -80,7 +96,9 @@ class Run:
 
 
 def assemble(config: RunConfig) -> Run:
-    """Open the data and make the network of a run. All ranks make the same one.
+    """Open the data and make the network of a run. Collective: all ranks make the same one.
+
+    Each domain is what its manifest said once, on rank 0, even if another import takes its place.
 
     Raises:
         DaamError: a domain, its shards or the weights are missing or damaged, or there is no GPU
@@ -88,7 +106,12 @@ def assemble(config: RunConfig) -> Run:
     """
     transfer = config.pair()
     compute = compute_of(config)
-    source, target = open_source(config), open_target(config, transfer.target)
+    learnt = transfer.target if config.data.oracle_labels else transfer.source
+    manifests = {
+        domain: manifest_of(config, domain) for domain in dict.fromkeys((learnt, transfer.target))
+    }
+    source = open_source(config, manifests[learnt])
+    target = open_target(config, manifests[transfer.target])
     torch.manual_seed(config.seed)
     network = build_network(config, num_identities=source.num_identities)
     compute.place(network)
@@ -147,20 +170,32 @@ def compute_of(config: RunConfig) -> Compute:
     return compute
 
 
-def open_source(config: RunConfig) -> LabelledRows:
+def manifest_of(config: RunConfig, domain: str) -> DomainManifest:
+    """Read a domain's manifest. Collective: all ranks get what rank 0 read.
+
+    Raises:
+        ShardError, StorageError: as `read_manifest`.
+    """
+    found = []
+    if collectives.rank() == 0:
+        found = [read_manifest(open_store(config.data.root), domain)]
+    (manifest,) = collectives.from_rank_zero(found)
+    return manifest
+
+
+def open_source(config: RunConfig, manifest: DomainManifest) -> LabelledRows:
     """Open the domain that is learnt from with its labels; its identities are renumbered from 0.
 
     That is the source, or with `data.oracle_labels` the target.
     """
-    transfer, splits = config.pair(), WHOLE_TRAIN_SPLITS
-    domain = transfer.source
-    if config.data.oracle_labels:
-        domain, splits = transfer.target, target_splits(config)
+    splits = target_splits(config) if config.data.oracle_labels else WHOLE_TRAIN_SPLITS
     store, cache = open_store(config.data.root), shard_cache(config)
-    images = open_images(store, domain=domain, splits=splits, cache=cache)
-    identities = read_identities(store, domain=domain, splits=splits, cache=cache)
+    images = open_images(store, manifest=manifest, splits=splits, cache=cache)
+    identities = read_identities(store, manifest=manifest, splits=splits, cache=cache)
     known, numbered = np.unique(identities, return_inverse=True)
     return LabelledRows(
+        manifest=manifest,
+        digest=manifest.digest(splits, with_labels=True),
         reader=pixel_reader(config, images),
         identities=numbered.astype(np.int64),
         by_identity=RowsByIdentity(numbered, images.cameras),
@@ -169,15 +204,18 @@ def open_source(config: RunConfig) -> LabelledRows:
     )
 
 
-def open_target(config: RunConfig, domain: str) -> UnlabelledRows:
+def open_target(config: RunConfig, manifest: DomainManifest) -> UnlabelledRows:
     """Open a domain without its labels."""
+    splits = target_splits(config)
     images = open_images(
-        open_store(config.data.root),
-        domain=domain,
-        splits=target_splits(config),
-        cache=shard_cache(config),
+        open_store(config.data.root), manifest=manifest, splits=splits, cache=shard_cache(config)
     )
-    return UnlabelledRows(reader=pixel_reader(config, images), cameras=images.cameras)
+    return UnlabelledRows(
+        manifest=manifest,
+        digest=manifest.digest(splits, with_labels=False),
+        reader=pixel_reader(config, images),
+        cameras=images.cameras,
+    )
 
 
 def lay_out_windows(config: RunConfig, *, source: ImageSource, target: ImageSource) -> Windows:

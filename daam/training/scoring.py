@@ -14,12 +14,13 @@ from torch import Tensor
 from daam.config.schema import RunConfig
 from daam.data.decode import Pixels
 from daam.data.images import open_images, read_identities
+from daam.data.manifest import DomainManifest
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.evaluation.retrieval import RetrievalScores, retrieval_scores_from_embeddings
 from daam.model.network import DaamNetwork
 from daam.model.norm import SOURCE, TARGET, plain
 from daam.storage import open_store
-from daam.training.assemble import compute_of, pixel_reader, shard_cache
+from daam.training.assemble import compute_of, manifest_of, pixel_reader, shard_cache
 from daam.training.extract import adapted_to, embed_rows
 
 QUERIES_AT_ONCE = 256
@@ -44,24 +45,27 @@ class RetrievalTest:
     unlabelled: Pixels
 
     @classmethod
-    def on_validation(cls, config: RunConfig) -> Self:
+    def on_validation(cls, config: RunConfig, *, manifest: DomainManifest) -> Self:
         """Open the identities cut from the train split of the run's target.
 
         `evaluation.hold_out` keeps them out of training.
+
+        Args:
+            manifest: of the target, the one that is trained on: another import may hold out others.
         """
         return cls.opened(
             config,
-            domain=config.pair().target,
+            manifest=manifest,
             splits=(Split.VALIDATION_QUERY, Split.VALIDATION_GALLERY),
             unlabelled=(Split.TRAIN,),
         )
 
     @classmethod
     def on_test(cls, config: RunConfig, *, domain: str) -> Self:
-        """Open a domain's query and gallery."""
+        """Open a domain's query and gallery. Collective: all ranks call it."""
         return cls.opened(
             config,
-            domain=domain,
+            manifest=manifest_of(config, domain),
             splits=(Split.QUERY, Split.GALLERY),
             unlabelled=WHOLE_TRAIN_SPLITS,
         )
@@ -71,17 +75,17 @@ class RetrievalTest:
         cls,
         config: RunConfig,
         *,
-        domain: str,
+        manifest: DomainManifest,
         splits: tuple[Split, Split],
         unlabelled: tuple[Split, ...],
     ) -> Self:
         """Open two splits with labels, and others without."""
-        query, gallery = (open_labelled(config, domain=domain, split=split) for split in splits)
+        query, gallery = (open_labelled(config, manifest=manifest, split=split) for split in splits)
         return cls(
-            domain=domain,
+            domain=manifest.domain,
             query=query,
             gallery=gallery,
-            unlabelled=open_unlabelled(config, domain=domain, splits=unlabelled),
+            unlabelled=open_unlabelled(config, manifest=manifest, splits=unlabelled),
         )
 
 
@@ -156,21 +160,21 @@ def with_norms_of(domain: str, network: DaamNetwork, config: RunConfig) -> DaamN
 
 
 def open_unlabelled(
-    config: RunConfig, *, domain: str, splits: tuple[Split, ...] = WHOLE_TRAIN_SPLITS
+    config: RunConfig, *, manifest: DomainManifest, splits: tuple[Split, ...] = WHOLE_TRAIN_SPLITS
 ) -> Pixels:
     """Open the images of splits without their labels."""
     images = open_images(
-        open_store(config.data.root), domain=domain, splits=splits, cache=shard_cache(config)
+        open_store(config.data.root), manifest=manifest, splits=splits, cache=shard_cache(config)
     )
     return pixel_reader(config, images)
 
 
-def open_labelled(config: RunConfig, *, domain: str, split: Split) -> LabelledSplit:
+def open_labelled(config: RunConfig, *, manifest: DomainManifest, split: Split) -> LabelledSplit:
     """Open one split with its labels."""
     store, cache = open_store(config.data.root), shard_cache(config)
-    images = open_images(store, domain=domain, splits=(split,), cache=cache)
+    images = open_images(store, manifest=manifest, splits=(split,), cache=cache)
     return LabelledSplit(
         reader=pixel_reader(config, images),
-        identities=read_identities(store, domain=domain, splits=(split,), cache=cache),
+        identities=read_identities(store, manifest=manifest, splits=(split,), cache=cache),
         cameras=images.cameras,
     )

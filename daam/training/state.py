@@ -11,7 +11,7 @@ from daam.training.assemble import Run, compute_of
 from daam.training.build import build_network
 from daam.training.objective import Memory
 
-FORMAT = 2
+FORMAT = 3
 
 
 def captured(run: Run) -> dict[str, Any]:
@@ -24,6 +24,8 @@ def captured(run: Run) -> dict[str, Any]:
         "format": FORMAT,
         "config": run.config.model_dump(),
         "num_epochs_done": run.num_epochs_done,
+        "source_digest": run.source.digest,
+        "target_digest": run.target.digest,
         "num_identities": run.network.shared.classifier.out_features,
         "network": run.network.state_dict(),
         "teacher": None if run.teacher is None else run.teacher.state_dict(),
@@ -57,19 +59,17 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
             f"{where} is of a run with other settings: {', '.join(changed)}; "
             "go on with the same settings, or start a new run under another name"
         )
-    if state["num_identities"] != run.source.num_identities:
-        raise CheckpointError(
-            f"{where} learnt {state['num_identities']} identities, and the domain it learns from "
-            f"has {run.source.num_identities} in {run.config.data.root}; "
-            "name the data it was trained on with data.root"
-        )
-    exemplars, num_target = state["exemplars"], run.target.reader.num_rows
-    if exemplars is not None and len(exemplars) != num_target:
-        raise CheckpointError(
-            f"{where} remembers {len(exemplars)} images of {run.config.pair().target}, and "
-            f"{run.config.data.root} has {num_target}; name the data it was trained on with "
-            "data.root"
-        )
+    for rows, digest in (
+        (run.source, state["source_digest"]),
+        (run.target, state["target_digest"]),
+    ):
+        if rows.digest != digest:
+            domain = rows.manifest.domain
+            raise CheckpointError(
+                f"{where} was trained on another import of {domain} than the one in "
+                f"{run.config.data.root}; import {domain} again as it was then, name a store that "
+                "has it so with data.root, or start a new run under another name"
+            )
     run.network.load_state_dict(state["network"])
     if run.teacher is not None:
         run.teacher.load_state_dict(state["teacher"])
@@ -78,7 +78,7 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
         nominal_centre=on_device(state["nominal_centre"], run),
         nominal_spread=on_device(state["nominal_spread"], run),
         source_centre=on_device(state["source_centre"], run),
-        exemplars_NC=on_device(exemplars, run),
+        exemplars_NC=on_device(state["exemplars"], run),
     )
     run.num_epochs_done = state["num_epochs_done"]
 

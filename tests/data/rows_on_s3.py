@@ -36,6 +36,7 @@ from pathlib import Path
 import numpy as np
 from daam.data.cache import ShardCache
 from daam.data.images import open_images
+from daam.data.manifest import read_manifest
 from daam.domains import Split
 from daam.storage import open_store
 from daam.storage.s3 import S3Store
@@ -51,9 +52,10 @@ def read_range(self, key, *, start, size):
 S3Store.read_range = read_range
 
 def open_rows(capacity_bytes=None):
+    store = open_store(uri)
     return open_images(
-        open_store(uri),
-        domain="plaza",
+        store,
+        manifest=read_manifest(store, "plaza"),
         splits=[Split.TRAIN],
         cache=ShardCache(Path(cache), capacity_bytes=capacity_bytes),
     )

@@ -11,6 +11,7 @@ from daam.data.cache import ShardCache
 from daam.data.images import open_images, read_identities, read_names
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
+from daam.data.manifest import read_manifest
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import ShardError
 from daam.storage import Store, open_store
@@ -28,14 +29,22 @@ def plaza(small_market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_splits_follow_one_another(plaza: Store, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
-    together = open_images(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
-    identities = read_identities(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
-    names = read_names(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
+    together = open_images(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=WHOLE_TRAIN_SPLITS, cache=cache
+    )
+    identities = read_identities(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=WHOLE_TRAIN_SPLITS, cache=cache
+    )
+    names = read_names(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=WHOLE_TRAIN_SPLITS, cache=cache
+    )
     assert together.num_rows == len(together) == len(identities) == len(names) == 48
     assert (together.cameras.dtype, identities.dtype) == (np.int32, np.int64)
     row = 0
     for split in WHOLE_TRAIN_SPLITS:
-        alone = open_images(plaza, domain="plaza", splits=[split], cache=cache)
+        alone = open_images(
+            plaza, manifest=read_manifest(plaza, "plaza"), splits=[split], cache=cache
+        )
         rows = np.arange(row, row + alone.num_rows)
         assert together.jpegs(rows) == alone.jpegs(np.arange(alone.num_rows))
         assert (together.cameras[rows] == alone.cameras).all()
@@ -47,7 +56,7 @@ def test_every_row_is_the_file_of_its_name(
     plaza: Store, small_market: Path, tmp_path: Path
 ) -> None:
     where = {
-        "domain": "plaza",
+        "manifest": read_manifest(plaza, "plaza"),
         "splits": [Split.QUERY, Split.GALLERY],
         "cache": ShardCache(tmp_path / "cache"),
     }
@@ -68,7 +77,9 @@ def test_every_row_is_the_file_of_its_name(
 
 def test_rows_come_in_the_order_asked_for_and_as_often(plaza: Store, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
-    images = open_images(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
+    images = open_images(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=WHOLE_TRAIN_SPLITS, cache=cache
+    )
     every = images.jpegs(np.arange(images.num_rows))
     assert len(set(map(bytes, every))) == 48
     rows = np.random.default_rng(0).integers(0, 48, 200)
@@ -78,14 +89,18 @@ def test_rows_come_in_the_order_asked_for_and_as_often(plaza: Store, tmp_path: P
 
 def test_shards_are_consecutive_rows(plaza: Store, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
-    images = open_images(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
+    images = open_images(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=WHOLE_TRAIN_SPLITS, cache=cache
+    )
     assert len(images.shards) > 3
     assert [row for shard in images.shards for row in shard] == list(range(48))
 
 
 def test_an_image_is_a_view_that_outlives_the_table(plaza: Store, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
-    images = open_images(plaza, domain="plaza", splits=[Split.QUERY], cache=cache)
+    images = open_images(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=[Split.QUERY], cache=cache
+    )
     (view,) = images.jpegs(np.array([3]))
     copy = bytes(view)
     assert isinstance(view, memoryview)
@@ -97,21 +112,27 @@ def test_an_image_is_a_view_that_outlives_the_table(plaza: Store, tmp_path: Path
 @pytest.mark.parametrize("row", [-1, 12, 10**9])
 def test_a_row_that_is_not_there_is_refused(plaza: Store, tmp_path: Path, row: int) -> None:
     cache = ShardCache(tmp_path / "cache")
-    images = open_images(plaza, domain="plaza", splits=[Split.QUERY], cache=cache)
+    images = open_images(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=[Split.QUERY], cache=cache
+    )
     with pytest.raises(IndexError, match=rf"row {row} is not in \[0, 12\)"):
         images.jpegs(np.array([3, row]))
 
 
 def test_no_splits_are_no_rows(plaza: Store, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
-    images = open_images(plaza, domain="plaza", splits=[], cache=cache)
+    images = open_images(plaza, manifest=read_manifest(plaza, "plaza"), splits=[], cache=cache)
     assert (images.num_rows, images.cameras.shape) == (0, (0,))
-    assert read_identities(plaza, domain="plaza", splits=[], cache=cache).shape == (0,)
+    assert read_identities(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=[], cache=cache
+    ).shape == (0,)
 
 
 def test_threads_read_the_same_images(plaza: Store, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache")
-    images = open_images(plaza, domain="plaza", splits=[Split.GALLERY], cache=cache)
+    images = open_images(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=[Split.GALLERY], cache=cache
+    )
     expected = images.jpegs(np.arange(images.num_rows))
     with ThreadPoolExecutor(4) as pool:
         for _ in range(20):
@@ -124,14 +145,38 @@ def test_images_are_read_without_their_labels(plaza: Store, tmp_path: Path) -> N
         if "labels" in key:
             plaza.delete(key)
     cache = ShardCache(tmp_path / "cache")
-    images = open_images(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
+    images = open_images(
+        plaza, manifest=read_manifest(plaza, "plaza"), splits=WHOLE_TRAIN_SPLITS, cache=cache
+    )
     assert images.num_rows == 48
     with pytest.raises(ShardError, match=r"labels.*is missing"):
-        read_identities(plaza, domain="plaza", splits=WHOLE_TRAIN_SPLITS, cache=cache)
+        read_identities(
+            plaza, manifest=read_manifest(plaza, "plaza"), splits=WHOLE_TRAIN_SPLITS, cache=cache
+        )
+
+
+def test_labels_are_those_of_the_images_even_if_another_import_came_between(
+    plaza: Store, small_market: Path, tmp_path: Path
+) -> None:
+    where = {"splits": WHOLE_TRAIN_SPLITS, "cache": ShardCache(tmp_path / "cache")}
+    first = read_manifest(plaza, "plaza")
+    before = read_identities(plaza, manifest=first, **where)
+    images = open_images(plaza, manifest=first, **where)
+    # As many images of the same people, in another order.
+    index = read_layout("market1501", small_market)
+    import_domain(index, domain="plaza", to=plaza, validation_share=0.5)
+    after = read_identities(plaza, manifest=read_manifest(plaza, "plaza"), **where)
+    assert len(after) == images.num_rows
+    assert after.tolist() != before.tolist()
+    assert read_identities(plaza, manifest=first, **where).tolist() == before.tolist()
 
 
 def test_a_flipped_byte_is_found_when_its_image_is_used(plaza: Store, tmp_path: Path) -> None:
-    where = {"domain": "plaza", "splits": [Split.QUERY], "cache": ShardCache(tmp_path / "cache")}
+    where = {
+        "manifest": read_manifest(plaza, "plaza"),
+        "splits": [Split.QUERY],
+        "cache": ShardCache(tmp_path / "cache"),
+    }
     (jpeg,) = open_images(plaza, **where).jpegs(np.array([7]))
     (key,) = [key for key in plaza.list("plaza/query-0") if bytes(jpeg) in plaza.read(key)]
     data = plaza.read(key)
@@ -159,7 +204,10 @@ def test_a_shard_that_is_not_whole_is_named_at_once(
         ShardError, match=rf"shard {key} is (missing|damaged).*(import the domain|how to repair)"
     ):
         open_images(
-            plaza, domain="plaza", splits=[Split.QUERY], cache=ShardCache(tmp_path / "cache")
+            plaza,
+            manifest=read_manifest(plaza, "plaza"),
+            splits=[Split.QUERY],
+            cache=ShardCache(tmp_path / "cache"),
         )
 
 
@@ -169,5 +217,8 @@ def test_a_damaged_index_is_refused(plaza: Store, tmp_path: Path) -> None:
     plaza.write(key, data[:-9] + b"x" + data[-8:])
     with pytest.raises(ShardError, match=rf"{key} is damaged"):
         open_images(
-            plaza, domain="plaza", splits=[Split.QUERY], cache=ShardCache(tmp_path / "cache")
+            plaza,
+            manifest=read_manifest(plaza, "plaza"),
+            splits=[Split.QUERY],
+            cache=ShardCache(tmp_path / "cache"),
         )

@@ -37,7 +37,7 @@ def test_every_image_is_stored_with_its_camera_and_identity(
     cache = ShardCache(tmp_path / "cache")
     expected = hold_out_validation(index, share=0.25)
     for split in Split:
-        where = {"domain": "plaza", "splits": [split], "cache": cache}
+        where = {"manifest": manifest, "splits": [split], "cache": cache}
         images = open_images(store, **where)
         rows = zip(read_names(store, **where), read_identities(store, **where), strict=True)
         jpegs = images.jpegs(np.arange(images.num_rows))
@@ -58,9 +58,9 @@ def test_every_image_is_stored_with_its_camera_and_identity(
 def test_neighbouring_rows_are_strangers(small_market: Path, tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     index = read_layout("market1501", small_market)
-    import_domain(index, domain="plaza", to=store, validation_share=0)
+    manifest = import_domain(index, domain="plaza", to=store, validation_share=0)
     identities = read_identities(
-        store, domain="plaza", splits=[Split.TRAIN], cache=ShardCache(tmp_path / "cache")
+        store, manifest=manifest, splits=[Split.TRAIN], cache=ShardCache(tmp_path / "cache")
     )
     # Sorted by name, 40 of 47 neighbours would be of one identity.
     assert (identities[1:] == identities[:-1]).sum() < 15

@@ -12,6 +12,7 @@ import pytest
 from daam.data.cache import ShardCache, fetching
 from daam.data.cache.locks import held
 from daam.data.images import ImageTable, open_images
+from daam.data.manifest import read_manifest
 from daam.domains import Split
 from daam.errors import ShardError, StorageError
 from daam.storage import open_store
@@ -55,7 +56,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def open_rows(rows: RowsOnS3, cache: Path, *, capacity_bytes: int | None = None) -> ImageTable:
     return open_images(
         rows.store,
-        domain="plaza",
+        manifest=read_manifest(rows.store, "plaza"),
         splits=[Split.TRAIN],
         cache=ShardCache(cache, capacity_bytes=capacity_bytes),
     )

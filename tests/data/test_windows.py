@@ -196,8 +196,8 @@ def test_windows_and_ordered_passes_read_a_store_right_with_a_small_cache(
     far, near = open_store(s3_uri), open_store(str(tmp_path / "near"))
     index = read_layout("market1501", small_market)
     for store in (far, near):
-        import_domain(index, domain="plaza", to=store, shard_size_bytes=6_000)
-    where = {"domain": "plaza", "splits": WHOLE_TRAIN_SPLITS}
+        manifest = import_domain(index, domain="plaza", to=store, shard_size_bytes=6_000)
+    where = {"manifest": manifest, "splits": WHOLE_TRAIN_SPLITS}
     expected = PixelReader(
         open_images(near, cache=ShardCache(tmp_path / "other"), **where), height=64, width=32
     ).read(np.arange(48))

@@ -13,6 +13,7 @@ from daam.data.decode import PixelReader
 from daam.data.images import ImageTable, open_images, read_identities, read_names
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
+from daam.data.manifest import read_manifest
 from daam.data.sampling import IdentityBatches, RowsByIdentity
 from daam.data.stream import ordered_batches
 from daam.data.transforms import Augmentation
@@ -72,7 +73,8 @@ def check_an_epoch(
     Raises:
         DaamError: as the readers do.
     """
-    where = {"domain": DOMAIN, "splits": tuple(Split), "cache": ShardCache(cache)}
+    manifest = read_manifest(store, DOMAIN)
+    where = {"manifest": manifest, "splits": tuple(Split), "cache": ShardCache(cache)}
     with open_images(store, **where) as images:
         identities = read_identities(store, **where)
         names = read_names(store, **where)

@@ -15,6 +15,7 @@ import numpy as np
 
 from daam.data.cache import ShardCache
 from daam.data.images import open_images, read_identities
+from daam.data.manifest import read_manifest
 from daam.domains import Split
 from daam.storage import open_store
 
@@ -27,11 +28,13 @@ def trial(number: int, begin: Barrier, uri: str, folder: str, source: str, targe
     store, cache = open_store(uri), ShardCache(Path(folder))
     generator = np.random.default_rng(number)
     begin.wait()
-    for one, other in ((source, target), (target, source)):
+    for domains in ((source, target), (target, source)):
         splits = (Split.TRAIN,)
-        read_identities(store, domain=one, splits=splits, cache=cache)
+        manifests = [read_manifest(store, domain) for domain in domains]
+        read_identities(store, manifest=manifests[0], splits=splits, cache=cache)
         tables = [
-            open_images(store, domain=domain, splits=splits, cache=cache) for domain in (one, other)
+            open_images(store, manifest=manifest, splits=splits, cache=cache)
+            for manifest in manifests
         ]
         for _ in range(NUM_EPOCHS):
             for table in tables:

@@ -18,7 +18,7 @@ from daam.runtime import embedding
 from daam.runtime.embedding import EmbeddedFolder, embed_folder
 from daam.runtime.worker import trained
 from daam.storage import open_store
-from daam.training.assemble import shard_cache
+from daam.training.assemble import manifest_of, shard_cache
 from daam.training.build import build_network
 from daam.training.scoring import RetrievalTest, score
 
@@ -44,7 +44,7 @@ def test_embeddings_are_those_of_a_test(tiny_run: str, queries: Path, tmp_path: 
     result = score(network, RetrievalTest.on_test(config, domain="campus"), config)
     names = read_names(
         open_store(config.data.root),
-        domain="campus",
+        manifest=manifest_of(config, "campus"),
         splits=(Split.QUERY,),
         cache=shard_cache(config),
     )

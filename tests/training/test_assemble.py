@@ -15,7 +15,7 @@ from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import ShardError, TrainingError
 from daam.model.attention import FactorisedAttention
 from daam.storage import open_store
-from daam.training.assemble import assemble, shard_cache
+from daam.training.assemble import assemble, manifest_of, shard_cache
 from daam.training.build import build_network
 from daam.training.schedule import learning_rate_at, weights_at
 from tests.training.tiny_runs import same, weights_of
@@ -23,7 +23,10 @@ from tests.training.tiny_runs import same, weights_of
 
 def pixels_of(config: RunConfig, *, domain: str, splits: tuple[Split, ...]) -> torch.Tensor:
     images = open_images(
-        open_store(config.data.root), domain=domain, splits=splits, cache=shard_cache(config)
+        open_store(config.data.root),
+        manifest=manifest_of(config, domain),
+        splits=splits,
+        cache=shard_cache(config),
     )
     reader = PixelReader(images, height=config.data.height, width=config.data.width)
     return reader.read(np.arange(reader.num_rows))
@@ -36,7 +39,11 @@ def all_pixels(reader: Pixels) -> torch.Tensor:
 def test_identities_of_the_source_are_counted_from_0_in_their_order(config_of):
     config = config_of()
     source = assemble(config).source
-    where = {"domain": "plaza", "splits": WHOLE_TRAIN_SPLITS, "cache": shard_cache(config)}
+    where = {
+        "manifest": source.manifest,
+        "splits": WHOLE_TRAIN_SPLITS,
+        "cache": shard_cache(config),
+    }
     store = open_store(config.data.root)
     original = read_identities(store, **where)
     assert source.num_identities == 12

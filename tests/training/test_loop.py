@@ -174,7 +174,7 @@ def test_labels_of_the_target_are_never_read(config_of, domains, tmp_path, damag
     assert same(weights_of(unlabelled), weights_of(intact))
     assert same(unlabelled.optimiser.state_dict(), intact.optimiser.state_dict())
     with pytest.raises(ShardError):  # which a test does read
-        RetrievalTest.on_validation(unlabelled.config)
+        RetrievalTest.on_validation(unlabelled.config, manifest=unlabelled.target.manifest)
 
 
 def test_labels_of_the_source_are_needed(domains, tmp_path):

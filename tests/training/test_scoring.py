@@ -13,7 +13,7 @@ from daam.data.images import read_names
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.model.network import DaamNetwork
 from daam.storage import open_store
-from daam.training.assemble import shard_cache
+from daam.training.assemble import manifest_of, shard_cache
 from daam.training.build import build_network
 from daam.training.scoring import RetrievalTest, score
 
@@ -45,7 +45,10 @@ def identity_of(name: str) -> int:
 
 def names_of(config: RunConfig, *, domain: str, splits: tuple[Split, ...]) -> list[str]:
     return read_names(
-        open_store(config.data.root), domain=domain, splits=splits, cache=shard_cache(config)
+        open_store(config.data.root),
+        manifest=manifest_of(config, domain),
+        splits=splits,
+        cache=shard_cache(config),
     )
 
 
@@ -55,7 +58,7 @@ def config(config_of) -> RunConfig:
 
 
 def test_validation_is_on_people_held_out_of_the_targets_train_split(config):
-    test = RetrievalTest.on_validation(config)
+    test = RetrievalTest.on_validation(config, manifest=manifest_of(config, "campus"))
     assert test.domain == "campus"
     trained_on = {identity_of(n) for n in names_of(config, domain="campus", splits=(Split.TRAIN,))}
     asked, offered = set(test.query.identities.tolist()), set(test.gallery.identities.tolist())
@@ -88,7 +91,7 @@ def test_the_test_is_on_a_domains_query_and_gallery(config):
 def test_an_embedding_that_knows_everyone_scores_1(config_of, flip):
     config = config_of({"evaluation.flip": flip})
     for test in (
-        RetrievalTest.on_validation(config),
+        RetrievalTest.on_validation(config, manifest=manifest_of(config, "campus")),
         RetrievalTest.on_test(config, domain="plaza"),
     ):
         scores = score(network_of(Colours()), test, config).scores
@@ -100,7 +103,7 @@ def test_an_embedding_that_knows_everyone_scores_1(config_of, flip):
 
 def test_an_embedding_that_knows_nobody_scores_low(config_of):
     config = config_of({"evaluation.reestimate_norm": False})
-    test = RetrievalTest.on_validation(config)
+    test = RetrievalTest.on_validation(config, manifest=manifest_of(config, "campus"))
     scores = score(network_of(Nothing()), test, config).scores
     assert scores.mean_average_precision < 0.9
 
@@ -136,7 +139,7 @@ def test_statistics_are_the_domains_if_asked_for_and_the_network_keeps_its_own(
     config_of, reestimate
 ):
     config = config_of({"evaluation.reestimate_norm": reestimate})
-    test = RetrievalTest.on_validation(config)
+    test = RetrievalTest.on_validation(config, manifest=manifest_of(config, "campus"))
     torch.manual_seed(4)
     network = build_network(config, num_identities=3)
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -2,15 +2,21 @@
 
 import io
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from daam.data.importing import import_domain
+from daam.data.layouts import read_layout
+from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import CheckpointError
+from daam.storage import open_store
 from daam.training.assemble import Run, assemble
 from daam.training.loop import fit
 from daam.training.state import captured, restore
+from tests.tiny_domains import add_domain
 from tests.training.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
 
 
@@ -120,13 +126,13 @@ def test_a_state_that_knows_fewer_settings_is_refused_by_the_missing_name(config
         restore(run, state, where="memory")
 
 
-@pytest.mark.parametrize("version", [0, 1, None])
+@pytest.mark.parametrize("version", [0, 2, None])
 def test_a_state_of_another_format_is_refused(config_of, version):
     run = assemble(config_of())
     state = captured(run) | {"format": version}
     if version is None:
         del state["format"]
-    with pytest.raises(CheckpointError, match=f"is of checkpoint format {version}, .* reads 2;"):
+    with pytest.raises(CheckpointError, match=f"is of checkpoint format {version}, .* reads 3;"):
         restore(run, state, where="memory")
 
 
@@ -154,20 +160,39 @@ def test_a_run_may_go_on_elsewhere(config_of, domains, tmp_path):
     assert same(weights_of(second), weights_of(whole))
 
 
-def test_a_run_cannot_go_on_with_another_source(config_of, tmp_path, domains):
+@pytest.mark.parametrize("domain", ["plaza", "campus"])
+def test_a_run_cannot_go_on_with_another_import_of_a_domain(config_of, domains, tmp_path, domain):
     state = stored(captured(assemble(config_of())))
-    shutil.copytree(domains, tmp_path / "store")
-    state["num_identities"] = 13
-    run = assemble(tiny_config(tmp_path / "store"))
+    root = tmp_path / "store"
+    shutil.copytree(domains, root)
+    # The same images, in another order.
+    index = read_layout("market1501", domains.parent / domain)
+    import_domain(index, domain=domain, to=open_store(str(root)), validation_share=0.5)
+    run = assemble(tiny_config(root))
+    assert run.source.num_identities == state["num_identities"]
+    before = weights_of(run)
     with pytest.raises(
-        CheckpointError, match=r"learnt 13 identities, and the domain .* has 12 in "
+        CheckpointError, match=f"trained on another import of {domain} than the one in {root}"
     ):
         restore(run, state, where="memory")
+    assert same(weights_of(run), before)
 
 
-def test_exemplars_of_another_target_are_refused(config_of):
-    config = config_of(preset="daam_v1")
-    state = stored(captured(assemble(config)))
-    state["exemplars"] = torch.zeros(71, 128)
-    with pytest.raises(CheckpointError, match=r"71 images of campus, and .* has 72"):
-        restore(assemble(config), state, where="memory")
+def test_a_run_goes_on_with_the_same_import_made_again(config_of, domains, tmp_path):
+    state = stored(captured(assemble(config_of())))
+    for domain in ("plaza", "campus"):
+        add_domain(open_store(str(tmp_path / "store")), domain, scratch=tmp_path)
+    run = assemble(tiny_config(tmp_path / "store"))
+    restore(run, state, where="memory")
+    assert run.num_epochs_done == 0
+
+
+def test_other_labels_of_the_target_are_no_other_data(config_of):
+    run = assemble(config_of())
+    manifest, splits = run.target.manifest, WHOLE_TRAIN_SPLITS
+    others = dict(manifest.splits)
+    train = others[Split.TRAIN]
+    others[Split.TRAIN] = replace(train, labels=replace(train.labels, sha256="0" * 64))
+    relabelled = replace(manifest, splits=others)
+    assert relabelled.digest(splits, with_labels=False) == run.target.digest
+    assert relabelled.digest(splits, with_labels=True) != manifest.digest(splits, with_labels=True)

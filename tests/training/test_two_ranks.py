@@ -82,3 +82,4 @@ def test_collectives_give_every_rank_the_same(ranks):
         assert found["gathered"].tolist() == [[0.0], [0.0], [1.0], [1.0]]
         assert found["table"].tolist() == [[0.0], [10.0], [20.0], [30.0], [40.0]]
         assert found["word"] == "rank 0"
+        assert found["manifest"] == ranks[0]["daam_v2"]["manifest"]

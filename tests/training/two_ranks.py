@@ -10,7 +10,7 @@ from torch import distributed
 from daam.config.schema import RunConfig
 from daam.data.decode import PixelReader
 from daam.training import collectives
-from daam.training.assemble import Run, assemble
+from daam.training.assemble import Run, assemble, manifest_of
 from daam.training.extract import embed_rows
 from daam.training.loop import fit, source_batches, target_batches
 from daam.training.relabel import EpochGroups, relabel
@@ -52,10 +52,12 @@ def found(root: Path, preset: str) -> dict[str, Any]:
     rows = rows_seen(run)
     reports = facts(fit(run))
     labels = relabel(run, epoch=0)
-    test = RetrievalTest.on_validation(config)
+    test = RetrievalTest.on_validation(config, manifest=run.target.manifest)
     result = score(run.embedder, test, config)
     grouped = isinstance(labels, EpochGroups)
     one_row = PixelReader(make_images(1), height=32, width=16)  # fewer rows than ranks
+    # Were a rank but the first to read, it would find nothing.
+    elsewhere = config_of(root / f"{collectives.rank() or ''}", preset, num_ranks=NUM_RANKS)
     uneven = torch.arange(collectives.rank(), 5, NUM_RANKS)
     return {
         "rows": rows,
@@ -72,6 +74,7 @@ def found(root: Path, preset: str) -> dict[str, Any]:
         "mean": collectives.mean_over_ranks(torch.tensor([1.0, 4.0]) * collectives.rank()),
         "gathered": collectives.gather_equal(torch.full((2, 1), float(collectives.rank()))),
         "table": collectives.gather_rows(uneven, uneven[:, None] * 10.0, num_rows=5),
+        "manifest": manifest_of(elsewhere, "plaza").to_json().decode(),
         "word": collectives.from_rank_zero(f"rank {collectives.rank()}"),
     }
 
