@@ -125,6 +125,7 @@ class WindowedBatches:
         sampler_of: Callable[[np.ndarray, int], BatchSampler],
         *,
         first_step: int,
+        block_size: int = 1,
     ) -> None:
         """Look at the epoch's first window.
 
@@ -133,6 +134,7 @@ class WindowedBatches:
             sampler_of: makes the sampler of some rows, (W,) int64, and a window's number; it counts
                 those rows from 0.
             first_step: steps of the run before the epoch.
+            block_size: rows that stay on one rank, the same for the batches of all windows.
 
         Raises:
             DataError: as `sampler_of` does for the first window.
@@ -142,7 +144,7 @@ class WindowedBatches:
         self._first_step = first_step
         self._last = self._enter(windows.at(first_step))
         self.batch_size = self._last[2].batch_size
-        self.block_size = self._last[2].block_size
+        self.block_size = block_size
 
     def batch(self, step: int) -> np.ndarray:
         """The rows of a step of the epoch (from 0): (B,) int64."""
@@ -166,6 +168,7 @@ def balanced_in_windows(
     identities_per_batch: int,
     images_per_identity: int,
     seed: int,
+    or_uniform: bool = False,
 ) -> WindowedBatches:
     """Identity-balanced batches, with the identities that the window has two images of.
 
@@ -180,16 +183,21 @@ def balanced_in_windows(
         identities_per_batch: P.
         images_per_identity: K.
         seed: which random order.
+        or_uniform: draw uniformly from all rows of a window that has fewer than P identities, also
+            those without one; for labels that were guessed, and may be as few as any.
 
     Raises:
         DataError: a window has fewer than P identities; raised now if that is the first.
     """
+    batch_size = identities_per_batch * images_per_identity
 
     def sampler_of(rows: np.ndarray, number: int) -> BatchSampler:
         known, numbers = np.unique(identities[rows], return_inverse=True)
         in_pairs = (np.bincount(numbers) > 1) & (known >= 0)
         if in_pairs.sum() < identities_per_batch:
             in_pairs = known >= 0
+        if in_pairs.sum() < identities_per_batch and or_uniform:
+            return ShuffledBatches(len(rows), batch_size=batch_size, seed=seed, epoch=number)
         if in_pairs.sum() < identities_per_batch:
             raise DataError(
                 f"{in_pairs.sum()} identities in the {len(rows)} rows that the cache holds at a "
@@ -203,7 +211,9 @@ def balanced_in_windows(
             epoch=number,
         )
 
-    return WindowedBatches(windows, sampler_of, first_step=first_step)
+    return WindowedBatches(
+        windows, sampler_of, first_step=first_step, block_size=images_per_identity
+    )
 
 
 def uniform_in_windows(

@@ -54,6 +54,8 @@ def target_batches(
 ) -> Generator[DomainBatch, None, None]:
     """Batches of the target, this rank's share: group-balanced, or uniform without enough groups.
 
+    With windows each is the one or the other by the groups that it has.
+
     They carry no identities: none were read.
     """
     data, seed, windows = run.config.data, 2 * run.config.seed + 1, run.windows.target
@@ -78,7 +80,12 @@ def target_batches(
             )
         else:
             sampler = balanced_in_windows(
-                groups_N, cameras, windows=windows, first_step=first_step, **balance
+                groups_N,
+                cameras,
+                windows=windows,
+                first_step=first_step,
+                or_uniform=True,
+                **balance,
             )
     elif groups_N is None:
         sampler = ShuffledBatches(

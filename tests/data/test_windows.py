@@ -38,7 +38,13 @@ def windows_of(*, shards_per_window: int = 2, seed: int = 0) -> ShardWindows:
     return ShardWindows(SHARDS, shards_per_window=shards_per_window, batch_size=16, seed=seed)
 
 
-def balanced(identities: np.ndarray = IDENTITIES, *, first_step: int = 0, seed: int = 0):
+def balanced(
+    identities: np.ndarray = IDENTITIES,
+    *,
+    first_step: int = 0,
+    seed: int = 0,
+    or_uniform: bool = False,
+):
     return balanced_in_windows(
         identities,
         CAMERAS,
@@ -47,6 +53,7 @@ def balanced(identities: np.ndarray = IDENTITIES, *, first_step: int = 0, seed: 
         identities_per_batch=4,
         images_per_identity=4,
         seed=seed,
+        or_uniform=or_uniform,
     )
 
 
@@ -117,6 +124,31 @@ def test_whoever_has_one_image_in_a_window_is_drawn_only_for_want_of_others():
 def test_a_window_with_too_few_identities_is_refused_at_once():
     with pytest.raises(DataError, match=r"3 identities in the .* raise data\.cache_gb"):
         balanced(np.arange(NUM_ROWS) % 3)
+
+
+def test_a_window_with_too_few_guessed_identities_is_drawn_from_uniformly():
+    windows = windows_of()
+    poor = windows.shards_of(0)
+    identities = IDENTITIES.copy()
+    for shard in poor:
+        identities[SHARDS[shard].start : SHARDS[shard].stop] = -1
+    for first_step in (0, 20):
+        sampler = balanced(identities, first_step=first_step, or_uniform=True)
+        assert (sampler.batch_size, sampler.block_size) == (16, 4)
+    sampler = balanced(identities, or_uniform=True)
+    num_poor = 0
+    for step in range(20):
+        rows = sampler.batch(step)
+        inside = np.concatenate([np.array(SHARDS[shard]) for shard in windows.at(step).shards])
+        assert set(rows.tolist()) <= set(inside.tolist())
+        if windows.at(step).number == 0:
+            num_poor += 1
+            assert len(set(rows.tolist())) == 16
+        else:
+            of_block = identities[rows].reshape(4, 4)
+            assert (of_block == of_block[:, :1]).all()
+            assert (of_block >= 0).all()
+    assert 0 < num_poor < 20
 
 
 def test_no_shards_make_no_batches():
