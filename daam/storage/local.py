@@ -24,7 +24,7 @@ class LocalStore(Store):
     """Keys are files below a folder, which is made when the first key is written."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.expanduser().absolute()
+        self._folder = absolute_folder(folder)
 
     def __reduce__(self) -> tuple[type[LocalStore], tuple[Path]]:
         return type(self), (self._folder,)
@@ -111,6 +111,21 @@ class LocalStore(Store):
                 f"cannot {verb} {self.locate(key)}: {error.strerror}; check that it is a folder "
                 "you may use"
             ) from error
+
+
+def absolute_folder(folder: Path) -> Path:
+    """A folder's place from the root, with the home folder in place of a leading `~` or `~user`.
+
+    Raises:
+        StorageError: there is no such user.
+    """
+    try:
+        return folder.expanduser().absolute()
+    except RuntimeError as error:
+        raise StorageError(
+            f"{folder} names the home folder of a user that this machine does not know; write "
+            "the folder out, or ./~name for one that is called so"
+        ) from error
 
 
 def _raise_unless_missing(error: OSError) -> None:

@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from daam.data.cache import ShardCache
 from daam.errors import StorageError
 from daam.storage import open_store
+from daam.storage.local import LocalStore
 from daam.storage.publish import write_whole
 
 
@@ -78,3 +80,9 @@ def test_nothing_is_made_before_the_first_write(tmp_path: Path) -> None:
 def test_an_upload_of_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nothing"):
         open_store(str(tmp_path)).upload(tmp_path / "nothing", "key")
+
+
+@pytest.mark.parametrize("make", [LocalStore, ShardCache])
+def test_the_home_folder_of_nobody_is_said(make: Callable[[Path], object]) -> None:
+    with pytest.raises(StorageError, match=r"~nobody-here/x.*does not know"):
+        make(Path("~nobody-here/x"))
