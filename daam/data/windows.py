@@ -62,7 +62,11 @@ class Window:
 
 
 class ShardWindows:
-    """The window of each step of a run."""
+    """The window of each step of a run.
+
+    Attributes:
+        windows_per_pass: with shards, batch size and seed all that decides which window a step has.
+    """
 
     def __init__(
         self, shards: Sequence[range], *, shards_per_window: int, batch_size: int, seed: int
@@ -82,7 +86,7 @@ class ShardWindows:
             raise DataError("a split without images makes no batches; import images into it")
         self.shards = tuple(shards)
         self._sizes = np.array([len(rows) for rows in shards])
-        self._windows_per_pass = -(-len(shards) // max(1, shards_per_window))
+        self.windows_per_pass = -(-len(shards) // max(1, shards_per_window))
         self._steps_per_pass = -(-int(self._sizes.sum()) // batch_size)
         self._seed = seed
         self._last: tuple[int, list[np.ndarray], np.ndarray] = (-1, [], np.empty(0))
@@ -93,14 +97,14 @@ class ShardWindows:
         windows, ends = self._pass(number)
         which = int(np.searchsorted(ends, step, side="right"))
         return Window(
-            number=number * self._windows_per_pass + which,
+            number=number * self.windows_per_pass + which,
             shards=tuple(windows[which].tolist()),
             step=step - (int(ends[which - 1]) if which else 0),
         )
 
     def shards_of(self, number: int) -> tuple[int, ...]:
         """The shards of a window, by its number."""
-        pass_number, which = divmod(number, self._windows_per_pass)
+        pass_number, which = divmod(number, self.windows_per_pass)
         return tuple(self._pass(pass_number)[0][which].tolist())
 
     def _pass(self, number: int) -> tuple[list[np.ndarray], np.ndarray]:
@@ -109,7 +113,7 @@ class ShardWindows:
         known, windows, ends = self._last
         if known != number:
             order = np.random.default_rng((self._seed, number)).permutation(len(self.shards))
-            windows = np.array_split(order, self._windows_per_pass)
+            windows = np.array_split(order, self.windows_per_pass)
             rows = np.cumsum([self._sizes[window].sum() for window in windows])
             ends = self._steps_per_pass * rows // rows[-1]
             self._last = (number, windows, ends)

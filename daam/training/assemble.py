@@ -69,6 +69,15 @@ class Windows:
     source: ShardWindows | None = None
     target: ShardWindows | None = None
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Into how many windows a pass over the source and one over the target are cut."""
+        source, target = (
+            1 if windows is None else windows.windows_per_pass
+            for windows in (self.source, self.target)
+        )
+        return source, target
+
 
 @dataclass(slots=True, kw_only=True)
 class Run:

@@ -26,6 +26,7 @@ def captured(run: Run) -> dict[str, Any]:
         "num_epochs_done": run.num_epochs_done,
         "source_digest": run.source.digest,
         "target_digest": run.target.digest,
+        "windows": run.windows.counts,
         "num_identities": run.network.shared.classifier.out_features,
         "network": run.network.state_dict(),
         "teacher": None if run.teacher is None else run.teacher.state_dict(),
@@ -52,7 +53,7 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
     changed = sorted(
         path
         for path in {*flat(then), *flat(now)}
-        if flat(then).get(path) != flat(now).get(path) and not path.startswith(REPLACEABLE)
+        if flat(then).get(path) != flat(now).get(path) and not is_replaceable(path)
     )
     if changed:
         raise CheckpointError(
@@ -70,6 +71,12 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
                 f"{run.config.data.root}; import {domain} again as it was then, name a store that "
                 "has it so with data.root, or start a new run under another name"
             )
+    if tuple(state["windows"]) != run.windows.counts:
+        raise CheckpointError(
+            f"{where} drew batches from {said(state['windows'])}, and this run would from "
+            f"{said(run.windows.counts)}; go on with data.cache_gb={then['data']['cache_gb']} and "
+            f"a data.root like {then['data']['root']}, or start a new run under another name"
+        )
     run.network.load_state_dict(state["network"])
     if run.teacher is not None:
         run.teacher.load_state_dict(state["teacher"])
@@ -92,7 +99,21 @@ def trained_network(config: RunConfig, state: dict[str, Any]) -> DaamNetwork:
 
 
 # Where a run computes and from where it reads may differ when it goes on; what it learns may not.
-REPLACEABLE = ("compute.", "data.root", "data.cache", "data.num_threads")
+# A name that ends in a dot is a whole table. Another data.cache_gb may still mean other windows.
+REPLACEABLE = ("compute.", "data.root", "data.cache", "data.cache_gb", "data.num_threads")
+
+
+def is_replaceable(path: str) -> bool:
+    """Whether a run that goes on may have another value of a setting."""
+    return any(
+        path.startswith(name) if name.endswith(".") else path == name for name in REPLACEABLE
+    )
+
+
+def said(windows: tuple[int, int]) -> str:
+    """Put numbers of windows into words."""
+    source, target = windows
+    return f"{source} windows of the source's shards and {target} of the target's"
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

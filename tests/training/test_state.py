@@ -10,10 +10,11 @@ import torch
 
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
+from daam.data.windows import ShardWindows
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import CheckpointError
 from daam.storage import open_store
-from daam.training.assemble import Run, assemble
+from daam.training.assemble import Run, Windows, assemble
 from daam.training.loop import fit
 from daam.training.state import captured, restore
 from tests.tiny_domains import add_domain
@@ -149,6 +150,7 @@ def test_a_run_may_go_on_elsewhere(config_of, domains, tmp_path):
         {
             "optimiser.num_epochs": 3,
             "data.cache": str(tmp_path / "another"),
+            "data.cache_gb": 3.0,
             "data.num_threads": 3,
             "compute.num_workers": 2,
             "compute.max_failures": 7,
@@ -158,6 +160,39 @@ def test_a_run_may_go_on_elsewhere(config_of, domains, tmp_path):
     restore(second, stored(captured(first)), where="memory")
     assert reports + facts(fit(second)) == expected
     assert same(weights_of(second), weights_of(whole))
+
+
+@pytest.mark.parametrize("name", ["cache_kind", "root_of_something", "num_threads_of_something"])
+def test_a_setting_is_not_replaceable_because_its_name_begins_like_one(config_of, name):
+    run = assemble(config_of())
+    state = stored(captured(run))
+    state["config"]["data"][name] = 1
+    with pytest.raises(CheckpointError, match=rf"other settings: data\.{name};"):
+        restore(run, state, where="memory")
+
+
+def test_a_run_cannot_go_on_with_other_windows(config_of):
+    def run_with_windows(shards_per_window: int) -> Run:
+        run = assemble(config_of())
+        windows = ShardWindows(
+            [range(18 * at, 18 * (at + 1)) for at in range(4)],
+            shards_per_window=shards_per_window,
+            batch_size=8,
+            seed=0,
+        )
+        run.windows = Windows(source=windows)
+        return run
+
+    state = stored(captured(run_with_windows(2)))
+    restore(run_with_windows(2), state, where="memory")
+    for other, said in ((run_with_windows(1), "4 windows"), (assemble(config_of()), "1 window")):
+        before = weights_of(other)
+        with pytest.raises(
+            CheckpointError,
+            match=rf"drew batches from 2 windows .* would from {said}.*data\.cache_gb=",
+        ):
+            restore(other, state, where="memory")
+        assert same(weights_of(other), before)
 
 
 @pytest.mark.parametrize("domain", ["plaza", "campus"])
