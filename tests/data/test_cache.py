@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daam.data.cache import ShardCache
+from daam.data.cache import ShardCache, shard_cache
 from daam.data.manifest import ShardEntry
 from daam.errors import ShardError, StorageError
 from daam.runtime.local_s3 import LocalS3
@@ -110,6 +110,22 @@ def test_two_processes_and_their_threads_download_once(
         assert [process.wait(60) for process in processes] == [0, 0]
         assert proxy.bytes_sent.total() == len(data)
     assert (tmp_path / "files" / f"{entry.sha256}.arrow").read_bytes() == data
+
+
+def test_a_file_that_another_process_fetches_for_ever_is_fetched_here_too(
+    s3_uri: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, cache = open_store(s3_uri), ShardCache(tmp_path)
+    entry = put(store, b"data")
+    cache.make_folders()
+    monkeypatch.setattr(shard_cache, "PATIENCE_S", 0)
+    with cache.lock(entry, patience_s=0) as is_held:
+        assert is_held
+        assert cache.fetch(store, entry).read_bytes() == b"data"
+    assert f"{store.locate(entry.key)}: another process" in caplog.text
 
 
 def test_a_download_that_was_killed_is_not_taken_for_a_shard(s3_uri: str, tmp_path: Path) -> None:

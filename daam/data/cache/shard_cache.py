@@ -22,6 +22,7 @@ from daam.data.index import ShardIndex
 from daam.data.manifest import ShardEntry
 from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store
+from daam.storage.local import absolute_folder
 from daam.storage.publish import write_whole
 
 FILES_AT_ONCE = 4
@@ -38,7 +39,7 @@ class ShardCache:
 
     def __init__(self, directory: Path, *, capacity_bytes: int | None = None) -> None:
         self.capacity_bytes = capacity_bytes
-        self._directory = directory.expanduser().absolute()
+        self._directory = absolute_folder(directory)
         self._shards = self._directory / "shards"
         self._locks = self._directory / "locks"
         self._space = CacheSpace(
@@ -51,7 +52,8 @@ class ShardCache:
 
         One in a local folder is used where it is. Another is downloaded by whichever process asks
         first while the others wait, and appears under its name when its checksum was found right.
-        The checksum is compared at every call.
+        Whoever has waited for half a minute downloads it too. The checksum is compared at every
+        call.
 
         Raises:
             ShardError: the file is missing in the store, or its bytes are not what the manifest
@@ -68,8 +70,17 @@ class ShardCache:
             with self.explained():
                 if not _has_bytes_of(entry, path):
                     self.make_folders()
-                    with self.lock(entry, patience_s=PATIENCE_S):
+                    with self.lock(entry, patience_s=PATIENCE_S) as is_held:
                         if not _has_bytes_of(entry, path):
+                            if not is_held:
+                                # Whoever fetches it may hang. Two at once do no harm: each writes
+                                # under a name of its own first.
+                                log.warning(
+                                    "%s: another process has been fetching it for %d s; fetching "
+                                    "it here as well",
+                                    store.locate(entry.key),
+                                    PATIENCE_S,
+                                )
                             _download(store, entry, path)
         except MissingKeyError as error:
             raise ShardError(
