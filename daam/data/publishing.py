@@ -9,12 +9,12 @@ before that are removed. A file that no manifest ever named is left alone, for a
 just have sent it: `remove_unnamed` is for when there is none.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from daam.data.manifest import DomainManifest, ShardEntry, manifest_key
+from daam.data.transit import sha256_of
 from daam.errors import StorageError
 from daam.storage import MissingKeyError, Store
 
@@ -83,10 +83,7 @@ def is_stored(entry: ShardEntry, *, store: Store, recheck: bool = False) -> bool
             return False
         if not recheck:
             return True
-        digest = hashlib.sha256()
-        for chunk in store.chunks(entry.key):
-            digest.update(chunk)
-        return digest.hexdigest() == entry.sha256
+        return sha256_of(store.chunks(entry.key)) == entry.sha256
     except MissingKeyError:
         return False
 

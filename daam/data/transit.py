@@ -3,7 +3,7 @@
 import hashlib
 import shlex
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,6 +81,14 @@ def whole_file(
         copy.unlink(missing_ok=True)
 
 
+def sha256_of(chunks: Iterable[bytes]) -> str:
+    """The SHA-256 of all chunks together, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 @contextmanager
 def _found(entry: ShardEntry, *, store: Store) -> Iterator[None]:
     try:
@@ -90,13 +98,15 @@ def _found(entry: ShardEntry, *, store: Store) -> Iterator[None]:
 
 
 def _check(chunks: Iterator[bytes], entry: ShardEntry, *, store: Store, seen: BytesSeen) -> None:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-        seen.add(len(chunk))
-    if digest.hexdigest() != entry.sha256:
+    if sha256_of(_counted(chunks, seen)) != entry.sha256:
         problem = "is damaged: its bytes do not match the checksum in the manifest"
         raise BadFileError(entry, store=store, problem=problem)
+
+
+def _counted(chunks: Iterable[bytes], seen: BytesSeen) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        seen.add(len(chunk))
 
 
 def _written(chunks: Iterator[bytes], write: Callable[[bytes], object]) -> Iterator[bytes]:
