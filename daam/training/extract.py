@@ -5,6 +5,7 @@ Shapes: N = rows, B = images in a batch, C = embedding width.
 
 import copy
 from collections.abc import Iterator
+from contextlib import closing
 
 import torch
 import torch.nn.functional as F
@@ -69,14 +70,15 @@ def embed_rows(
     # There may be fewer rows than ranks: a rank without any still has an empty part to bring.
     rows = [torch.empty(0, dtype=torch.int64)]
     parts = [torch.empty((0, network.shared.bottleneck.num_features), device=compute.device)]
-    with torch.inference_mode(), compute.autocast():
-        for batch_rows, images_BHWC in ordered_batches(
-            reader,
-            batch_size=batch_size,
-            rank=collectives.rank(),
-            num_ranks=collectives.num_ranks(),
-            num_threads=num_threads,
-        ):
+    batches = ordered_batches(
+        reader,
+        batch_size=batch_size,
+        rank=collectives.rank(),
+        num_ranks=collectives.num_ranks(),
+        num_threads=num_threads,
+    )
+    with closing(batches), torch.inference_mode(), compute.autocast():
+        for batch_rows, images_BHWC in batches:
             images_BCHW = normalise(compute.move(images_BHWC))
             embeddings_BC = network.embed(images_BCHW, embedding=embedding)
             if flip:

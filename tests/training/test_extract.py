@@ -1,5 +1,7 @@
 """Embeddings of a split against a pass image by image, and networks adapted to a domain."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,19 @@ def test_embedding_uses_statistics_and_changes_nothing(network, compute, trainin
         network, reader_of(), batch_size=8, flip=False, compute=compute, num_threads=2
     )
     assert torch.equal(first, again)
+
+
+def test_no_thread_goes_on_decoding_after_a_pass_that_failed(network, compute, monkeypatch):
+    def fail(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(network, "embed", fail)
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match="out of memory") as caught:
+        embed_rows(network, reader_of(), batch_size=2, flip=False, compute=compute, num_threads=2)
+    assert set(threading.enumerate()) <= before
+    # Until here it has kept the frames of the pass alive.
+    del caught
 
 
 def test_embeddings_can_be_learned_from_later(network, compute):
