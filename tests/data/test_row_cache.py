@@ -1,16 +1,19 @@
 """Images come through the cache as they were imported, each byte once, whatever happens to it."""
 
+import fcntl
 import logging
 import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from daam.data.cache import ShardCache, fetching
 from daam.data.cache.locks import held
+from daam.data.cache.space import CacheSpace, NoRoomError
 from daam.data.images import ImageTable, open_images
 from daam.data.manifest import read_manifest
 from daam.domains import Split
@@ -461,6 +464,59 @@ def test_whoever_holds_a_lock_for_too_long_is_read_past(
         assert is_held
         assert images.jpegs(np.array([0])) == [plaza.jpegs[0]]
         assert not list((tmp_path / "shards").glob(f"{entry.sha256}*"))
+
+
+def test_a_file_that_a_stopped_process_was_about_to_remove_is_read_past(
+    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daam.data.cache.file.REMOVAL_PATIENCE_S", 0.1)
+    fill(plaza, tmp_path)
+    path = tmp_path / "shards" / f"{plaza.split.shards[0].sha256}.arrow"
+    with open_rows(plaza, tmp_path) as images, path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert images.jpegs(np.array([0])) == [plaza.jpegs[0]]
+
+
+def test_a_child_forked_while_room_is_sought_holds_no_lock(
+    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(plaza, tmp_path)
+    used, *unused = (tmp_path / "shards").glob("*.arrow")
+    space = CacheSpace(tmp_path / "shards", lock=tmp_path / "lock", capacity_bytes=plaza.size_bytes)
+    opened, copies = os.open, []
+
+    def copied(*args: Any) -> int:
+        copies.append(os.dup(descriptor := opened(*args)))  # as a fork copies it
+        return descriptor
+
+    with used.open() as file, monkeypatch.context() as patch:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        patch.setattr(os, "open", copied)
+        with pytest.raises(NoRoomError), space.reserved(plaza.size_bytes):
+            pass
+    for path in unused:
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for copy in copies:
+        os.close(copy)
+
+
+def test_a_full_cache_is_not_looked_through_for_each_shard(
+    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, folders = os.scandir, []
+    monkeypatch.setattr(os, "scandir", lambda path: (folders.append(path), listed(path))[1])
+    capacity = max(entry.size_bytes for entry in plaza.split.shards)
+    with open_rows(plaza, tmp_path, capacity_bytes=capacity) as images:
+        keep_without_filling(images)
+        sizes = [entry.size_bytes for entry in plaza.split.shards]
+        *others, last, largest = np.argsort(sizes).tolist()
+        for number in [largest, *others, *others]:
+            images.jpegs(np.array(images.shards[number][:1]))
+        assert len(folders) == 2  # for the largest, and for the smallest, which gets no room
+        images.release([largest])
+        images.jpegs(np.array(images.shards[last][:1]))
+        assert len(folders) == 3
 
 
 def test_a_forked_child_reads_rows_of_its_own(plaza: RowsOnS3, tmp_path: Path) -> None:

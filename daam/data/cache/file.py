@@ -19,8 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from daam.data.cache.space import FILLING, PIECES, WHOLE, CacheSpace
+from daam.data.cache.locks import lock_in_time
+from daam.data.cache.space import FILLING, PIECES, WHOLE, CacheSpace, NoRoomError
 from daam.data.index import ShardIndex
+
+REMOVAL_PATIENCE_S = 1
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,8 @@ class CachedFile:
         """Map the file, making it if need be; to be called with the shard's lock held.
 
         Raises:
-            NoRoomError: there is no room for it in the cache.
+            NoRoomError: there is no room for it in the cache, or a process that was about to
+                remove it does not go on.
             OSError: the folder cannot be used, or the disk is full.
         """
         self._whole = folder / f"{index.entry.sha256}{WHOLE}"
@@ -119,7 +123,8 @@ class CachedFile:
             return None
         try:
             # Waits for the moment that it takes another process to remove the file.
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if not lock_in_time(descriptor, fcntl.LOCK_SH, patience_s=REMOVAL_PATIENCE_S):
+                raise NoRoomError(f"{path} has been locked by another process for too long")
             status = os.fstat(descriptor)
             if status.st_nlink == 0:
                 return None

@@ -1,4 +1,4 @@
-"""A lock that threads and processes of a node share, and that dies with whoever holds it."""
+"""Locks that threads and processes of a node share, and that die with whoever holds them."""
 
 import fcntl
 import os
@@ -27,7 +27,7 @@ def held(path: Path, *, patience_s: float) -> Iterator[bool]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        got = _lock(descriptor, patience_s=patience_s)
+        got = lock_in_time(descriptor, fcntl.LOCK_EX, patience_s=patience_s)
         try:
             yield got
         finally:
@@ -38,12 +38,13 @@ def held(path: Path, *, patience_s: float) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, *, patience_s: float) -> bool:
+def lock_in_time(descriptor: int, kind: int, *, patience_s: float) -> bool:
+    """Lock an open file, fcntl.LOCK_EX or LOCK_SH; return whether it could be had in time."""
     deadline = time.monotonic() + patience_s
     wait_s = FIRST_WAIT_S
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False

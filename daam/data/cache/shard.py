@@ -11,13 +11,13 @@ import numpy as np
 
 from daam.data.cache.file import CachedFile
 from daam.data.cache.shard_cache import ShardCache
+from daam.data.cache.space import ROOM_RETRY_S
 from daam.data.index import ShardIndex
 from daam.data.mapped_shard import damaged_shard
 from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store
 
 RANGE_SIZE_BYTES = 2 << 20
-ROOM_RETRY_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,9 @@ class CachedShard:
         """Let the cache remove the file once nobody holds an image of it; it is opened anew when
         it is needed again."""
         with self._opening:
-            self._file = None
+            if self._file is not None:
+                self._file = None
+                self._cache.look_again()
 
     def lock(self, *, patience_s: float) -> AbstractContextManager[bool]:
         """The lock under which pieces are fetched; yields whether it was got in time.

@@ -109,11 +109,13 @@ class ShardCache:
                 if not self._said_full:
                     self._said_full = True
                     log.warning(
-                        "%s: other images are read from the store each time they are needed; a "
-                        "larger data.cache_gb keeps them",
-                        error,
+                        "images are read from the store each time they are needed: %s", error
                     )
                 return None
+
+    def look_again(self) -> None:
+        """A shard was let go: others that had no room may have it now."""
+        self._space.look_again()
 
     @contextmanager
     def lock(self, entry: ShardEntry, *, patience_s: float) -> Iterator[bool]:

@@ -3,15 +3,18 @@
 import errno
 import fcntl
 import logging
+import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from daam.data.cache.locks import held
+from daam.data.cache.locks import held, lock_in_time
 from daam.errors import StorageError
 
 PATIENCE_S = 30
+ROOM_RETRY_S = 10
 WHOLE, FILLING, PIECES = ".arrow", ".filling", ".pieces"
 
 log = logging.getLogger(__name__)
@@ -35,19 +38,27 @@ class CacheSpace:
         self.capacity_bytes = capacity_bytes
         self._folder = folder
         self._lock = lock
+        self._refused: tuple[float, float] = (math.inf, 0)
 
     @contextmanager
     def reserved(self, size_bytes: int) -> Iterator[None]:
         """Make room for a file that the block creates; nobody else gets that room meanwhile.
 
         Raises:
-            NoRoomError: too much of what is there is in use.
+            NoRoomError: too much of what is there is in use, or was some seconds ago.
         """
+        too_large, until = self._refused
+        if size_bytes >= too_large and time.monotonic() < until:
+            raise self._full()
         with held(self._lock, patience_s=PATIENCE_S) as is_held:
             if not is_held:
                 raise NoRoomError(f"{self._lock} has been held by another process for too long")
             self._make_room(size_bytes)
             yield
+
+    def look_again(self) -> None:
+        """Something was let go: there may be room for what had none."""
+        self._refused = (math.inf, 0)
 
     def _make_room(self, size_bytes: int) -> None:
         if self.capacity_bytes is None:
@@ -59,19 +70,24 @@ class CacheSpace:
             for _, size, path in shards if size_bytes <= self.capacity_bytes else ():
                 if excess <= 0:
                     break
-                if stack.enter_context(_unused(path)):
+                if (descriptor := _locked_if_unused(path)) is not None:
+                    stack.callback(_unlock, descriptor)
                     unused.append(path)
                     excess -= size
             # Nothing is removed for a shard that does not get in anyway.
             if excess > 0:
-                raise NoRoomError(
-                    f"the cache {self._folder.parent} has reached {self.capacity_bytes / 1e9:g} GB "
-                    "and all of it is in use"
-                )
+                self._refused = size_bytes, time.monotonic() + ROOM_RETRY_S
+                raise self._full()
             for path in unused:
                 path.unlink()
                 path.with_suffix(PIECES).unlink(missing_ok=True)
                 log.info("removed %s from the cache to make room", path.name)
+
+    def _full(self) -> NoRoomError:
+        return NoRoomError(
+            f"the cache {self._folder.parent} has reached {(self.capacity_bytes or 0) / 1e9:g} GB "
+            "and all of it is in use; a larger data.cache_gb keeps more"
+        )
 
     def _shards(self) -> Iterator[tuple[int, int, Path]]:
         """When each was last opened, its bytes, its file."""
@@ -82,22 +98,22 @@ class CacheSpace:
                     yield status.st_mtime_ns, status.st_size, Path(file.path)
 
 
-@contextmanager
-def _unused(path: Path) -> Iterator[bool]:
-    """Keep other processes from mapping a file inside the block, unless one has it mapped."""
+def _locked_if_unused(path: Path) -> int | None:
+    """Keep processes from mapping a file until `_unlock`; None if one has it mapped."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:  # it was just renamed
-        yield False
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDWR)  # for less, NFS gives no exclusive lock
+    except (FileNotFoundError, PermissionError):  # it was just renamed, or is another user's
+        return None
+    if lock_in_time(descriptor, fcntl.LOCK_EX, patience_s=0):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _unlock(descriptor: int) -> None:
+    # Closing alone would leave it held by a child that was forked meanwhile.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 @contextmanager
