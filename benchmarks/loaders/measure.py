@@ -36,6 +36,7 @@ class Task:
         mode: one of the functions in `MODES`.
         module: of the loader, below `benchmarks.loaders`.
         kind: of work, see `work_of`; for our own loader `normalised` or `uint8`.
+        with_feeding: also train on the batches.
         started: `time.time()` at the start of the process.
     """
 
@@ -44,6 +45,7 @@ class Task:
     kind: str
     place: Place
     seconds: float
+    with_feeding: bool
     started: float
 
 
@@ -87,7 +89,7 @@ def measure_local(task: Task) -> None:
     tell("memory", **{name: memory_of_tree()[name] - bare[name] for name in bare})
     with Training() as training:
         tell("beside", **steady(epoch(), seconds=task.seconds, training=training))
-    if task.kind in ("documented", "normalised"):
+    if task.with_feeding and task.kind in ("documented", "normalised"):
         step = training_step()
         tell("fed", **steady(epoch(), seconds=task.seconds, warm_up=2, use=step))
         if task.module == "ours":
