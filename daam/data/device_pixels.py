@@ -3,7 +3,10 @@
 Shapes: B = images asked for, H = height, W = width; RGB, channels last.
 """
 
+import functools
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +16,24 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from daam.data.decode import ImageSource, Jpeg, decode_images
 from daam.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lane:
+    """A stream whose memory nvJPEG may write to, and whose turn it is on it.
+
+    nvJPEG works on a stream of its own and does not wait for the one that its output is allocated
+    on. So that one must have nothing left to do with memory that was freed on it: one read at a
+    time uses it, and waits for its end.
+    """
+
+    stream: torch.cuda.Stream
+    turn: threading.Lock
+
+
+@functools.cache
+def _lane_on(device: torch.device) -> _Lane:
+    return _Lane(stream=torch.cuda.Stream(device), turn=threading.Lock())
 
 
 class DevicePixels:
@@ -41,12 +62,28 @@ class DevicePixels:
     def read(self, rows: np.ndarray) -> Tensor:
         """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8.
 
+        On a GPU they are complete when this returns, and for use on its stream that is current in
+        the calling thread: in a thread that never chose one, the one that training computes on.
+
         Raises:
             DataError: an image cannot be decoded; the message names its row.
         """
         if not len(rows):
             return torch.empty((0, self.height, self.width, 3), dtype=torch.uint8).to(self.device)
         jpegs = self.source.jpegs(rows)
+        if self.device.type != "cuda":
+            return self._decoded(jpegs, rows)
+        lane = _lane_on(self.device)
+        with lane.turn, torch.cuda.stream(lane.stream):
+            try:
+                images_BHWC = self._decoded(jpegs, rows)
+            finally:
+                lane.stream.synchronize()
+        # The lane gets this memory back when the work that was queued with it is done.
+        images_BHWC.record_stream(torch.cuda.current_stream(self.device))
+        return images_BHWC
+
+    def _decoded(self, jpegs: Sequence[Jpeg], rows: np.ndarray) -> Tensor:
         # torch wants memory that it might write to; shards are mapped for reading only.
         encoded = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in jpegs]
         try:

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -40,3 +42,20 @@ def test_a_damaged_image_is_named_by_its_row():
     with pytest.raises(DataError, match="row 1 is not a whole JPEG"):
         there.read(np.array([0, 2, 1]))
     assert there.read(np.array([2, 0])).shape == (2, 16, 8, 3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: nvJPEG has its own stream")
+@pytest.mark.parametrize("height", [16, 24])
+def test_batches_read_beside_queued_work_and_let_go_at_once_are_those_read_alone(height):
+    there = DevicePixels(make_images(64), height=height, width=8, device=torch.device("cuda", 0))
+    parts = np.random.default_rng(0).integers(0, 64, (40, 16))
+    alone = []
+    for rows in parts:
+        alone.append(there.read(rows).cpu())
+        torch.cuda.synchronize()
+    with ThreadPoolExecutor(4) as pool:
+        there.read(parts[0])
+        torch.cuda._sleep(2_000_000_000)  # cycles, about a second: training's queue is as long
+        # Each copy is queued behind that; its batch is freed before the copy is made.
+        copies = [images.clone() for images in pool.map(there.read, parts)]
+    assert all(torch.equal(copy.cpu(), one) for copy, one in zip(copies, alone, strict=True))
