@@ -6,9 +6,14 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from daam.data.manifest import DomainManifest
+from daam.data.manifest import MANIFEST_NAME, DomainManifest
 from daam.data.shards import DIGEST_DIGITS
 from daam.storage import Store
+
+
+def domains_in(store: Store) -> list[str]:
+    """The domains in a store, by name: those with a manifest."""
+    return [key.partition("/")[0] for key in store.list() if key.endswith(f"/{MANIFEST_NAME}")]
 
 
 def damage(store: Store, key: str) -> bytes:

@@ -212,12 +212,6 @@ def has_domain(store: Store, domain: str) -> bool:
     return True
 
 
-def list_domains(store: Store) -> list[str]:
-    """The domains in a store, by name."""
-    pattern = re.compile(rf"([^/]+)/{re.escape(MANIFEST_NAME)}")
-    return [match[1] for key in store.list() if (match := pattern.fullmatch(key))]
-
-
 def manifest_key(domain: str) -> str:
     """Where a domain's manifest is.
 

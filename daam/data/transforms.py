@@ -1,6 +1,6 @@
-"""Random augmentation of uint8 batches, and their normalisation.
+"""The keys of images for their random augmentation, and the normalisation of uint8 batches.
 
-What happens to an image depends on its key alone (see `augmentation_keys`), never on the threads,
+What happens to an image depends on its key alone (see `daam.data.variation`), never on the threads,
 ranks or other images of the batch.
 
 Shapes: B = images, H = height, W = width, C = 3 colour channels (RGB).
@@ -13,13 +13,7 @@ import torch
 from torch import Tensor
 
 from daam.data.draws import draw_bits
-from daam.data.variation import (
-    IMAGENET_MEAN,
-    Augmentation,
-    draw_variation,
-    vary_each,
-    vary_together,
-)
+from daam.data.variation import IMAGENET_MEAN
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -36,31 +30,6 @@ def augmentation_keys(rows: np.ndarray, *, seed: int, epoch: int, step: int) -> 
     occurrence = np.empty_like(index)
     occurrence[order] = index - np.maximum.accumulate(np.where(begins, index, 0))
     return draw_bits(seed, epoch, step, rows, occurrence)
-
-
-def augment(images: Tensor, *, augmentation: Augmentation, keys: np.ndarray) -> Tensor:
-    """Vary images at random: first colour, then flip, pad and crop, then erasing.
-
-    Padding and erased pixels get ImageNet's mean colour, which normalises to about 0.
-
-    Args:
-        images: (B, H, W, 3) uint8, on any device; not changed.
-        augmentation: how strongly.
-        keys: (B,) uint64, from `augmentation_keys`.
-
-    Returns:
-        (B, H, W, 3) uint8, on the same device.
-
-    Raises:
-        ConfigError: the padding is as large as the image.
-    """
-    height, width = images.shape[1:3]
-    variation = draw_variation(augmentation, keys=keys, height=height, width=width)
-    if images.device.type == "cpu":
-        output = torch.empty_like(images, memory_format=torch.contiguous_format)
-        vary_each(images.numpy(), variation, out=output.numpy())
-        return output
-    return vary_together(images, variation.moved(images.device))
 
 
 def normalise(images: Tensor) -> Tensor:

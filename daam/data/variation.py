@@ -1,7 +1,9 @@
 """What augmentation does to each image of a batch: drawn first, then done in one of two ways.
 
 `vary_each` goes through images one by one, on a CPU; `vary_together` does a whole batch in a few
-kernels, on any device and without waiting for it. Both give the same pixels.
+kernels, on any device and without waiting for it. Both give the same pixels: first colour, then
+flip, pad and crop, then erasing. Padding and erased pixels get ImageNet's mean colour, which
+normalises to about 0.
 
 Shapes: B = images, H = height, W = width, C = 3 colour channels (RGB).
 """

@@ -14,7 +14,7 @@ from daam.data.device_pixels import DevicePixels
 from daam.data.images import ImageTable, open_images, read_identities
 from daam.data.manifest import DomainManifest, read_manifest
 from daam.data.sampling import RowsByIdentity
-from daam.data.transforms import Augmentation
+from daam.data.variation import Augmentation
 from daam.data.windows import ShardedImages, ShardWindows
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import TrainingError

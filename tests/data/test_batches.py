@@ -9,7 +9,7 @@ from daam.data.batches import DomainBatch, iterate_batches
 from daam.data.decode import PixelReader, Pixels, decode_images
 from daam.data.device_pixels import DevicePixels
 from daam.data.sampling import BatchSampler, IdentityBatches, RowsByIdentity, ShuffledBatches
-from daam.data.transforms import Augmentation
+from daam.data.variation import Augmentation
 from daam.errors import ConfigError, DataError
 from tests.data.images_in_memory import ImagesInMemory, make_images
 

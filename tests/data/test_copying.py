@@ -8,13 +8,13 @@ import pytest
 from daam.data.copying import copy_domain
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
-from daam.data.manifest import list_domains, read_manifest
+from daam.data.manifest import read_manifest
 from daam.data.transit import BadFileError, BytesSeen, whole_file
 from daam.data.verification import verify_domain
 from daam.errors import ConfigError, ShardError
 from daam.storage import MissingKeyError, Store, open_store
 from daam.storage.local import LocalStore
-from tests.files_of_domains import damage
+from tests.files_of_domains import damage, domains_in
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_of_a_damaged_source_nothing_is_published(
         plaza.delete(key)
     with pytest.raises(BadFileError, match=f"{key}.* is (damaged|missing)"):
         copied(plaza, store)
-    assert list_domains(store) == []
+    assert domains_in(store) == []
     assert key not in store.list()
 
 

@@ -17,11 +17,12 @@ from daam.data.encoding import read_jpeg
 from daam.data.images import open_images, read_identities, read_names
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
-from daam.data.manifest import list_domains, read_manifest
+from daam.data.manifest import read_manifest
 from daam.data.validation import hold_out_validation
 from daam.domains import Split
 from daam.errors import ConfigError, DataError
 from daam.storage import Store, open_store
+from tests.files_of_domains import domains_in
 
 SMALL_SHARD = 5_000
 
@@ -149,10 +150,10 @@ def test_a_killed_import_leaves_no_domain_and_can_be_repeated(
     )
     assert killed.returncode == -9
     assert store.list("plaza/")
-    assert list_domains(store) == []
+    assert domains_in(store) == []
     index = read_layout("market1501", small_market)
     import_domain(index, domain="plaza", to=store, shard_size_bytes=SMALL_SHARD)
-    assert list_domains(store) == ["plaza"]
+    assert domains_in(store) == ["plaza"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "text", "png"])
@@ -176,7 +177,7 @@ def test_a_damaged_image_is_named_and_nothing_is_published(
     store = open_store(str(tmp_path / "store"))
     with pytest.raises(DataError, match=path.name):
         import_domain(index, domain="plaza", to=store)
-    assert list_domains(store) == []
+    assert domains_in(store) == []
 
 
 def test_a_file_that_vanished_is_named(small_market: Path, tmp_path: Path) -> None:

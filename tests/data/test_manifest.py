@@ -14,7 +14,6 @@ from daam.data.manifest import (
     ShardEntry,
     SplitManifest,
     has_domain,
-    list_domains,
     read_manifest,
 )
 from daam.domains import Split
@@ -59,14 +58,6 @@ def test_what_is_stored_is_read(tmp_path: Path) -> None:
     assert again == MANIFEST
     assert list(again.splits) == [Split.TRAIN, Split.GALLERY]
     assert again.to_json() == MANIFEST.to_json()
-
-
-def test_domains_are_those_with_a_manifest(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path))
-    assert list_domains(store) == []
-    for key in ("plaza/manifest.json", "campus/manifest.json", "half/train-0.arrow", "x"):
-        store.write(key, b"")
-    assert list_domains(store) == ["campus", "plaza"]
 
 
 def test_a_domain_of_an_older_format_is_to_be_imported_again(tmp_path: Path) -> None:

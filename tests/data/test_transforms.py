@@ -7,12 +7,10 @@ import torch
 from daam.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Augmentation,
-    augment,
     augmentation_keys,
     normalise,
 )
-from daam.data.variation import Variation, draw_variation, vary_each, vary_together
+from daam.data.variation import Augmentation, Variation, draw_variation, vary_each, vary_together
 from daam.errors import ConfigError
 
 EVERYTHING = Augmentation(flip=0.5, pad=3, erase=0.5, brightness=0.3, contrast=0.3, saturation=0.3)
@@ -52,9 +50,16 @@ def one_by_one(images: torch.Tensor, variation: Variation) -> torch.Tensor:
     return torch.from_numpy(output)
 
 
+def augmented(
+    images: torch.Tensor, *, augmentation: Augmentation, keys: np.ndarray
+) -> torch.Tensor:
+    height, width = images.shape[1:3]
+    return one_by_one(images, draw_variation(augmentation, keys=keys, height=height, width=width))
+
+
 def test_nothing_changes_without_augmentation():
     images = random_images()
-    output = augment(images, augmentation=Augmentation(), keys=keys_of(24))
+    output = augmented(images, augmentation=Augmentation(), keys=keys_of(24))
     assert torch.equal(output, images)
 
 
@@ -93,7 +98,7 @@ def test_a_part_of_a_variation_varies_its_images_alike():
 )
 def test_colour_jitter_scales_around_black_the_mean_grey_or_each_pixels_grey(jitter, augmentation):
     images = random_images(8) // 2 + 60  # far enough from 0 and 255 not to be cut
-    output = augment(images, augmentation=augmentation, keys=keys_of(8)).double()
+    output = augmented(images, augmentation=augmentation, keys=keys_of(8)).double()
     pixels = images.double()
     grey = (pixels * torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)).sum(-1, keepdim=True)
     pivot = {
@@ -114,7 +119,7 @@ def test_colour_jitter_scales_around_black_the_mean_grey_or_each_pixels_grey(jit
 def test_colour_jitter_stays_within_the_range_of_pixels():
     extremes = torch.tensor([0, 255], dtype=torch.uint8).repeat(16, 8, 4, 3)[..., :3].contiguous()
     extremes[:, ::2] = 255
-    output = augment(
+    output = augmented(
         extremes,
         augmentation=Augmentation(brightness=1, contrast=1, saturation=1),
         keys=keys_of(16),
@@ -126,7 +131,7 @@ def test_colour_jitter_stays_within_the_range_of_pixels():
 
 def test_saturation_keeps_the_hue():
     image = torch.tensor([180, 120, 60], dtype=torch.uint8).expand(6, 4, 4, 3).contiguous()
-    output = augment(image, augmentation=Augmentation(saturation=0.5), keys=keys_of(6))
+    output = augmented(image, augmentation=Augmentation(saturation=0.5), keys=keys_of(6))
     hue = colorsys.rgb_to_hsv(180, 120, 60)[0]
     for pixel in output[:, 0, 0].tolist():
         assert colorsys.rgb_to_hsv(*pixel)[0] == pytest.approx(hue, abs=0.01)
@@ -135,11 +140,11 @@ def test_saturation_keeps_the_hue():
 @pytest.mark.parametrize("num_ranks", [2, 4])
 def test_an_image_is_varied_alike_with_any_others_beside_it(num_ranks):
     images, keys = random_images(), keys_of(24)
-    together = augment(images, augmentation=EVERYTHING, keys=keys)
+    together = augmented(images, augmentation=EVERYTHING, keys=keys)
     size = 24 // num_ranks
     for start in range(0, 24, size):
         part = slice(start, start + size)
-        alone = augment(images[part], augmentation=EVERYTHING, keys=keys[part])
+        alone = augmented(images[part], augmentation=EVERYTHING, keys=keys[part])
         assert torch.equal(alone, together[part])
 
 
@@ -189,7 +194,7 @@ def test_draws_have_the_probabilities_and_ranges_asked_for():
 
 def test_certain_probabilities_are_certain():
     images = random_images()
-    flipped = augment(images, augmentation=Augmentation(flip=1), keys=keys_of(24))
+    flipped = augmented(images, augmentation=Augmentation(flip=1), keys=keys_of(24))
     assert torch.equal(flipped, images.flip(2))
     variation = draw_variation(Augmentation(erase=1), keys=keys_of(24), height=20, width=12)
     assert (variation.places[:, 4] > variation.places[:, 3]).all()
@@ -198,7 +203,7 @@ def test_certain_probabilities_are_certain():
 def test_the_input_is_not_changed():
     images = random_images()
     before = images.clone()
-    augment(images, augmentation=EVERYTHING, keys=keys_of(24))
+    augmented(images, augmentation=EVERYTHING, keys=keys_of(24))
     assert torch.equal(images, before)
 
 
@@ -212,7 +217,7 @@ def test_settings_out_of_range_are_refused(setting, value):
 
 def test_padding_as_large_as_the_image_is_refused():
     with pytest.raises(ConfigError, match="20x12 pixels"):
-        augment(random_images(), augmentation=Augmentation(pad=12), keys=keys_of(24))
+        augmented(random_images(), augmentation=Augmentation(pad=12), keys=keys_of(24))
 
 
 def test_normalising_matches_the_loop():

@@ -13,7 +13,7 @@ from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
 from daam.data.sampling import rank_slice
 from daam.data.stream import ordered_batches
-from daam.data.transforms import Augmentation
+from daam.data.variation import Augmentation
 from daam.data.windows import (
     ShardedImages,
     ShardWindows,

@@ -16,7 +16,7 @@ from daam.data.layouts import read_layout
 from daam.data.manifest import read_manifest
 from daam.data.sampling import IdentityBatches, RowsByIdentity
 from daam.data.stream import ordered_batches
-from daam.data.transforms import Augmentation
+from daam.data.variation import Augmentation
 from daam.domains import Split
 from daam.storage import Store
 from tests.tiny_domains import HEIGHT, WIDTH, write_market

@@ -6,12 +6,13 @@ import pytest
 
 from daam.data.importing import import_domain
 from daam.data.layouts import read_layout
-from daam.data.manifest import list_domains, read_manifest
+from daam.data.manifest import read_manifest
 from daam.data.verification import verify_domain
 from daam.runtime.local_s3 import LocalS3
 from daam.storage import open_store
 from tests.end_to_end.commands import started
 from tests.fault_proxy import FaultProxy, Rule
+from tests.files_of_domains import domains_in
 from tests.tiny_domains import write_market
 
 SLOWLY_STORED = Rule(methods=("PUT",), latency_s=0.3)
@@ -48,7 +49,7 @@ def test_a_killed_import_uploads_only_what_is_missing_and_reports_all_of_it(
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
     stored = set(store.list())
     assert len(stored) >= 3
-    assert list_domains(store) == []
+    assert domains_in(store) == []
 
     with FaultProxy(s3_server.endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from daam.config.schema import RunConfig
-from daam.data.manifest import list_domains
 from daam.errors import StorageError
 from daam.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.runtime.session import start_run, train_here
@@ -21,6 +20,7 @@ from daam.storage.s3 import store as s3_store
 from tests.conftest import BUCKET
 from tests.fault_proxy import Fault, FaultProxy, Rule
 from tests.faults.one_epoch import check_an_epoch, import_source, write_source
+from tests.files_of_domains import domains_in
 
 DEADLINE_S, SHORT_DEADLINE_S = 9, 1
 WORK_S = 15
@@ -88,7 +88,7 @@ def test_an_import_that_is_given_up_leaves_no_manifest_and_goes_on_where_it_was(
     with pytest.raises(StorageError, match=r"cannot write .*gallery-00000"):
         import_source(tmp_path / "plaza", to=store)
     assert time.monotonic() - start < SHORT_DEADLINE_S + WORK_S
-    assert list_domains(open_store(place)) == []
+    assert domains_in(open_store(place)) == []
 
     proxy.obey(Rule())
     before = Counter(proxy.requests)
