@@ -18,24 +18,6 @@ from daam.data.decode import ImageSource, Jpeg, decode_images
 from daam.errors import DataError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Lane:
-    """A stream whose memory nvJPEG may write to, and whose turn it is on it.
-
-    nvJPEG works on a stream of its own and does not wait for the one that its output is allocated
-    on. So that one must have nothing left to do with memory that was freed on it: one read at a
-    time uses it, and waits for its end.
-    """
-
-    stream: torch.cuda.Stream
-    turn: threading.Lock
-
-
-@functools.cache
-def _lane_on(device: torch.device) -> _Lane:
-    return _Lane(stream=torch.cuda.Stream(device), turn=threading.Lock())
-
-
 class DevicePixels:
     """Pixels by row, decoded by torchvision on a device; any number of threads may read at once.
 
@@ -122,3 +104,21 @@ class DevicePixels:
             f"{self.device} can't decode one of the rows {numbers}, which the CPU can ({error}); "
             "set data.decode=cpu"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lane:
+    """A stream whose memory nvJPEG may write to, and whose turn it is on it.
+
+    nvJPEG works on a stream of its own and does not wait for the one that its output is allocated
+    on. So that one must have nothing left to do with memory that was freed on it: one read at a
+    time uses it, and waits for its end.
+    """
+
+    stream: torch.cuda.Stream
+    turn: threading.Lock
+
+
+@functools.cache
+def _lane_on(device: torch.device) -> _Lane:
+    return _Lane(stream=torch.cuda.Stream(device), turn=threading.Lock())
