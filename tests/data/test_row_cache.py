@@ -534,6 +534,60 @@ def test_a_forked_child_reads_rows_of_its_own(plaza: RowsOnS3, tmp_path: Path) -
     assert set(said.split()) == {plaza.digest(np.arange(30, 60)), plaza.digest(np.arange(60, 90))}
 
 
+def test_a_child_that_was_forked_while_threads_were_at_work_does_not_wait_for_them(
+    plaza: RowsOnS3, tmp_path: Path
+) -> None:
+    program = """
+        import signal, threading
+        images = open_rows()
+        images.prefetch([0])
+        forked, held = threading.Event(), threading.Event()
+        def hold():
+            opening = [shard._opening for shard in images._cached]
+            locks = [images._filler._guard, images._fetcher._nobody_waits, *opening]
+            for lock in locks:
+                lock.acquire()
+            held.set()
+            forked.wait()
+            for lock in locks:
+                lock.release()
+        threading.Thread(target=hold).start()
+        held.wait()
+        child = os.fork()
+        forked.set()
+        if child == 0:
+            signal.alarm(20)
+            print(digest(images.jpegs(np.arange(images.num_rows))), flush=True)
+            images.prefetch([1])
+            images.release([0, 1])
+            images.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    process = plaza.reader(program, cache=tmp_path / "cache", log=tmp_path / "log")
+    said, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0
+    assert said.split() == [plaza.digest(np.arange(NUM_ROWS))]
+
+
+def test_a_limit_on_threads_is_not_taken_for_a_closed_table(
+    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    images = open_rows(plaza, tmp_path)
+    keep_without_filling(images)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(StorageError, match=r"can't start new thread.*ulimit -u") as error:
+            images.jpegs(np.array([0]))
+    assert not isinstance(error.value, fetching.ClosedError)
+    images.close()
+    with pytest.raises(fetching.ClosedError):
+        images.jpegs(np.array([1]))
+
+
 def test_a_program_ends_while_shards_are_still_fetched(plaza: RowsOnS3, tmp_path: Path) -> None:
     program = """
         import time

@@ -1,6 +1,5 @@
 """Images that are needed now, from any shards, fetched in parallel and once per node."""
 
-import os
 import threading
 import time
 from collections import defaultdict
@@ -8,6 +7,7 @@ from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
+from daam.data.cache.forks import renew_in_children
 from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import StorageError
 
@@ -24,8 +24,13 @@ class Fetcher:
     """The requests of one table to its store. Threads share it; a forked child makes its own."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._pool = self._new_pool()
+        self._is_closed = False
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Begin without threads, in a process that has none."""
+        self._pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="daam-fetch")
         self._nobody_waits = threading.Condition()
         self._num_waiting = 0
 
@@ -71,14 +76,17 @@ class Fetcher:
             ClosedError: no more is fetched.
             ShardError, StorageError: as `images`.
         """
-        if self._pid != os.getpid():
-            self._pid, self._pool = os.getpid(), self._new_pool()
         futures: list[Future[dict[int, memoryview]]] = []
         try:
             for shard, span, keep in ranges:
                 futures.append(self._pool.submit(shard.fetch, span, keep=keep))
         except RuntimeError as error:
-            raise ClosedError("images are asked for after their table was closed") from error
+            if self._is_closed or "shutdown" in str(error):
+                raise ClosedError("images are asked for after their table was closed") from error
+            raise StorageError(
+                f"no thread to fetch images with ({error}): too many threads or too little memory; "
+                "raise the limit (ulimit -u), or run fewer workers on this machine"
+            ) from error
         finally:
             wait(futures)
         return [future.result() for future in futures]
@@ -90,6 +98,7 @@ class Fetcher:
 
     def close(self) -> None:
         """Let the threads end."""
+        self._is_closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _fetched(
@@ -125,10 +134,6 @@ class Fetcher:
         with self._nobody_waits:
             self._num_waiting += change
             self._nobody_waits.notify_all()
-
-    @staticmethod
-    def _new_pool() -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="daam-fetch")
 
 
 def _images_here(

@@ -1,12 +1,12 @@
 """Shards completed in the background, so that later epochs and runs need no store."""
 
 import logging
-import os
 import threading
 from collections.abc import Iterable
 from itertools import islice
 
 from daam.data.cache.fetching import ClosedError, Fetcher
+from daam.data.cache.forks import renew_in_children
 from daam.data.cache.shard import CachedShard
 from daam.errors import ShardError, StorageError
 
@@ -31,15 +31,24 @@ class Filler:
 
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
-        self._pid = os.getpid()
+        self._is_in_child = False
         self._guard = threading.Lock()
         self._queue: dict[CachedShard, None] = {}
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Leave the work to the parent, in a forked child."""
+        self._is_in_child = True
+        self._guard = threading.Lock()
+        self._queue = {}
+        self._thread = None
+        self._closed = threading.Event()
 
     def add(self, shards: Iterable[CachedShard]) -> None:
         """Complete these shards too."""
-        if os.getpid() != self._pid:  # a forked child leaves this to its parent
+        if self._is_in_child:
             return
         with self._guard:
             self._queue |= dict.fromkeys(shards)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from daam.data.cache.file import CachedFile
+from daam.data.cache.forks import renew_in_children
 from daam.data.cache.shard_cache import ShardCache
 from daam.data.cache.space import ROOM_RETRY_S
 from daam.data.index import ShardIndex
@@ -44,6 +45,11 @@ class CachedShard:
         self._opening = threading.Lock()
         self._no_room_until = 0.0
         self._was_damaged = False
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Forget who was opening the shard, in a process that has no other thread."""
+        self._opening = threading.Lock()
 
     def image(self, row: int) -> memoryview | None:
         """The JPEG of a row without a copy, or None: it is not here, or not as it should be."""
