@@ -94,6 +94,7 @@ def measure(
         identities_per_batch=P,
         images_per_identity=K,
         seed=0,
+        or_uniform=False,
     )
     steps = num_passes * -(-len(identities) // (P * K))
     met = np.zeros((num_people, num_people), dtype=bool)

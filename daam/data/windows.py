@@ -172,7 +172,7 @@ def balanced_in_windows(
     identities_per_batch: int,
     images_per_identity: int,
     seed: int,
-    or_uniform: bool = False,
+    or_uniform: bool,
 ) -> WindowedBatches:
     """Identity-balanced batches, with the identities that the window has two images of.
 

@@ -35,6 +35,7 @@ def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBat
             run.source.cameras,
             windows=run.windows.source,
             first_step=_steps_before(run, epoch),
+            or_uniform=False,
             **balance,
         )
     return _batches(
