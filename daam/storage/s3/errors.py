@@ -56,8 +56,13 @@ def as_storage_error(
             "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or for an open bucket add anonymous=true to "
             "the address"
         )
+    endpoint = "the S3 endpoint" if connection is None else connection.endpoint
+    if isinstance(error, boto.SSLError):
+        return StorageError(
+            f"cannot {doing}: TLS with {endpoint} fails ({error.kwargs.get('error', error)}); "
+            "check that it speaks https, and its certificate: AWS_CA_BUNDLE names who to trust"
+        )
     if isinstance(error, NOT_ANSWERING):
-        endpoint = "the S3 endpoint" if connection is None else connection.endpoint
         return StorageError(
             f"cannot {doing}: {endpoint} cannot be reached or stopped answering "
             f"({type(error).__name__}); check AWS_ENDPOINT_URL or endpoint= in the address, and "
