@@ -99,6 +99,7 @@ def train_together(
         for folder, config in runs:
             run = resumed_run(config, folder)
             test = RetrievalTest.on_validation(config, manifest=run.target.manifest)
+            test.leave_cache_to(run.windows)
             earlier = {row["epoch"]: row for row in read_reports(folder)}
             reports = stack.enter_context(closing(train_in(folder, run, test=test)))
             together.append((run.num_epochs_done, earlier, reports))

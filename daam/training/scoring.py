@@ -15,12 +15,13 @@ from daam.config.schema import RunConfig
 from daam.data.decode import Pixels
 from daam.data.images import open_images, read_identities
 from daam.data.manifest import DomainManifest
+from daam.data.windows import ShardedImages
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.evaluation.retrieval import RetrievalScores, retrieval_scores_from_embeddings
 from daam.model.network import DaamNetwork
 from daam.model.norm import SOURCE, TARGET, plain
 from daam.storage import open_store
-from daam.training.assemble import compute_of, manifest_of, pixel_reader, shard_cache
+from daam.training.assemble import Windows, compute_of, manifest_of, pixel_reader, shard_cache
 from daam.training.extract import adapted_to, embed_rows
 
 QUERIES_AT_ONCE = 256
@@ -87,6 +88,14 @@ class RetrievalTest:
             gallery=gallery,
             unlabelled=open_unlabelled(config, manifest=manifest, splits=unlabelled),
         )
+
+    def leave_cache_to(self, windows: Windows) -> None:
+        """Complete no shard in the background if a run beside the test needs the cache."""
+        if windows.source is None and windows.target is None:
+            return
+        for reader in (self.query.reader, self.gallery.reader, self.unlabelled):
+            if isinstance(reader.source, ShardedImages):
+                reader.source.fits_cache = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from daam.data.batches import DomainBatch, iterate_batches
+from daam.data.decode import PixelReader
 from daam.data.sampling import IdentityBatches, RowsByIdentity
 from daam.data.windows import ShardWindows
 from daam.training.assemble import Windows, assemble, lay_out_windows
 from daam.training.batches import source_batches, target_batches
 from daam.training.loop import fit
+from daam.training.scoring import LabelledSplit, RetrievalTest
 from tests.training.tiny_runs import facts, same, weights_of
 
 SEED, NUM_STEPS = 3, 6
@@ -151,6 +153,26 @@ def test_windows_come_when_both_domains_together_are_more_than_the_cache(config_
     # 8 GB for two windows of 16 GB: 4 of 16 shards each.
     assert len(windows.source.at(0).shards) == len(windows.target.at(0).shards) == 4
     assert "16.0 GB of images are more than the cache of 8.0 GB" in caplog.text
+
+
+@pytest.mark.parametrize("cache_gb", [1, 100])
+def test_a_test_leaves_the_cache_to_the_windows_of_the_run_beside_it(config_of, cache_gb):
+    config = config_of({"data.root": "s3://bucket/domains", "data.cache_gb": cache_gb})
+    far = FarImages(size_bytes=2 * 10**9)
+    windows = lay_out_windows(config, source=far, target=replace(far))
+    tables = [FarImages(size_bytes=10**8) for _ in range(3)]
+    query, gallery, unlabelled = (
+        PixelReader(table, height=64, width=32, keep_decoded_bytes=0) for table in tables
+    )
+    nobody = np.empty(0, dtype=np.int64)
+    test = RetrievalTest(
+        domain="campus",
+        query=LabelledSplit(reader=query, identities=nobody, cameras=nobody),
+        gallery=LabelledSplit(reader=gallery, identities=nobody, cameras=nobody),
+        unlabelled=unlabelled,
+    )
+    test.leave_cache_to(windows)
+    assert [table.fits_cache for table in tables] == [cache_gb == 100] * 3
 
 
 @pytest.mark.parametrize("changes", [{"data.cache_gb": 0}, {"data.root": "folder"}])
