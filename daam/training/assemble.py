@@ -71,9 +71,9 @@ class Windows:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Into how many windows a pass over the source and one over the target are cut."""
+        """Into how many windows a pass over source and target is cut; 0: batches are of all rows."""
         source, target = (
-            1 if windows is None else windows.windows_per_pass
+            0 if windows is None else windows.windows_per_pass
             for windows in (self.source, self.target)
         )
         return source, target

@@ -111,9 +111,9 @@ def is_replaceable(path: str) -> bool:
 
 
 def said(windows: tuple[int, int]) -> str:
-    """Put numbers of windows into words."""
-    source, target = windows
-    return f"{source} windows of the source's shards and {target} of the target's"
+    """Put `Windows.counts` into words."""
+    source, target = (f"{count} windows" if count else "all rows" for count in windows)
+    return f"{source} of the source and {target} of the target"
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -185,7 +185,11 @@ def test_a_run_cannot_go_on_with_other_windows(config_of):
 
     state = stored(captured(run_with_windows(2)))
     restore(run_with_windows(2), state, where="memory")
-    for other, said in ((run_with_windows(1), "4 windows"), (assemble(config_of()), "1 window")):
+    for other, said in (
+        (run_with_windows(1), "4 windows of the source and all rows of the target"),
+        (run_with_windows(4), "1 windows of the source"),
+        (assemble(config_of()), "all rows of the source"),
+    ):
         before = weights_of(other)
         with pytest.raises(
             CheckpointError,
