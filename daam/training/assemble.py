@@ -71,7 +71,7 @@ class Windows:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Into how many windows a pass over source and target is cut; 0: batches are of all rows."""
+        """Windows in a pass over source and target; 0 where batches are drawn from all rows."""
         source, target = (
             0 if windows is None else windows.windows_per_pass
             for windows in (self.source, self.target)
