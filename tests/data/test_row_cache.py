@@ -110,6 +110,17 @@ def test_four_processes_at_once_fetch_each_byte_of_a_shard_once(
     assert not list((cache / "shards").glob("*.pieces"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are seen on Linux only")
+def test_a_whole_shard_takes_one_open_file(plaza: RowsOnS3, tmp_path: Path) -> None:
+    with open_rows(plaza, tmp_path) as images:
+        assert_right(plaza, images)
+        wait_until_filled(images)
+        paths = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+        of_shards = [path for path in paths if path.startswith(str(tmp_path / "shards"))]
+        assert len(of_shards) == len(images.shards)
+        assert_right(plaza, images)
+
+
 def test_a_whole_cache_needs_no_shard(plaza: RowsOnS3, tmp_path: Path, log: Path) -> None:
     fill(plaza, tmp_path / "cache")
     assert once(plaza.split.shards, log)

@@ -60,13 +60,15 @@ class CachedFile:
 
     def has(self, piece: int) -> bool:
         """Whether a piece is said to be here."""
-        return self._marks is None or self._marks[piece] == 1
+        marks = self._marks
+        return marks is None or marks[piece] == 1
 
     def missing(self) -> np.ndarray:
         """All pieces that are not here, also those of no bytes."""
-        if self._marks is None:
+        marks = self._marks
+        if marks is None:
             return np.empty(0, np.int64)
-        return np.flatnonzero(np.frombuffer(self._marks, np.uint8) != 1)
+        return np.flatnonzero(np.frombuffer(marks, np.uint8) != 1)
 
     def write(self, data: bytes, *, start: int, pieces: Sequence[int]) -> None:
         """Put bytes in their place, and then mark their pieces.
@@ -83,23 +85,22 @@ class CachedFile:
                 start, rest = start + written, rest[written:]
         finally:
             os.close(descriptor)
-        if self._marks is not None:
-            for piece in pieces:
-                self._marks[piece] = 1
+        self._mark(pieces, 1)
 
     def forget(self, pieces: Sequence[int]) -> None:
         """Take back that pieces are here."""
-        if self._marks is not None:
-            for piece in pieces:
-                self._marks[piece] = 0
+        self._mark(pieces, 0)
 
     def finish(self) -> bool:
         """Give the file its name as a whole one, and return True, if its SHA-256 is right.
+
+        A whole one needs no marks, so their open file is given back.
 
         Raises:
             OSError: the disk cannot be written.
         """
         if not self._filling.exists():  # another process was faster
+            self._marks = None
             return True
         if hashlib.sha256(self.data).hexdigest() != self._entry.sha256:
             return False
@@ -112,7 +113,15 @@ class CachedFile:
             finally:
                 os.close(descriptor)
         self._pieces.unlink(missing_ok=True)
+        self._marks = None
         return True
+
+    def _mark(self, pieces: Sequence[int], mark: int) -> None:
+        # Read once: another thread may find the file whole meanwhile.
+        marks = self._marks
+        if marks is not None:
+            for piece in pieces:
+                marks[piece] = mark
 
     def _map(self) -> tuple[memoryview, memoryview | None] | None:
         """Map what is there; None if that is nothing, or nothing that can be used."""

@@ -129,8 +129,8 @@ def explained(directory: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise StorageError(
-                f"too many open files: each shard of the cache {directory} in use needs two; raise "
-                "the limit (ulimit -n 65536)"
+                f"too many open files: each shard of the cache {directory} in use needs one, and "
+                "two until it is whole; raise the limit (ulimit -n 65536)"
             ) from error
         raise StorageError(
             f"cannot use the cache folder {directory}: {error}; choose another by data.cache"
