@@ -256,10 +256,9 @@ def data_serve(
     server.make_bucket(bucket)
     # Ended by `kill`, too, it takes the server along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with server:
+    with suppress(KeyboardInterrupt), server:
         print_line(f"S3 at {server.endpoint}; in the shell that uses it:")
         for key, value in server.environment.items():
             print_line(f"  export {key}={value}")
         print_line(f"then: --to s3://{bucket}/PREFIX. Ctrl-C ends it.")
-        with suppress(KeyboardInterrupt):
-            server.wait()
+        server.wait()

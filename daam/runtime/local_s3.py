@@ -140,7 +140,12 @@ class LocalS3:
         )
         self._reader = threading.Thread(target=self._read_log, name="local-s3-log", daemon=True)
         self._reader.start()
-        if not self._started.wait(START_TIMEOUT_S) or not self.endpoint:
+        try:
+            self._started.wait(START_TIMEOUT_S)
+        except BaseException:  # Ctrl-C while it starts: the server must not outlive us
+            self._stop()
+            raise
+        if not self.endpoint:
             self._stop()
             raise StorageError(
                 f"the local S3 server did not start on {HOST}:{self._port}: "
