@@ -38,13 +38,21 @@ def normalise(images: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) float32 on the same device, in channels-last memory format.
     """
-    scale, shift = _normalising_constants(images.device)
-    return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
+    scale, shift = _normalising_constants(images.device, images.shape[2])
+    # Whole lines of pixels at once: with 3 colours as the last axis it takes three times as long.
+    lines = images.flatten(2)
+    normalised = torch.empty(lines.shape, device=images.device)
+    # On a CPU one image at a time, which stays in the processor's cache.
+    num_together = len(images) if images.is_cuda else 1
+    for some, to in zip(lines.split(num_together), normalised.split(num_together), strict=True):
+        torch.addcmul(shift, some.float(), scale, out=to)
+    return normalised.view(images.shape).permute(0, 3, 1, 2)
 
 
 @cache
-def _normalising_constants(device: torch.device) -> tuple[Tensor, Tensor]:
+def _normalising_constants(device: torch.device, width: int) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a line of `width` pixels: (3 * width,) each."""
     # Kept for each device: making them anew would stop the host until the device has caught up.
-    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
-    std = torch.tensor(IMAGENET_STD, dtype=torch.float64)
+    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64).repeat(width)
+    std = torch.tensor(IMAGENET_STD, dtype=torch.float64).repeat(width)
     return (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)

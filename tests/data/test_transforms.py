@@ -231,6 +231,13 @@ def test_normalising_matches_the_loop():
         assert torch.allclose(output[:, channel], expected, atol=1e-6)
 
 
+def test_an_image_is_normalised_the_same_in_any_batch():
+    images = random_images(3)
+    alone = torch.cat([normalise(image[None]) for image in images])
+    assert torch.equal(alone, normalise(images))
+    assert normalise(images[:0]).shape == (0, 3, 20, 12)
+
+
 def test_the_fill_colour_normalises_to_nearly_nothing():
     filled = torch.tensor(FILL, dtype=torch.uint8).expand(1, 2, 2, 3)
     assert normalise(filled).abs().max() < 0.01
