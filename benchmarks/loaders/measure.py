@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Nothing heavy is imported above: the first batch is timed from the start of the process.
 
-WARM_UP = 10  # batches
+WARM_UP, WARM_UP_S = 10, 1.0  # at least so many batches and seconds
 COLD_S = 10.0
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -207,9 +207,12 @@ def steady(
     CPU time is that of the process and all its children, less what `training` took.
     """
     iterator = iter(batches)
-    for batch in itertools.islice(iterator, warm_up):
+    began = time.perf_counter()
+    for number, batch in enumerate(iterator, start=1):
         if use is not None:
             use(batch)
+        if number >= warm_up and time.perf_counter() - began > WARM_UP_S:
+            break
     count = 0
     begun, cpu = time.perf_counter(), cpu_of_tree()
     before = training.progress() if training else (0, 0.0)
@@ -222,7 +225,7 @@ def steady(
     took = time.perf_counter() - begun
     after = training.progress() if training else (0, 0.0)
     cpu = cpu_of_tree() - cpu - (after[1] - before[1])
-    assert count, f"the epoch ended within {warm_up} batches: prepare more images"
+    assert count, "the epoch ended while the loader warmed up: prepare more images"
     return {
         "images_per_s": count / took,
         "cpu_us": 1e6 * cpu / count,

@@ -122,7 +122,8 @@ def _decoded_by_ours(jpegs: Sequence[bytes]) -> Tensor:
         Augmentation(flip=FLIP, pad=PAD, erase=ERASE), keys=keys, height=HEIGHT, width=WIDTH
     )
     images = np.empty((len(jpegs), HEIGHT, WIDTH, 3), dtype=np.uint8)
-    vary_each(decode_each(jpegs, height=HEIGHT, width=WIDTH), variation, out=images)
+    decoded = decode_each(jpegs, height=HEIGHT, width=WIDTH, flipped=variation.flipped)
+    vary_each(decoded, variation, out=images)
     return torch.from_numpy(images)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from daam.data.ahead import fill_ahead
 from daam.data.decode import PixelReader, Pixels
-from daam.data.moving import memory_for, moved
+from daam.data.moving import BatchMemory, moved
 from daam.data.sampling import BatchSampler, rank_slice
 from daam.data.transforms import augmentation_keys
 from daam.data.variation import Augmentation, Variation, draw_variation, vary_each, vary_together
@@ -104,6 +104,7 @@ def iterate_batches(
     on_cpu = isinstance(reader, PixelReader)
     if device is None and not on_cpu:
         device = reader.device
+    memory = BatchMemory((share if on_cpu else 0, height, width, 3), device=device)
     num_parts = min(num_threads, -(-share // _FEWEST_IMAGES)) if on_cpu else 1
 
     def begin(step: int) -> _Draft:
@@ -116,7 +117,7 @@ def iterate_batches(
         return _Draft(
             rows=rows,
             variation=draw_variation(augmentation, keys=keys, height=height, width=width),
-            images=memory_for((len(rows) if on_cpu else 0, height, width, 3), device=device),
+            images=memory.take(),
         )
 
     def fill(draft: _Draft, part: int) -> None:
@@ -126,7 +127,8 @@ def iterate_batches(
         images = slice(share * part // num_parts, share * (part + 1) // num_parts)
         rows, output = draft.rows[images], draft.images[images].numpy()
         if device is None:
-            vary_each(reader.each(rows), draft.variation.part(images), out=output)
+            variation = draft.variation.part(images)
+            vary_each(reader.each(rows, flipped=variation.flipped), variation, out=output)
         else:
             reader.read_into(output, rows)
 

@@ -114,19 +114,30 @@ class PixelReader:
         for image, pixels in zip(images, self.each(rows), strict=True):
             image[:] = pixels
 
-    def each(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+    def each(self, rows: np.ndarray, *, flipped: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Yield each row's pixels, (H, W, 3) uint8, which may change once the next is asked for.
 
         Saves a copy for who copies them anyway, while they are still in the processor's cache.
+
+        Args:
+            rows: (B,) integers.
+            flipped: (B,) bool, which images to flip from left to right; None: no image.
 
         Raises:
             DataError: as `read`, in place of the image.
         """
         if self._kept is not None:
             kept = self._kept_with(rows)
-            return (kept[row] for row in rows.tolist())
-        jpegs = self.source.jpegs(rows)
-        return decode_each(jpegs, height=self.height, width=self.width, rows=rows.tolist())
+            flips = _flips(flipped, len(rows))
+            pairs = zip(rows.tolist(), flips, strict=True)
+            return (_flipped(kept[row]) if flip else kept[row] for row, flip in pairs)
+        return decode_each(
+            self.source.jpegs(rows),
+            height=self.height,
+            width=self.width,
+            rows=rows.tolist(),
+            flipped=flipped,
+        )
 
     def _kept_with(self, rows: np.ndarray) -> np.ndarray:
         """The kept pixels, once those of some rows are among them."""
@@ -176,27 +187,57 @@ def decode_images(
 
 
 def decode_each(
-    jpegs: Sequence[Jpeg], *, height: int, width: int, rows: Sequence[int] | None = None
+    jpegs: Sequence[Jpeg],
+    *,
+    height: int,
+    width: int,
+    rows: Sequence[int] | None = None,
+    flipped: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield what `decode_images` returns image by image; one may change once the next is asked for.
 
+    Args:
+        flipped: (B,) bool, which images to flip from left to right; None: no image.
+
     Raises:
-        DataError: an image cannot be decoded; raised in its place.
+        DataError: as `decode_images`, in place of the image.
     """
     memory = _memory_of_an_image(height, width)
-    for row, jpeg in zip(range(len(jpegs)) if rows is None else rows, jpegs, strict=True):
+    numbers, flips = range(len(jpegs)) if rows is None else rows, _flips(flipped, len(jpegs))
+    for row, jpeg, flip in zip(numbers, jpegs, flips, strict=True):
         try:
             as_stored = simplejpeg.decode_jpeg_header(jpeg)[:2] == (height, width)
             # The fast variants of the transform save little and are off by up to 77 levels.
             pixels = simplejpeg.decode_jpeg(
-                jpeg, fastdct=False, fastupsample=False, buffer=memory if as_stored else None
+                jpeg,
+                colorspace="BGR" if as_stored and flip else "RGB",
+                fastdct=False,
+                fastupsample=False,
+                buffer=memory if as_stored else None,
             )
         except ValueError as error:
             raise DataError(
                 f"the image in row {row} is not a whole JPEG ({error}; {len(jpeg)} bytes); "
                 "replace the file and import its domain again"
             ) from error
-        yield pixels if as_stored else resized(pixels[None], height=height, width=width)[0]
+        if not as_stored:
+            pixels = resized(pixels[None], height=height, width=width)[0]
+            yield _flipped(pixels) if flip else pixels
+        elif flip:
+            # A line of BGR read backwards is the flipped line of RGB: a sixth of a flip's time.
+            lines = torch.from_numpy(pixels).view(height, -1)
+            yield lines.flip(1).view(height, width, 3).numpy()
+        else:
+            yield pixels
+
+
+def _flips(flipped: np.ndarray | None, num_images: int) -> Sequence[bool]:
+    return [False] * num_images if flipped is None else flipped.tolist()
+
+
+def _flipped(pixels_HWC: np.ndarray) -> np.ndarray:
+    # torch flips ten times as fast as NumPy.
+    return torch.from_numpy(pixels_HWC).flip(1).numpy()
 
 
 def resized(images_BHWC: np.ndarray, *, height: int, width: int) -> np.ndarray:

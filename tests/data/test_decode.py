@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from daam.data.decode import PixelReader, decode_images
+from daam.data.decode import PixelReader, decode_each, decode_images
 from daam.errors import DataError
 from tests.data.images_in_memory import ImagesInMemory, encode, make_images, random_pixels
 
@@ -108,6 +108,23 @@ def test_pixels_one_by_one_are_those_of_the_whole(keep_decoded_bytes, height, wi
     memory = np.empty((4, height, width, 3), dtype=np.uint8)
     reader.read_into(memory, rows)
     assert np.array_equal(np.stack(one_by_one), memory)
+    flipped = np.array([True, False, False, True])
+    some_flipped = [pixels.copy() for pixels in reader.each(rows, flipped=flipped)]
+    expected = np.where(flipped[:, None, None, None], memory[:, :, ::-1], memory)
+    assert np.array_equal(np.stack(some_flipped), expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "subsampling"), [("RGB", 0), ("RGB", 1), ("RGB", 2), ("L", 0), ("CMYK", 0)]
+)
+def test_an_image_flipped_while_it_is_decoded_is_the_flipped_image(mode, subsampling, generator):
+    image = Image.fromarray(random_pixels(generator, height=32, width=18)).convert(mode)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95, subsampling=subsampling)
+    jpegs = [file.getvalue()] * 2
+    decoded = decode_each(jpegs, height=32, width=18, flipped=np.array([False, True]))
+    straight, flipped = [pixels.copy() for pixels in decoded]
+    assert np.array_equal(flipped, straight[:, ::-1])
 
 
 def test_a_small_data_set_is_decoded_once():

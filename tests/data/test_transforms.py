@@ -46,7 +46,8 @@ def varied_by_hand(images: np.ndarray, variation: Variation) -> np.ndarray:
 
 def one_by_one(images: torch.Tensor, variation: Variation) -> torch.Tensor:
     output = np.empty(tuple(images.shape), dtype=np.uint8)
-    vary_each(iter(images.numpy()), variation, out=output)
+    flipped = torch.from_numpy(variation.flipped)[:, None, None, None]
+    vary_each(iter(torch.where(flipped, images.flip(2), images).numpy()), variation, out=output)
     return torch.from_numpy(output)
 
 
