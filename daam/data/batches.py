@@ -10,7 +10,7 @@ from torch import Tensor
 
 from daam.data.ahead import fill_ahead
 from daam.data.decode import PixelReader, Pixels
-from daam.data.moving import BatchMemory, moved
+from daam.data.moving import BatchMemory, PinnedMemory, moved
 from daam.data.sampling import BatchSampler, rank_slice
 from daam.data.transforms import augmentation_keys
 from daam.data.variation import Augmentation, Variation, draw_variation, vary_each, vary_together
@@ -104,7 +104,8 @@ def iterate_batches(
     on_cpu = isinstance(reader, PixelReader)
     if device is None and not on_cpu:
         device = reader.device
-    memory = BatchMemory((share if on_cpu else 0, height, width, 3), device=device)
+    to_gpu = device is not None and device.type == "cuda"
+    memory = (PinnedMemory if to_gpu else BatchMemory)((share if on_cpu else 0, height, width, 3))
     num_parts = min(num_threads, -(-share // _FEWEST_IMAGES)) if on_cpu else 1
 
     def begin(step: int) -> _Draft:

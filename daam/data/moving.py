@@ -22,28 +22,35 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class BatchMemory:
-    """Memory for one batch after another; what nobody refers to any more is used again.
+    """CPU memory for one batch after another; what nobody refers to any more is used again.
 
-    The system gives new memory page by page as it is written to, which takes a tenth of the time of
-    decoding a batch. Any number of threads may take.
+    The system gives new memory page by page as it is written to, which can take as long as what is
+    done to fill it. Any number of threads may take.
     """
 
-    def __init__(self, shape: tuple[int, ...], *, device: torch.device | None) -> None:
-        """Of uint8 tensors of one shape, on the CPU, pinned if they will be copied to a GPU."""
+    def __init__(self, shape: tuple[int, ...], *, dtype: type[np.generic] = np.uint8) -> None:
         self._shape = shape
-        self._pinned = device is not None and device.type == "cuda"
+        self._dtype = dtype
         self._taken: list[np.ndarray] = []
         self._lock = threading.Lock()
 
     def take(self) -> Tensor:
         """Return a tensor that no other refers to, with any values in it."""
-        if self._pinned:  # which PyTorch itself uses again
-            return torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)
         with self._lock:
             for index in range(len(self._taken)):
                 # One reference is the list's, one the call's; tensors and views add theirs.
                 if sys.getrefcount(self._taken[index]) == 2:
                     return torch.from_numpy(self._taken[index])
-            new = np.empty(self._shape, dtype=np.uint8)
+            new = np.empty(self._shape, dtype=self._dtype)
             self._taken = [*self._taken[-_MOST_REMEMBERED:], new]
             return torch.from_numpy(new)
+
+
+class PinnedMemory:
+    """The same for batches that will be copied to a GPU. PyTorch itself uses such memory again."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+
+    def take(self) -> Tensor:
+        return torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)

@@ -6,13 +6,14 @@ ranks or other images of the batch.
 Shapes: B = images, H = height, W = width, C = 3 colour channels (RGB).
 """
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from daam.data.draws import draw_bits
+from daam.data.moving import BatchMemory
 from daam.data.variation import IMAGENET_MEAN
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,12 +42,18 @@ def normalise(images: Tensor) -> Tensor:
     scale, shift = _normalising_constants(images.device, images.shape[2])
     # Whole lines of pixels at once: with 3 colours as the last axis it takes three times as long.
     lines = images.flatten(2)
-    normalised = torch.empty(lines.shape, device=images.device)
-    # On a CPU one image at a time, which stays in the processor's cache.
-    num_together = len(images) if images.is_cuda else 1
-    for some, to in zip(lines.split(num_together), normalised.split(num_together), strict=True):
-        torch.addcmul(shift, some.float(), scale, out=to)
+    if images.device.type == "cpu":
+        normalised = _memory_of(tuple(lines.shape)).take()
+        for image, to in zip(lines, normalised, strict=True):  # it stays in the processor's cache
+            torch.addcmul(shift, image.float(), scale, out=to)
+    else:
+        normalised = torch.addcmul(shift, lines.float(), scale)
     return normalised.view(images.shape).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=2)  # shapes: of training and of tests
+def _memory_of(shape: tuple[int, ...]) -> BatchMemory:
+    return BatchMemory(shape, dtype=np.float32)
 
 
 @cache

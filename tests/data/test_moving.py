@@ -6,7 +6,7 @@ SHAPE = (2, 4, 3)
 
 
 def memory() -> BatchMemory:
-    return BatchMemory(SHAPE, device=None)
+    return BatchMemory(SHAPE)
 
 
 def test_memory_that_was_given_back_is_used_again():

@@ -239,6 +239,14 @@ def test_an_image_is_normalised_the_same_in_any_batch():
     assert normalise(images[:0]).shape == (0, 3, 20, 12)
 
 
+def test_what_was_normalised_stays_as_long_as_anything_refers_to_it():
+    batches = [random_images(3).add(number) for number in range(4)]
+    kept = [normalise(batch)[1:, 0] for batch in batches]
+    again = [normalise(batch)[1:, 0] for batch in batches]
+    assert all(map(torch.equal, kept, again))
+    assert not torch.equal(kept[0], kept[1])
+
+
 def test_the_fill_colour_normalises_to_nearly_nothing():
     filled = torch.tensor(FILL, dtype=torch.uint8).expand(1, 2, 2, 3)
     assert normalise(filled).abs().max() < 0.01
