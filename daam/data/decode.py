@@ -225,8 +225,8 @@ def decode_each(
             yield _flipped(pixels) if flip else pixels
         elif flip:
             # A line of BGR read backwards is the flipped line of RGB: a sixth of a flip's time.
-            lines = torch.from_numpy(pixels).view(height, -1)
-            yield lines.flip(1).view(height, width, 3).numpy()
+            lines = torch.from_numpy(pixels.reshape(height, -1))
+            yield lines.flip(1).numpy().reshape(height, width, 3)
         else:
             yield pixels
 
