@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from daam.errors import ConfigError
@@ -92,20 +92,25 @@ def _fill_ahead(
         # It was given to the pool before its parts, so some thread is at it: no deadlock.
         fill(begun.result(), part)
 
-    def finished() -> Draft:
-        begun, parts = pending.popleft()
+    def submit(item: Item) -> tuple[Future[Draft], list[Future[None]]]:
+        begun = pool.submit(begin, item)
+        return begun, [pool.submit(fill_part, begun, part) for part in range(num_parts)]
+
+    def finished(begun: Future[Draft], parts: list[Future[None]]) -> Draft:
         for part in parts:
             part.result()
         return begun.result()
 
     try:
         for item in items:
-            begun = pool.submit(begin, item)
-            parts = [pool.submit(fill_part, begun, part) for part in range(num_parts)]
-            pending.append((begun, parts))
+            pending.append(submit(item))
+            if len(pending) == 1:
+                # Nothing competes with what is waited for: without this, the first batch of a cold
+                # cache would share the store with those after it.
+                wait(pending[0][1])
             if len(pending) > 1 + prefetch:
-                yield finished()
+                yield finished(*pending.popleft())
         while pending:
-            yield finished()
+            yield finished(*pending.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -185,8 +185,7 @@ def read_identities(
     Raises:
         ShardError, StorageError: as `open_images`.
     """
-    labels = _read_labels(store, manifest=manifest, splits=splits, cache=cache)
-    return labels["identity"].to_numpy()
+    return _read_labels("identity", store, manifest=manifest, splits=splits, cache=cache).to_numpy()
 
 
 def read_names(
@@ -199,17 +198,21 @@ def read_names(
     Raises:
         ShardError, StorageError: as `open_images`.
     """
-    labels = _read_labels(store, manifest=manifest, splits=splits, cache=cache)
-    return labels["name"].to_pylist()
+    return _read_labels("name", store, manifest=manifest, splits=splits, cache=cache).to_pylist()
 
 
 def _read_labels(
-    store: Store, *, manifest: DomainManifest, splits: Sequence[Split], cache: ShardCache
-) -> pa.Table:
+    column: str,
+    store: Store,
+    *,
+    manifest: DomainManifest,
+    splits: Sequence[Split],
+    cache: ShardCache,
+) -> pa.ChunkedArray:
     entries = [manifest.split(split).labels for split in splits]
     paths = cache.fetch_all(store, entries)
     tables = [
-        open_shard(path, entry=entry, schema=LABEL_SCHEMA)
+        open_shard(path, entry=entry, schema=LABEL_SCHEMA, columns=[column])
         for path, entry in zip(paths, entries, strict=True)
     ]
-    return pa.concat_tables([LABEL_SCHEMA.empty_table(), *tables])
+    return pa.concat_tables([LABEL_SCHEMA.empty_table().select([column]), *tables])[column]

@@ -8,10 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
 from daam.data.cache.forks import renew_in_children
+from daam.data.cache.locks import Turns
 from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import StorageError
 
-REQUESTS_AT_ONCE = 16
+REQUESTS_AT_ONCE = 32
 # A lock is held for a few requests. Who holds it longer is stopped or cut off from the store.
 PATIENCE_S = 30
 
@@ -21,7 +22,11 @@ class ClosedError(StorageError):
 
 
 class Fetcher:
-    """The requests of one table to its store. Threads share it; a forked child makes its own."""
+    """The requests of one table to its store. Threads share it; a forked child makes its own.
+
+    Attributes:
+        turns: of the threads that keep what they fetch, as they need locks of the same shards.
+    """
 
     def __init__(self) -> None:
         self._is_closed = False
@@ -33,6 +38,7 @@ class Fetcher:
         self._pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="daam-fetch")
         self._nobody_waits = threading.Condition()
         self._num_waiting = 0
+        self.turns = Turns()
 
     def images(
         self, places: Sequence[tuple[CachedShard, int]], *, passing: Container[CachedShard] = ()
@@ -62,7 +68,11 @@ class Fetcher:
                 for shard, rows in rows_of.items()
                 if (left := {row for row in rows if (shard, row) not in images})
             }
-            images |= self._fetched(missing, passing=passing, deadline=deadline)
+            if any(shard not in passing for shard in missing):
+                with self.turns.taken(patience_s=deadline - time.monotonic()):
+                    images |= self._fetched(missing, passing=passing, deadline=deadline)
+            elif missing:
+                images |= self._fetched(missing, passing=passing, deadline=deadline)
         finally:
             self._count_waiting(-1)
         return [images[place] for place in places]

@@ -2,17 +2,19 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterable
-from itertools import islice
 
 from daam.data.cache.fetching import ClosedError, Fetcher
 from daam.data.cache.forks import renew_in_children
-from daam.data.cache.shard import CachedShard
+from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import ShardError, StorageError
 
-RANGES_AT_ONCE = 8
-GIVE_WAY_S = 0.1
-PAUSE_S = 0.02
+MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 16 << 20  # of a turn
+SHORT_TURN_S, LONG_TURN_S = 0.1, 0.4
+GIVE_WAY_S, FIRST_PAUSE_S = 1, 0.2  # until the first batch is made of the images it needs
+TURN_PATIENCE_S = 1
+LOCK_PATIENCE_S, PAUSE_S = 0.05, 0.02
 NO_ROOM_PAUSE_S = 1
 RETRY_S = 10
 
@@ -22,11 +24,13 @@ log = logging.getLogger(__name__)
 class Filler:
     """One thread that fetches what is missing of the shards it was given, in turns.
 
-    A turn is some ranges of one shard under its lock. Shards that another process works on are
-    passed over, so the fillers of a node share the work; before each turn, images that are needed
-    now go first. An error is logged and tried again later: whoever needs an image gets its own.
-    The thread ends with its work, with `close`, or with the main thread; files are as good then as
-    at any other moment.
+    A turn is some ranges of one shard under its lock, taken in order with the threads that need
+    images now. It is few bytes at first, so that whoever waits for the first images has the store
+    to itself, then more as long as they come quickly: reading in bulk costs a fraction of what as
+    many images cost alone. Shards that another process works on are passed over, so the fillers of
+    a node share the work. An error is logged and tried again later: whoever needs an image gets its
+    own. The thread ends with its work, with `close`, or with the main thread; files are as good
+    then as at any other moment.
     """
 
     def __init__(self, fetcher: Fetcher) -> None:
@@ -36,6 +40,7 @@ class Filler:
         self._queue: dict[CachedShard, None] = {}
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
+        self._turn_bytes = FEWEST_BYTES
         renew_in_children(self)
 
     def renew(self) -> None:
@@ -82,8 +87,9 @@ class Filler:
                     self._thread = None
 
     def _work(self) -> None:
+        self._fetcher.wait_until_idle(timeout_s=GIVE_WAY_S)
+        self._pause(FIRST_PAUSE_S)
         while (shard := self._next()) is not None:
-            self._fetcher.wait_until_idle(timeout_s=GIVE_WAY_S)
             try:
                 is_done = self._take_turn(shard)
             except ClosedError:
@@ -118,14 +124,27 @@ class Filler:
                 if shard not in self._queue:  # it was let go before it was opened
                     shard.release()
                     return False
-            with shard.lock(patience_s=0) as is_held:
+            with (
+                self._fetcher.turns.taken(patience_s=TURN_PATIENCE_S) as has_come,
+                shard.lock(patience_s=LOCK_PATIENCE_S if has_come else 0) as is_held,
+            ):
                 if is_held:
-                    ranges = list(islice(shard.missing_ranges(), RANGES_AT_ONCE))
-                    if not ranges:
-                        return shard.finish()
-                    self._fetcher.fetch_ranges((shard, span, True) for span in ranges)
-                    return False
+                    return self._fetch_some(shard)
         self._pause(PAUSE_S if shard.has_room else NO_ROOM_PAUSE_S)
+        return False
+
+    def _fetch_some(self, shard: CachedShard) -> bool:
+        num_bytes = self._turn_bytes
+        ranges = _first_of(shard.missing_ranges(size_bytes=num_bytes), num_bytes=num_bytes)
+        if not ranges:
+            return shard.finish()
+        began = time.monotonic()
+        self._fetcher.fetch_ranges((shard, span, True) for span in ranges)
+        took_s = time.monotonic() - began
+        if took_s < SHORT_TURN_S:
+            self._turn_bytes = min(2 * self._turn_bytes, MOST_BYTES)
+        elif took_s > LONG_TURN_S:
+            self._turn_bytes = max(self._turn_bytes // 2, FEWEST_BYTES)
         return False
 
     def _pause(self, seconds: float) -> None:
@@ -135,3 +154,14 @@ class Filler:
 
     def _goes_on(self) -> bool:
         return not self._closed.is_set() and threading.main_thread().is_alive()
+
+
+def _first_of(ranges: Iterable[ByteRange], *, num_bytes: int) -> list[ByteRange]:
+    """As many ranges as have so many bytes together, but not very many."""
+    first: list[ByteRange] = []
+    for span in ranges:
+        first.append(span)
+        num_bytes -= span.end - span.start
+        if num_bytes <= 0 or len(first) == MOST_RANGES:
+            break
+    return first

@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,3 +54,28 @@ def lock_in_time(descriptor: int, kind: int, *, patience_s: float) -> bool:
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         else:
             return True
+
+
+class Turns:
+    """Threads of a process one after the other, in the order in which they came.
+
+    A lock has no order: who gives it back and wants it again at once would get it each time.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
+
+    @contextmanager
+    def taken(self, *, patience_s: float) -> Iterator[bool]:
+        """Have a turn inside the block, if it comes in time; yields whether it has come."""
+        me = object()
+        with self._changed:
+            self._queue.append(me)
+            has_come = self._changed.wait_for(lambda: self._queue[0] is me, patience_s)
+        try:
+            yield has_come
+        finally:
+            with self._changed:
+                self._queue.remove(me)
+                self._changed.notify_all()

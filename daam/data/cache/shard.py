@@ -106,12 +106,18 @@ class CachedShard:
 
     def ranges_of(self, rows: Iterable[int]) -> list[ByteRange]:
         """What to read for images, the neighbours together."""
-        return list(_byte_ranges(self.index.bounds(), (2 * row + 1 for row in sorted(rows))))
+        pieces = (2 * row + 1 for row in sorted(rows))
+        return list(_byte_ranges(self.index.bounds(), pieces, size_bytes=RANGE_SIZE_BYTES))
 
-    def missing_ranges(self) -> Iterator[ByteRange]:
-        """What to read for all that is not here; nothing if the shard is not open."""
+    def missing_ranges(self, *, size_bytes: int) -> Iterator[ByteRange]:
+        """What to read for all that is not here, in ranges of about that size or less.
+
+        Nothing if the shard is not open.
+        """
         if self._file is not None:
-            yield from _byte_ranges(self.index.bounds(), self._file.missing().tolist())
+            size_bytes = min(size_bytes, RANGE_SIZE_BYTES)
+            pieces = self._file.missing().tolist()
+            yield from _byte_ranges(self.index.bounds(), pieces, size_bytes=size_bytes)
 
     def fetch(self, span: ByteRange, *, keep: bool) -> dict[int, memoryview]:
         """Read a range from the store and compare the checksums of its images.
@@ -188,7 +194,9 @@ class CachedShard:
         return zlib.crc32(image) == self.index.checksums[row]
 
 
-def _byte_ranges(bounds: np.ndarray, pieces: Iterable[int]) -> Iterator[ByteRange]:
+def _byte_ranges(
+    bounds: np.ndarray, pieces: Iterable[int], *, size_bytes: int
+) -> Iterator[ByteRange]:
     """Put pieces, in ascending order, together to ranges; those of no bytes are left out."""
     start = end = 0
     members: list[int] = []
@@ -196,7 +204,7 @@ def _byte_ranges(bounds: np.ndarray, pieces: Iterable[int]) -> Iterator[ByteRang
         first, last = int(bounds[piece]), int(bounds[piece + 1])
         if first == last:
             continue
-        if members and (first != end or last - start > RANGE_SIZE_BYTES):
+        if members and (first != end or last - start > size_bytes):
             yield ByteRange(start=start, end=end, pieces=tuple(members))
             members = []
         if not members:
