@@ -61,6 +61,7 @@ SIDES = {
         ("ours", "normalised"),
         *((peer, kind) for kind in KINDS for peer in PEERS),
         ("ours", "uint8"),
+        ("ours", "uint8 plain"),
     ],
     "limit": [("limit", "1"), ("limit", "2")],
     "s3": [

@@ -35,7 +35,8 @@ class Task:
     Attributes:
         mode: one of the functions in `MODES`.
         module: of the loader, below `benchmarks.loaders`.
-        kind: of work, see `work_of`; for our own loader `normalised` or `uint8`.
+        kind: of work, see `work_of`; for our own loader `normalised`, `uint8` (varied, but not
+            normalised) or `uint8 plain` (as a GPU gets them, which does the rest).
         with_feeding: also train on the batches.
         started: `time.time()` at the start of the process.
     """
@@ -73,8 +74,8 @@ def epochs_of(task: Task) -> Callable[[], Iterator["Tensor"]]:
     from benchmarks.loaders.work import work_of
 
     if task.module == "ours":
-        make = loader.uint8_batches if task.kind == "uint8" else loader.batches
-        work = work_of("plain" if task.kind == "plain" else "documented")
+        make = loader.uint8_batches if task.kind.startswith("uint8") else loader.batches
+        work = work_of("plain" if task.kind == "uint8 plain" else "documented")
     else:
         make = loader.batches
         work = work_of(task.kind, decoder="torchvision" if task.module == "lit_data" else "pillow")  # type: ignore[arg-type]
