@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from daam.errors import ConfigError
@@ -41,7 +41,7 @@ def fill_ahead(
 
     Threads share an item's parts, so the first result is there sooner than if each thread made one
     of its own, and fewer are under way: at most `1 + prefetch` while the consumer is busy.
-    Exceptions and threads are dealt with as by `work_ahead`.
+    The first result is made alone. Exceptions and threads are dealt with as by `work_ahead`.
 
     Raises:
         ConfigError: there is no thread or a negative number to prefetch (raised by the call).
@@ -102,13 +102,10 @@ def _fill_ahead(
         return begun.result()
 
     try:
-        for item in items:
+        for number, item in enumerate(items):
             pending.append(submit(item))
-            if len(pending) == 1:
-                # Nothing competes with what is waited for: without this, the first batch of a cold
-                # cache would share the store with those after it.
-                wait(pending[0][1])
-            if len(pending) > 1 + prefetch:
+            # The first result is waited for alone: with a cold cache, others would compete with it.
+            if number == 0 or len(pending) > 1 + prefetch:
                 yield finished(*pending.popleft())
         while pending:
             yield finished(*pending.popleft())

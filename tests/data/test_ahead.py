@@ -100,6 +100,18 @@ def test_no_more_is_begun_than_one_besides_what_may_wait():
     assert own_threads() == []
 
 
+def test_nothing_competes_with_the_first_result_and_much_with_the_second():
+    begun = []
+    made = fill_ahead(
+        begun.append, lambda *_: None, range(50), num_parts=2, num_threads=4, prefetch=3
+    )
+    next(made)
+    assert begun == [0]
+    next(made)
+    assert len(begun) > 2
+    made.close()
+
+
 @pytest.mark.parametrize("stage", ["begin", "fill"])
 def test_an_exception_at_any_stage_is_raised_in_its_turn_and_ends_the_threads(stage):
     def begin(item: int) -> Basket:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daam.data.cache import ShardCache, fetching
-from daam.data.cache.locks import held
+from daam.data.cache import ShardCache, fetching, filler
+from daam.data.cache.locks import Turns, held
 from daam.data.cache.space import CacheSpace, NoRoomError
 from daam.data.images import ImageTable, open_images
 from daam.data.manifest import read_manifest
@@ -149,6 +149,44 @@ def test_neighbours_are_fetched_together(plaza: RowsOnS3, tmp_path: Path, log: P
     with open_rows(plaza, tmp_path / "cache", capacity_bytes=capacity) as images:
         images.jpegs(np.array(images.shards[1]))
     assert [len(ranges) for ranges in ranges_in(log).values()] == [1]
+
+
+def test_filling_starts_small_and_grows(
+    plaza: RowsOnS3, tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filler, "FEWEST_BYTES", 1 << 14)
+    monkeypatch.setattr(filler, "SHORT_TURN_S", TIMEOUT_S)
+    with open_rows(plaza, tmp_path / "cache") as images:
+        images.jpegs(np.arange(1))
+        wait_until_filled(images)
+        assert_right(plaza, images)
+    one, *filled = [int(line.split()[2]) for line in log.read_text().splitlines()]
+    assert one == len(plaza.jpegs[0])
+    assert filled[0] <= (1 << 14) + max(map(len, plaza.jpegs))
+    assert max(filled) > 2 * filled[0]
+
+
+def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
+    turns, order = Turns(), []
+
+    def take(number: int) -> None:
+        with turns.taken(patience_s=TIMEOUT_S) as has_come:
+            assert has_come
+            order.append(number)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
+    with turns.taken(patience_s=0) as has_come:
+        assert has_come
+        for number, thread in enumerate(threads):
+            thread.start()
+            while len(turns._queue) < number + 2:
+                time.sleep(0.001)
+        # Who loses patience goes without its turn, and is in nobody's way.
+        with turns.taken(patience_s=0.01) as came_in_time:
+            assert not came_in_time
+    for thread in threads:
+        thread.join()
+    assert order == list(range(8))
 
 
 @pytest.mark.parametrize(
