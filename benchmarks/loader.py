@@ -20,6 +20,7 @@ on where it stopped. `s3` reads from a server behind a proxy that adds 20 ms to 
 """
 
 import argparse
+import http.client
 import json
 import os
 import shutil
@@ -201,7 +202,7 @@ def run_rounds(bench: Bench, sides: list[tuple[str, str, str]], *, rounds: int) 
                 result["events"]["grown"] = measure(grown, mode, module, kind)["ranks"]
             elif mode == "s3":
                 with (
-                    bucket_server(bench.data) as server,
+                    bucket_server(bench.data, measured=bench.formats / module) as server,
                     SlowProxy(server, latency_s=LATENCY_S) as proxy,
                 ):
                     result["events"] = measure(bench, mode, module, kind, proxy=proxy)
@@ -279,14 +280,23 @@ def kill_group(leader: int) -> None:
 
 
 @contextmanager
-def bucket_server(folder: Path) -> Iterator[str]:
-    """rclone as an S3 server that knows no keys, so that peers can read by plain HTTP as well."""
+def bucket_server(folder: Path, *, measured: Path) -> Iterator[str]:
+    """rclone as an S3 server that knows no keys, so that peers can read by plain HTTP as well.
+
+    It makes a file's MD5 when it is first asked for, where a real store has it: so the files of
+    what is measured are asked for before it begins.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     rclone = Path(sys.executable).with_name("rclone")
     process = subprocess.Popen(
-        [str(rclone), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--copy-links", str(folder)],
+        [
+            str(rclone),
+            *("serve", "s3", "--addr", f"127.0.0.1:{port}"),
+            *("--dir-cache-time", "1h", "--copy-links"),
+            str(folder),
+        ],
         env={**os.environ, "RCLONE_CONFIG": os.devnull},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -297,6 +307,12 @@ def bucket_server(folder: Path) -> Iterator[str]:
             with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
                 break
             time.sleep(0.05)
+        asking = http.client.HTTPConnection("127.0.0.1", port)
+        for path in sorted(measured.rglob("*")):
+            if path.is_file():
+                asking.request("HEAD", f"/{path.relative_to(folder)}")
+                asking.getresponse().read()
+        asking.close()
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -41,7 +41,7 @@ def main() -> None:
             folder=folder,
         )
         cache = folder / "cache"
-        with bucket_server(served) as server:
+        with bucket_server(served, measured=served) as server:
             for number in range(ROUNDS + 1):  # the server reads its files for the first time
                 for side, work in {"rows": first_rows, "shards": first_rows_of_shards}.items():
                     cache = folder / f"cache-{number}-{side}"
