@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import resource
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daam.data.cache import ShardCache, fetching, filler
+from daam.data.cache import ShardCache, fetching, filler, space
 from daam.data.cache.locks import Turns, held
 from daam.data.cache.space import CacheSpace, NoRoomError
 from daam.data.images import ImageTable, open_images
@@ -164,6 +165,17 @@ def test_filling_starts_small_and_grows(
     assert one == len(plaza.jpegs[0])
     assert filled[0] <= (1 << 14) + max(map(len, plaza.jpegs))
     assert max(filled) > 2 * filled[0]
+
+
+def test_a_cache_may_hold_as_many_files_open_as_the_system_allows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        ShardCache(tmp_path / "cache")
+        most = space.MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, space.MANY_FILES)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:

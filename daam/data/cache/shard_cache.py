@@ -17,7 +17,7 @@ from pathlib import Path
 
 from daam.data.cache.file import CachedFile
 from daam.data.cache.locks import held
-from daam.data.cache.space import PATIENCE_S, CacheSpace, NoRoomError, explained
+from daam.data.cache.space import PATIENCE_S, CacheSpace, NoRoomError, allow_many_files, explained
 from daam.data.index import ShardIndex
 from daam.data.manifest import ShardEntry
 from daam.errors import ShardError
@@ -46,6 +46,7 @@ class ShardCache:
             self._shards, lock=self._locks / "space", capacity_bytes=capacity_bytes
         )
         self._said_full = capacity_bytes == 0
+        allow_many_files()
 
     def fetch(self, store: Store, entry: ShardEntry) -> Path:
         """A local file with exactly the bytes of an index or labels file; never write to it.

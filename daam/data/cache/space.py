@@ -5,6 +5,7 @@ import fcntl
 import logging
 import math
 import os
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,7 @@ from daam.errors import StorageError
 
 PATIENCE_S = 30
 ROOM_RETRY_S = 10
+MANY_FILES = 1 << 16
 WHOLE, FILLING, PIECES = ".arrow", ".filling", ".pieces"
 
 log = logging.getLogger(__name__)
@@ -114,6 +116,18 @@ def _unlock(descriptor: int) -> None:
     # Closing alone would leave it held by a child that was forked meanwhile.
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
+
+
+def allow_many_files() -> None:
+    """Raise this process's limit on open files as far as it may: a shard in use takes one or two.
+
+    Where the system allows less than it says, as macOS does, the limit stays as it is.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextmanager
