@@ -42,7 +42,8 @@ class SentFiles:
     def told(self, to: str) -> str:
         """One line of it."""
         there = f", {self.num_there} were there already" if self.num_there else ""
-        return f"sent {self.num_sent} files ({self.size_bytes / 1e6:.1f} MB) to {to}{there}"
+        files = "1 file" if self.num_sent == 1 else f"{self.num_sent} files"
+        return f"sent {files} ({self.size_bytes / 1e6:.1f} MB) to {to}{there}"
 
 
 def print_description(

@@ -66,7 +66,7 @@ def test_the_printed_commands_repair(
     command = command.replace("FOLDER", str(tmp_path / "raw")).replace("STORE", whole)
     code, out, err = data(*shlex.split(command))
     assert code == 0, err
-    assert "sent 1 files" in out
+    assert "sent 1 file (" in out
     assert plaza.read("plaza/manifest.json") == before
     assert data("verify", "--domain", "plaza", "--at", plaza.uri)[0] == 0
 

@@ -83,7 +83,7 @@ def test_the_files_of_a_split_are_shards_index_and_labels() -> None:
 
 
 def test_a_domain_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match=r"no domain plaza .*data import --domain plaza"):
+    with pytest.raises(ShardError, match=r"no domain plaza .*data import .*--domain plaza"):
         read_manifest(open_store(str(tmp_path)), "plaza")
     with pytest.raises(ConfigError, match="not a domain name"):
         read_manifest(open_store(str(tmp_path)), "../plaza")
