@@ -10,8 +10,8 @@ from daam.data.cache.forks import renew_in_children
 from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import ShardError, StorageError
 
-MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 32 << 20  # of a turn
-SHORT_TURN_S, LONG_TURN_S = 0.2, 0.5
+MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 16 << 20  # of a turn
+SHORT_TURN_S, LONG_TURN_S = 0.1, 0.4
 GIVE_WAY_S, FIRST_PAUSE_S = 1, 0.3  # until the first batch is made of the images it needs
 TURN_PATIENCE_S = 1
 LOCK_PATIENCE_S, PAUSE_S = 0.05, 0.02
