@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ def epochs_of(task: Task) -> Callable[[], Iterator["Tensor"]]:
 
     if task.module == "ours":
         make = loader.uint8_batches if task.kind.startswith("uint8") else loader.batches
-        work = work_of("plain" if task.kind == "uint8 plain" else "documented")
+        work = replace(work_of("given ours"), augmented=task.kind != "uint8 plain")
     else:
         make = loader.batches
         work = work_of(task.kind, decoder="torchvision" if task.module == "lit_data" else "pillow")  # type: ignore[arg-type]
@@ -149,6 +149,7 @@ def run_rank(task: Task, rank: int, barrier: Any, results: Any) -> None:
     from benchmarks.loaders.ours import uint8_batches
     from benchmarks.loaders.work import work_of
 
+    # With torchvision, which training needs in any case.
     for _ in uint8_batches(task.place, work_of("documented"), shuffle=True, rank=rank, num_ranks=2):
         pass
     barrier.wait()

@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import transforms
-from torchvision.io import ImageReadMode, decode_jpeg
 
 HEIGHT, WIDTH, BATCH_SIZE = 256, 128, 64
 NUM_WORKERS = 2
@@ -55,6 +53,8 @@ def work_of(kind: Kind, *, decoder: Decoder = "pillow") -> Work:
     """
     if kind == "given ours":
         return Work(each=_as_it_is, collate=_decoded_by_ours, finish=_normalised_by_ours)
+    from torchvision import transforms  # takes seconds, which not every side needs
+
     decode = _by_pillow if decoder == "pillow" else _by_torchvision
     change = [
         transforms.RandomHorizontalFlip(FLIP),
@@ -99,6 +99,8 @@ def _by_pillow(jpeg: bytes) -> Image.Image:
 
 
 def _by_torchvision(jpeg: bytes) -> Tensor:
+    from torchvision.io import ImageReadMode, decode_jpeg
+
     data = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
     image = decode_jpeg(data, mode=ImageReadMode.RGB)
     assert isinstance(image, Tensor)
