@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from daam.data.cache import checked_chunks
 from daam.data.manifest import DomainManifest, ShardEntry, SplitManifest
+from daam.data.shards import numbers
 from daam.domains import DISTRACTOR, JUNK, Split
 from daam.errors import ShardError
 from daam.storage import Store
@@ -74,19 +75,19 @@ def cameras_per_identity(sightings: np.ndarray) -> np.ndarray:
 
 def _described(store: Store, content: SplitManifest) -> SplitDescription:
     index = _table(store, content.index)
-    identities = _table(store, content.labels)["identity"].to_numpy()
-    cameras = index["camera"].to_numpy()
+    identities = numbers(_table(store, content.labels)["identity"])
+    cameras = numbers(index["camera"])
     people = identities > DISTRACTOR
     pairs, images = np.unique(
         np.stack([identities[people], cameras[people]], axis=1), axis=0, return_counts=True
     )
-    numbers, counts = np.unique(cameras, return_counts=True)
+    seen_by, counts = np.unique(cameras, return_counts=True)
     return SplitDescription(
         num_distractors=int((identities == DISTRACTOR).sum()),
         num_junk=int((identities == JUNK).sum()),
         sightings=np.column_stack([pairs, images]),
-        images_per_camera=dict(zip(numbers.tolist(), counts.tolist(), strict=True)),
-        image_sizes=index["size"].to_numpy(),
+        images_per_camera=dict(zip(seen_by.tolist(), counts.tolist(), strict=True)),
+        image_sizes=numbers(index["size"]),
         size_bytes=sum(entry.size_bytes for entry in content.shards),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from daam.data.manifest import ShardEntry
-from daam.data.shards import INDEX_SCHEMA, open_shard
+from daam.data.shards import INDEX_SCHEMA, numbers, open_shard
 from daam.errors import ShardError
 
 
@@ -62,10 +62,10 @@ def read_index(
     indexes = [
         ShardIndex(
             entry=shard,
-            cameras=batch["camera"].to_numpy(),
-            offsets=memoryview(batch["offset"].to_numpy()),
-            sizes=memoryview(batch["size"].to_numpy()),
-            checksums=memoryview(batch["crc32"].to_numpy()),
+            cameras=numbers(batch["camera"]),
+            offsets=numbers(batch["offset"]).data,
+            sizes=numbers(batch["size"]).data,
+            checksums=numbers(batch["crc32"]).data,
         )
         for shard, batch in zip(shards, batches, strict=True)
     ]

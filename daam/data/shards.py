@@ -180,6 +180,15 @@ def open_shard(
     return table
 
 
+def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers, none of them missing; of an array without a copy.
+
+    What pyarrow itself offers for this imports pandas: half a second, and memory in each process.
+    """
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(whole)
+
+
 def _index_of_batch(batch: pa.RecordBatch, *, file: pa.Buffer) -> pa.RecordBatch:
     images = batch["image"]
     _, offsets, data = images.buffers()

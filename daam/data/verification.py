@@ -19,6 +19,7 @@ from daam.data.shards import (
     INDEX_SCHEMA,
     LABEL_SCHEMA,
     index_of,
+    numbers,
     open_shard,
 )
 from daam.data.transit import BadFileError, BytesSeen, Progress, whole_file
@@ -108,7 +109,7 @@ class _Checker:
             index = open_shard(path, entry=split.index, schema=INDEX_SCHEMA)
         except DaamError as error:
             return None, _told(error)
-        num_cameras = len(np.unique(index["camera"].to_numpy()))
+        num_cameras = len(np.unique(numbers(index["camera"])))
         if num_cameras != split.num_cameras:
             return index, f"has {num_cameras} cameras, its manifest says {split.num_cameras}"
         return index, _misnamed(split.index)
@@ -119,7 +120,7 @@ class _Checker:
                 labels = open_shard(path, entry=entry, schema=LABEL_SCHEMA)
                 if not _numbered(labels, first_row=0):
                     return "has rows that are not numbered through from 0"
-                if (labels["identity"].to_numpy() < JUNK).any():
+                if (numbers(labels["identity"]) < JUNK).any():
                     return f"has identities below {JUNK}"
         except DaamError as error:
             return _told(error)
@@ -156,7 +157,7 @@ def _with_index(
 
 
 def _numbered(table: pa.Table, *, first_row: int) -> bool:
-    rows = table["row"].to_numpy()
+    rows = numbers(table["row"])
     return np.array_equal(rows, np.arange(first_row, first_row + len(rows)))
 
 
