@@ -47,6 +47,7 @@ def main() -> None:
                     cache = folder / f"cache-{number}-{side}"
                     print(f"round {number}, {side}: {measured(work, server=server, cache=cache)}")
             set_credentials(server)
+            measure_requests(open_store(f"s3://{BUCKET}"))
             measure_warm(open_store(f"s3://{BUCKET}"), cache)
 
 
@@ -86,6 +87,33 @@ def first_rows_of_shards(store: Store, cache: Path) -> None:
             )
         )
     first_rows(store, cache)
+
+
+def measure_requests(store: Store) -> None:
+    """What an image costs us by the size of the requests, the server's side not counted."""
+    (entry, *_) = read_manifest(store, "plaza").split(Split.TRAIN).shards
+    image_bytes = sum(SIZES_BYTES) // 2
+
+    def images_by(num_images: int, *, num_requests: int) -> float:
+        size = num_images * image_bytes
+
+        def read_all() -> None:
+            for number in range(num_requests):
+                start = number * size % (entry.size_bytes - size)
+                store.read_range(entry.key, start=start, size=size)
+
+        return timed(read_all)[0].cpu_s / (num_requests * num_images)
+
+    sides: dict[str, Callable[[], float]] = {
+        "alone": lambda: images_by(1, num_requests=200),
+        "with 180 neighbours": lambda: images_by(180, num_requests=20),
+    }
+    costs: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(ROUNDS):
+        for side, work in sides.items():
+            costs[side].append(work())
+    for side, rounds in costs.items():
+        print(f"an image fetched {side}: {1e6 * median(rounds):.0f} us CPU")
 
 
 def measure_warm(store: Store, cache: Path) -> None:

@@ -3,7 +3,7 @@
 Shapes: N = rows of the data set, B = images asked for, H = height, W = width; RGB, channels last.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +30,10 @@ class ImageSource(Protocol):
 
     def jpegs(self, rows: np.ndarray, /) -> Sequence[Jpeg]:
         """One for each of (B,) integers."""
+        ...
+
+    def place(self, row: int, /) -> str:
+        """Where a row's image is, in words, such as `row 3 of shard plaza/train-….arrow`."""
         ...
 
 
@@ -103,7 +107,7 @@ class PixelReader:
         """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8, a copy.
 
         Raises:
-            DataError: an image cannot be decoded; the message names its row.
+            DataError: an image cannot be decoded; the message says where it is.
         """
         images = np.empty((len(rows), self.height, self.width, 3), dtype=np.uint8)
         self.read_into(images, rows)
@@ -135,7 +139,7 @@ class PixelReader:
             self.source.jpegs(rows),
             height=self.height,
             width=self.width,
-            rows=rows.tolist(),
+            place=_places(self.source, rows),
             flipped=flipped,
         )
 
@@ -147,16 +151,24 @@ class PixelReader:
         if len(missing):
             # Two threads may decode the same row: they write the same bytes, and a row is marked
             # only after its bytes are there, so nobody needs to wait for a lock.
-            jpegs, numbers = self.source.jpegs(missing), missing.tolist()
-            decoded = decode_each(jpegs, height=self.height, width=self.width, rows=numbers)
-            for row, pixels in zip(numbers, decoded, strict=True):
+            decoded = decode_each(
+                self.source.jpegs(missing),
+                height=self.height,
+                width=self.width,
+                place=_places(self.source, missing),
+            )
+            for row, pixels in zip(missing.tolist(), decoded, strict=True):
                 self._kept[row] = pixels
             self._is_kept[missing] = True
         return self._kept
 
 
 def decode_images(
-    jpegs: Sequence[Jpeg], *, height: int, width: int, rows: Sequence[int] | None = None
+    jpegs: Sequence[Jpeg],
+    *,
+    height: int,
+    width: int,
+    place: Callable[[int], str] = "row {}".format,
 ) -> Tensor:
     """Decode JPEGs (colour, grey or CMYK); resize those of another size, bilinear, antialiased.
 
@@ -171,16 +183,16 @@ def decode_images(
         jpegs: B encoded images.
         height: H, pixels.
         width: W, pixels.
-        rows: B numbers that tell the images apart in an error; by default their places in `jpegs`.
+        place: says in an error where an image is, given its number in `jpegs`.
 
     Returns:
         (B, H, W, 3) uint8.
 
     Raises:
-        DataError: an image cannot be decoded; the message names its row.
+        DataError: an image cannot be decoded; the message says where it is.
     """
     images = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
-    decoded = decode_each(jpegs, height=height, width=width, rows=rows)
+    decoded = decode_each(jpegs, height=height, width=width, place=place)
     for image, pixels in zip(images, decoded, strict=True):
         image[:] = pixels
     return torch.from_numpy(images)
@@ -191,7 +203,7 @@ def decode_each(
     *,
     height: int,
     width: int,
-    rows: Sequence[int] | None = None,
+    place: Callable[[int], str] = "row {}".format,
     flipped: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield what `decode_images` returns image by image; one may change once the next is asked for.
@@ -203,8 +215,8 @@ def decode_each(
         DataError: as `decode_images`, in place of the image.
     """
     memory = _memory_of_an_image(height, width)
-    numbers, flips = range(len(jpegs)) if rows is None else rows, _flips(flipped, len(jpegs))
-    for row, jpeg, flip in zip(numbers, jpegs, flips, strict=True):
+    flips = _flips(flipped, len(jpegs))
+    for number, (jpeg, flip) in enumerate(zip(jpegs, flips, strict=True)):
         try:
             as_stored = simplejpeg.decode_jpeg_header(jpeg)[:2] == (height, width)
             # The fast variants of the transform save little and are off by up to 77 levels.
@@ -217,8 +229,8 @@ def decode_each(
             )
         except ValueError as error:
             raise DataError(
-                f"the image in row {row} is not a whole JPEG ({error}; {len(jpeg)} bytes); "
-                "replace the file and import its domain again"
+                f"the image in {place(number)} can't be decoded ({error}; {len(jpeg)} bytes); "
+                "replace its file and import its domain again"
             ) from error
         if not as_stored:
             pixels = resized(pixels[None], height=height, width=width)[0]
@@ -229,6 +241,10 @@ def decode_each(
             yield lines.flip(1).numpy().reshape(height, width, 3)
         else:
             yield pixels
+
+
+def _places(source: ImageSource, rows: np.ndarray) -> Callable[[int], str]:
+    return lambda number: source.place(int(rows[number]))
 
 
 def _flips(flipped: np.ndarray | None, num_images: int) -> Sequence[bool]:

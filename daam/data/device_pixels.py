@@ -48,7 +48,7 @@ class DevicePixels:
         the calling thread: in a thread that never chose one, the one that training computes on.
 
         Raises:
-            DataError: an image cannot be decoded; the message names its row.
+            DataError: an image cannot be decoded; the message says where it is.
         """
         if not len(rows):
             return torch.empty((0, self.height, self.width, 3), dtype=torch.uint8).to(self.device)
@@ -71,7 +71,7 @@ class DevicePixels:
         try:
             decoded = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=self.device)
         except RuntimeError as error:
-            raise self._told_by_row(error, jpegs, rows) from error
+            raise self._named(error, jpegs, rows) from error
         return torch.stack([self._resized(image_CHW) for image_CHW in decoded])
 
     def _resized(self, image_CHW: Tensor) -> Tensor:
@@ -91,17 +91,15 @@ class DevicePixels:
             )
         return image_CHW.permute(1, 2, 0)
 
-    def _told_by_row(
-        self, error: RuntimeError, jpegs: Sequence[Jpeg], rows: np.ndarray
-    ) -> DataError:
+    def _named(self, error: RuntimeError, jpegs: Sequence[Jpeg], rows: np.ndarray) -> DataError:
         """A batch's error does not tell which image it is: decode them again on the CPU."""
-        numbers = rows.tolist()
+        places = [self.source.place(row) for row in rows.tolist()]
         try:
-            decode_images(jpegs, height=self.height, width=self.width, rows=numbers)
+            decode_images(jpegs, height=self.height, width=self.width, place=places.__getitem__)
         except DataError as named:
             return named
         return DataError(
-            f"{self.device} can't decode one of the rows {numbers}, which the CPU can ({error}); "
+            f"{self.device} can't decode an image that the CPU can ({error}; one of {places}); "
             "set data.decode=cpu"
         )
 

@@ -14,7 +14,7 @@ from daam.data.cache.shard import CachedShard
 from daam.data.index import ShardIndex, read_index
 from daam.data.manifest import DomainManifest
 from daam.data.mapped_shard import MappedShard
-from daam.data.shards import LABEL_SCHEMA, open_shard
+from daam.data.shards import LABEL_SCHEMA, numbers, open_shard
 from daam.domains import Split
 from daam.storage import Store
 
@@ -89,6 +89,13 @@ class ImageTable:
                 self._fills = True
                 self._filler.add(self._cached)
         return images
+
+    def place(self, row: int) -> str:
+        """Where a row is stored, in words: its row in a shard."""
+        number = int(np.searchsorted(self._first_rows, row, side="right")) - 1
+        return (
+            f"row {row - self._first_rows[number]} of shard {self._shards[number].index.entry.key}"
+        )
 
     def prefetch(self, shard_numbers: Iterable[int]) -> None:
         """Complete shards in the background; returns at once."""
@@ -185,7 +192,8 @@ def read_identities(
     Raises:
         ShardError, StorageError: as `open_images`.
     """
-    return _read_labels("identity", store, manifest=manifest, splits=splits, cache=cache).to_numpy()
+    columns = _read_labels("identity", store, manifest=manifest, splits=splits, cache=cache)
+    return np.concatenate([np.empty(0, np.int64), *map(numbers, columns)])
 
 
 def read_names(
@@ -198,7 +206,8 @@ def read_names(
     Raises:
         ShardError, StorageError: as `open_images`.
     """
-    return _read_labels("name", store, manifest=manifest, splits=splits, cache=cache).to_pylist()
+    columns = _read_labels("name", store, manifest=manifest, splits=splits, cache=cache)
+    return [name for column in columns for name in column.to_pylist()]
 
 
 def _read_labels(
@@ -208,11 +217,10 @@ def _read_labels(
     manifest: DomainManifest,
     splits: Sequence[Split],
     cache: ShardCache,
-) -> pa.ChunkedArray:
+) -> list[pa.ChunkedArray]:
     entries = [manifest.split(split).labels for split in splits]
     paths = cache.fetch_all(store, entries)
-    tables = [
-        open_shard(path, entry=entry, schema=LABEL_SCHEMA, columns=[column])
+    return [
+        open_shard(path, entry=entry, schema=LABEL_SCHEMA, columns=[column])[column]
         for path, entry in zip(paths, entries, strict=True)
     ]
-    return pa.concat_tables([LABEL_SCHEMA.empty_table().select([column]), *tables])[column]

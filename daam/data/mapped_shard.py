@@ -10,7 +10,7 @@ from daam.errors import ShardError, StorageError
 
 
 class MappedShard:
-    """The images of a whole file. Any number of threads may read."""
+    """The images of a whole file, whose `index` it has. Any number of threads may read."""
 
     def __init__(self, path: Path, *, index: ShardIndex) -> None:
         """
@@ -19,7 +19,7 @@ class MappedShard:
             StorageError: it cannot be read.
         """
         self._path = path
-        self._index = index
+        self.index = index
         self._is_checked = bytearray(index.entry.num_rows)
         try:
             # The mapping outlives the open file, so no descriptor is kept.
@@ -41,11 +41,11 @@ class MappedShard:
         Raises:
             ShardError: its bytes are not those that were imported.
         """
-        start = self._index.offsets[row]
-        image = self._data[start : start + self._index.sizes[row]]
+        start = self.index.offsets[row]
+        image = self._data[start : start + self.index.sizes[row]]
         if not self._is_checked[row]:
-            if zlib.crc32(image) != self._index.checksums[row]:
-                raise damaged_shard(self._index, place=str(self._path), row=row)
+            if zlib.crc32(image) != self.index.checksums[row]:
+                raise damaged_shard(self.index, place=str(self._path), row=row)
             self._is_checked[row] = 1
         return image
 

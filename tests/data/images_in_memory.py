@@ -18,6 +18,9 @@ class ImagesInMemory:
     def jpegs(self, rows: np.ndarray) -> list[bytes]:
         return [self.encoded[row] for row in rows]
 
+    def place(self, row: int) -> str:
+        return f"row {row} in memory"
+
 
 def make_images(
     num_rows: int, *, height: int = 16, width: int = 8, num_cameras: int = 3

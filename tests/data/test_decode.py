@@ -24,6 +24,9 @@ class CountingImages:
         self.num_reads += len(rows)
         return self._images.jpegs(rows)
 
+    def place(self, row: int) -> str:
+        return self._images.place(row)
+
 
 @pytest.fixture
 def generator() -> np.random.Generator:
@@ -74,11 +77,14 @@ def test_grey_and_cmyk_become_rgb(mode, tolerance, generator):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "not a JPEG"])
-def test_a_damaged_image_is_named_by_its_row(damage, generator):
+def test_a_damaged_image_is_named_by_its_place(damage, generator):
     jpeg = encode(random_pixels(generator, height=64, width=32))
     bad = {"truncated": jpeg[:-200], "empty": b"", "not a JPEG": b"GIF89a" * 20}[damage]
-    with pytest.raises(DataError, match="row 12 is not a whole JPEG"):
-        decode_images([jpeg, bad], height=64, width=32, rows=[4, 12])
+    images = ImagesInMemory(encoded=(jpeg, jpeg, bad), cameras=np.zeros(3, np.int32))
+    for keep_decoded_bytes in (0, 2**20):
+        reader = PixelReader(images, height=64, width=32, keep_decoded_bytes=keep_decoded_bytes)
+        with pytest.raises(DataError, match="row 2 in memory can't be decoded"):
+            reader.read(np.array([1, 2]))
     with pytest.raises(DataError, match="row 1 "):
         decode_images([jpeg, bad], height=64, width=32)
 

@@ -1,5 +1,7 @@
 """Rows of images are those that were imported, whatever the shards, and cost no copy."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -222,3 +224,23 @@ def test_a_damaged_index_is_refused(plaza: Store, tmp_path: Path) -> None:
             splits=[Split.QUERY],
             cache=ShardCache(tmp_path / "cache"),
         )
+
+
+def test_opening_a_domain_imports_no_pandas(plaza: Store, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from daam.data.cache import ShardCache
+from daam.data.images import open_images, read_identities
+from daam.data.manifest import read_manifest
+from daam.domains import Split
+from daam.storage import open_store
+store = open_store({str(plaza.uri)!r})
+rows = {{"manifest": read_manifest(store, "plaza"), "splits": [Split.TRAIN]}}
+cache = ShardCache(Path({str(tmp_path / "cache")!r}))
+images = open_images(store, **rows, cache=cache)
+assert len(read_identities(store, **rows, cache=cache)) == images.num_rows > 0
+print("pandas" in sys.modules)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"

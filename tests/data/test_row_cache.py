@@ -156,7 +156,7 @@ def test_filling_starts_small_and_grows(
     plaza: RowsOnS3, tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filler, "FEWEST_BYTES", 1 << 14)
-    monkeypatch.setattr(filler, "SHORT_TURN_S", TIMEOUT_S)
+    monkeypatch.setattr(filler, "SHORT_S", TIMEOUT_S)
     with open_rows(plaza, tmp_path / "cache") as images:
         images.jpegs(np.arange(1))
         wait_until_filled(images)

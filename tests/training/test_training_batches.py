@@ -136,6 +136,9 @@ class FarImages:
     def jpegs(self, rows: np.ndarray) -> list[bytes]:
         raise AssertionError("no image is needed to lay out windows")
 
+    def place(self, row: int) -> str:
+        raise AssertionError("no image is needed to lay out windows")
+
     def prefetch(self, shard_numbers) -> None: ...
 
     def release(self, shard_numbers) -> None: ...

@@ -10,9 +10,10 @@ from daam.data.cache.forks import renew_in_children
 from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import ShardError, StorageError
 
-MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 16 << 20  # of a turn
-SHORT_TURN_S, LONG_TURN_S = 0.1, 0.4
-GIVE_WAY_S, FIRST_PAUSE_S = 1, 0.3  # until the first batch is made of the images it needs
+TURN_S = 0.4
+MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 32 << 20  # at once
+SHORT_S, LONG_S = 0.1, 0.4  # for that
+GIVE_WAY_S, FIRST_PAUSE_S = 1, 0.1  # until the first batch is made of the images it needs
 TURN_PATIENCE_S = 1
 LOCK_PATIENCE_S, PAUSE_S = 0.05, 0.02
 NO_ROOM_PAUSE_S = 1
@@ -24,13 +25,12 @@ log = logging.getLogger(__name__)
 class Filler:
     """One thread that fetches what is missing of the shards it was given, in turns.
 
-    A turn is some ranges of one shard under its lock, taken in order with the threads that need
-    images now. It is few bytes at first, so that whoever waits for the first images has the store
-    to itself, then more as long as they come quickly: reading in bulk costs a fraction of what as
-    many images cost alone. Shards that another process works on are passed over, so the fillers of
-    a node share the work. An error is logged and tried again later: whoever needs an image gets its
-    own. The thread ends with its work, with `close`, or with the main thread; files are as good
-    then as at any other moment.
+    A turn is a moment with one shard under its lock, taken in order with the threads that need
+    images now. What it asks for at once is little at first, then more as long as that comes
+    quickly: reading in bulk costs a fraction of what as many images cost alone. Shards that another
+    process works on are passed over, so the fillers of a node share the work. An error is logged
+    and tried again later: whoever needs an image gets its own. The thread ends with its work, with
+    `close`, or with the main thread; files are as good then as at any other moment.
     """
 
     def __init__(self, fetcher: Fetcher) -> None:
@@ -40,7 +40,7 @@ class Filler:
         self._queue: dict[CachedShard, None] = {}
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
-        self._turn_bytes = FEWEST_BYTES
+        self._num_bytes = FEWEST_BYTES
         renew_in_children(self)
 
     def renew(self) -> None:
@@ -134,18 +134,21 @@ class Filler:
         return False
 
     def _fetch_some(self, shard: CachedShard) -> bool:
-        num_bytes = self._turn_bytes
-        ranges = _first_of(shard.missing_ranges(size_bytes=num_bytes), num_bytes=num_bytes)
-        if not ranges:
-            return shard.finish()
         began = time.monotonic()
-        self._fetcher.fetch_ranges((shard, span, True) for span in ranges)
-        took_s = time.monotonic() - began
-        if took_s < SHORT_TURN_S:
-            self._turn_bytes = min(2 * self._turn_bytes, MOST_BYTES)
-        elif took_s > LONG_TURN_S:
-            self._turn_bytes = max(self._turn_bytes // 2, FEWEST_BYTES)
-        return False
+        while True:
+            num_bytes = self._num_bytes
+            ranges = _first_of(shard.missing_ranges(size_bytes=num_bytes), num_bytes=num_bytes)
+            if not ranges:
+                return shard.finish()
+            asked = time.monotonic()
+            self._fetcher.fetch_ranges((shard, span, True) for span in ranges)
+            took_s = time.monotonic() - asked
+            if took_s < SHORT_S:
+                self._num_bytes = min(4 * num_bytes, MOST_BYTES)
+            elif took_s > LONG_S:
+                self._num_bytes = max(num_bytes // 2, FEWEST_BYTES)
+            if asked + 2 * took_s - began > TURN_S or not self._goes_on():
+                return False
 
     def _pause(self, seconds: float) -> None:
         while seconds > 0 and self._goes_on():
