@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from daam.errors import ConfigError
 
@@ -73,7 +73,7 @@ def _work_ahead(
         while pending:
             yield pending.popleft().result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _end(pool, pending)
 
 
 def _fill_ahead(
@@ -110,4 +110,12 @@ def _fill_ahead(
         while pending:
             yield finished(*pending.popleft())
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _end(pool, (future for begun, parts in pending for future in (begun, *parts)))
+
+
+def _end(pool: ThreadPoolExecutor, pending: Iterable[Future[Any]]) -> None:
+    """Let work that has not begun be, and wait for the rest."""
+    # What `shutdown` offers for this fails in a generator that the interpreter closes at its exit.
+    for future in pending:
+        future.cancel()
+    pool.shutdown(wait=True)

@@ -1,5 +1,8 @@
+import subprocess
+import sys
 import threading
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from daam.data.variation import Augmentation
 from daam.errors import ConfigError, DataError
 from tests.data.images_in_memory import ImagesInMemory, make_images
 
+ROOT = Path(__file__).parents[2]
 NUM_ROWS = 48
 IDENTITIES = np.arange(NUM_ROWS) // 5
 EVERYTHING = Augmentation(flip=0.5, pad=2, erase=0.5, brightness=0.2, contrast=0.2, saturation=0.2)
@@ -203,3 +207,20 @@ def test_ranks_that_would_split_an_identity_are_refused_at_once(reader, num_rank
 def test_identities_of_other_rows_are_refused_at_once(reader):
     with pytest.raises(DataError, match="47 identities don't belong to 48 images"):
         batches(reader, identities=IDENTITIES[1:])
+
+
+def test_batches_left_alone_end_with_the_interpreter_and_nothing_is_said() -> None:
+    code = """
+from daam.data.decode import PixelReader
+from tests.data.images_in_memory import make_images
+from tests.data.test_batches import NUM_ROWS, batches
+def images():
+    reader = PixelReader(make_images(NUM_ROWS), height=16, width=8)
+    return (batch.images for batch in batches(reader))
+left = images()
+next(left)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stderr == ""
