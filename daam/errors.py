@@ -23,6 +23,12 @@ class ShardError(DataError):
     """A shard or manifest that is missing, damaged or not one of ours."""
 
 
+class ImportInterruptedError(DataError):
+    """An import or a copy was stopped before its end; the same command goes on."""
+
+    exit_code = 130
+
+
 class StorageError(DaamError):
     """A store that cannot be reached, refuses, or has no such key."""
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from daam.commands.options import DomainName, DomainsAt
-from daam.commands.screen import print_line, progress_bar
+from daam.commands.screen import going_on_when_repeated, print_line, progress_bar
 from daam.config.schema import RunConfig
 from daam.domains import check_domain
 
@@ -102,7 +102,7 @@ def data_import(
         layout, root, without_val=without_val, acknowledge_withdrawal=acknowledge_withdrawal
     )
     sent = SentFiles()
-    with progress_bar(f"importing {domain}") as advance:
+    with going_on_when_repeated("the import"), progress_bar(f"importing {domain}") as advance:
         manifest = import_domain(
             index,
             domain=domain,
@@ -137,7 +137,10 @@ def data_copy(
     from daam.storage import open_store
 
     sent = SentFiles()
-    with progress_bar(f"copying {domain}", in_bytes=True) as advance:
+    with (
+        going_on_when_repeated("the copy"),
+        progress_bar(f"copying {domain}", in_bytes=True) as advance,
+    ):
         copy_domain(
             check_domain(domain),
             source=open_store(source),

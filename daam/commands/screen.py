@@ -13,6 +13,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from daam.errors import ImportInterruptedError
+
 console = Console()
 
 
@@ -24,6 +26,22 @@ def progress_bar(title: str, *, in_bytes: bool = False) -> Iterator[Callable[[in
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def going_on_when_repeated(verb: str) -> Iterator[None]:
+    """Say on Ctrl-C what becomes of work that the same command takes up again.
+
+    Raises:
+        ImportInterruptedError: in place of KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise ImportInterruptedError(
+            f"{verb} was stopped: the domain is what it was before; give the same command again, "
+            "and what is there already is not sent anew"
+        ) from error
 
 
 @contextmanager

@@ -1,16 +1,26 @@
-"""`data import` says what it left out, and reads what a flag allows."""
+"""`data import` says what it left out, reads what a flag allows, and goes on after Ctrl-C."""
 
+import os
+import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 import launch
+from daam.commands.domain_report import SentFiles
+from daam.data.manifest import ShardEntry
+from daam.storage import open_store
 from tests.tiny_domains import write_market
 
 
 def run_import(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["launch.py", "data", "import", *words])
+    return run_data(monkeypatch, "import", *words)
+
+
+def run_data(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["launch.py", "data", *words])
     try:
         return launch.main()
     except SystemExit as error:
@@ -47,3 +57,41 @@ def test_a_withdrawn_data_set_is_read_after_the_acknowledgement(
     assert run_import(monkeypatch, *words, *to) == 2
     assert not (tmp_path / "to").exists()
     assert run_import(monkeypatch, *words, *to, "--acknowledge-withdrawal") == 0
+
+
+@pytest.mark.parametrize("command", ["import", "copy"])
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_market(tmp_path / "raw", name="plaza")
+    words = ["import", "--layout", "market1501", "--root", str(tmp_path / "raw")]
+    words += ["--domain", "plaza", "--shard-mib", ".02", "--to", str(tmp_path / "to")]
+    if command == "copy":
+        assert run_data(monkeypatch, *words) == 0
+        words = [
+            "copy",
+            "--domain",
+            "plaza",
+            "--from",
+            str(tmp_path / "to"),
+            "--to",
+            str(tmp_path / "other"),
+        ]
+    target = open_store(words[-1])
+
+    def add_and_interrupt(sent: SentFiles, entry: ShardEntry, is_sent: bool) -> None:
+        add(sent, entry, is_sent)
+        if sent.num_sent == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    add = SentFiles.add
+    with monkeypatch.context() as patch:
+        patch.setattr(SentFiles, "add", add_and_interrupt)
+        assert run_data(monkeypatch, *words) == 130
+    assert "give the same command again" in capsys.readouterr().err
+    assert not target.exists("plaza/manifest.json")
+    assert run_data(monkeypatch, *words) == 0
+    assert re.search(r"sent \d+ files .* [2-9]\d* were there already", capsys.readouterr().out)
