@@ -14,7 +14,7 @@ from daam.data.manifest import DomainManifest, ShardEntry, SplitManifest
 from daam.data.shards import numbers
 from daam.domains import DISTRACTOR, JUNK, Split
 from daam.errors import ShardError
-from daam.storage import Store
+from daam.storage import MissingKeyError, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,13 @@ def _described(store: Store, content: SplitManifest) -> SplitDescription:
 
 
 def _table(store: Store, entry: ShardEntry) -> pa.Table:
-    data = b"".join(checked_chunks(store, entry))
+    try:
+        data = b"".join(checked_chunks(store, entry))
+    except MissingKeyError as error:
+        raise ShardError(
+            f"{store.locate(entry.key)} is missing; python launch.py data verify tells how to "
+            "repair it"
+        ) from error
     try:
         return pa.ipc.open_file(data).read_all()
     except (pa.ArrowException, KeyError) as error:

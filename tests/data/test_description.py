@@ -85,6 +85,13 @@ def test_a_damaged_labels_file_is_named(plaza: DomainManifest, store: Store) -> 
         describe_domain(store, plaza)
 
 
+def test_a_missing_index_is_named(plaza: DomainManifest, store: Store) -> None:
+    key = plaza.split(Split.QUERY).index.key
+    store.delete(key)
+    with pytest.raises(ShardError, match=f"{key} is missing; .*data verify tells"):
+        describe_domain(store, plaza)
+
+
 def test_a_domain_that_is_not_there_is_said(store: Store) -> None:
     with pytest.raises(ShardError, match="no domain campus"):
         read_manifest(store, "campus")
