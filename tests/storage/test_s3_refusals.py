@@ -140,6 +140,13 @@ def test_requests_to_an_open_bucket_are_not_signed() -> None:
         assert ACCESS not in str(request)
 
 
+def test_a_bucket_that_is_not_open_is_said() -> None:
+    with CannedServer(lambda _: refusal(403, "AccessDenied")) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}&anonymous=true")
+        with pytest.raises(StorageError, match=r"not open to everybody.*leave anonymous=true out"):
+            store.read("key")
+
+
 def test_no_credentials_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)

@@ -127,9 +127,10 @@ def _environment() -> int:
 
 
 def _connect(settings: S3Settings) -> Connection:
-    # At that level botocore writes signatures and session tokens into the log.
+    # Below, botocore writes signatures and session tokens into the log, and where each process
+    # found its credentials.
     if logging.getLogger("botocore").level == logging.NOTSET:
-        logging.getLogger("botocore").setLevel(logging.INFO)
+        logging.getLogger("botocore").setLevel(logging.WARNING)
     session = boto3.Session(profile_name=settings.profile)
     region = settings.region or os.environ.get("AWS_REGION") or session.region_name
     region = region or DEFAULT_REGION

@@ -86,25 +86,21 @@ def _refused(
     for name in told.keys() - KEPT:
         del told[name]
     code, endpoint = told.get("Code", ""), connection.endpoint
-    credentials = connection.credentials_in_words()
     if code in MISSING_KEY:
         return MissingKeyError(
             f"cannot {doing}: there is nothing under this key; check the address and the name"
         )
     if code == "InvalidBucketName":
         return _bad_name(doing, bucket)
-    reason = _reason(
-        code, told, bucket=bucket, endpoint=endpoint, region=connection.region, using=credentials
-    )
+    reason = _reason(code, told, bucket=bucket, connection=connection)
     if reason is None:
         words = connection.hide(str(error))
         reason = f"{endpoint} answers {words}; try again later"
     return StorageError(f"cannot {doing}: {reason}")
 
 
-def _reason(
-    code: str, told: dict[str, Any], *, bucket: str, endpoint: str, region: str, using: str
-) -> str | None:
+def _reason(code: str, told: dict[str, Any], *, bucket: str, connection: Connection) -> str | None:
+    endpoint, using = connection.endpoint, connection.credentials_in_words()
     if code == "NoSuchBucket":
         return f"{endpoint} has no bucket {bucket}; create it or check the address"
     if code == "InvalidAccessKeyId":
@@ -121,6 +117,13 @@ def _reason(
         return (
             f"{endpoint} refuses the credentials: they have expired or their session token is "
             f"wrong ({code}); get new ones, then go on (used: {using})"
+        )
+    if code in REFUSED and connection.settings.anonymous:
+        return (
+            f"{endpoint} asks for credentials ({code}): bucket {bucket} is not open to everybody, "
+            "or not for this; leave anonymous=true out of the address and set AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE. Where listing is not allowed, AWS says "
+            "this of missing keys too"
         )
     if code in REFUSED:
         return (
@@ -139,8 +142,8 @@ def _reason(
         right = told.get("Region")
         where = f"in region {right}" if right else "in another region, or behind another address,"
         return (
-            f"bucket {bucket} is {where} and not in {region} ({code}); set AWS_REGION or region= "
-            f"in the address to {right or 'it'}"
+            f"bucket {bucket} is {where} and not in {connection.region} ({code}); set AWS_REGION "
+            f"or region= in the address to {right or 'it'}"
         )
     if code in PAST_THE_END:
         return "it is shorter than what was asked for; it was cut or replaced: write it again"
