@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from daam.errors import ConfigError
+from daam.storage.local import absolute_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ def load_weights(
     elif isinstance(weights, StateDict):
         load_trunk_state(network, weights, name=name, classifier=classifier)
     elif weights != "none":
-        state = read_state_dict(Path(weights).expanduser(), where=weights)
+        state = read_state_dict(absolute_folder(Path(weights)), where=weights)
         load_trunk_state(network, state, name=name, classifier=classifier)
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from daam.errors import StorageError
+from daam.storage.local import absolute_folder
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class LocalS3:
                 raise StorageError(
                     f"the {name} of a local S3 server must be at least 3 letters, digits, _ and -"
                 )
-        self._directory = directory.expanduser().absolute()
+        self._directory = absolute_folder(directory)
         self._access_key = access_key
         self._secret_key = secret_key
         self._port = port

@@ -19,6 +19,7 @@ from daam.config.schema import RunConfig
 from daam.errors import CheckpointError
 from daam.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.storage import MissingKeyError, Store, open_parent, open_store
+from daam.storage.local import absolute_folder
 from daam.training import collectives
 from daam.training.assemble import Run, assemble
 from daam.training.loop import fit
@@ -43,7 +44,7 @@ def portable(config: RunConfig) -> RunConfig:
     if "://" in weights:
         open_parent(weights)
     elif weights not in ("imagenet", "none"):
-        changes["model.weights"] = str(Path(weights).expanduser().absolute())
+        changes["model.weights"] = str(absolute_folder(Path(weights)))
     return with_settings(config, changes)
 
 

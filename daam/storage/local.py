@@ -114,7 +114,7 @@ class LocalStore(Store):
 
 
 def absolute_folder(folder: Path) -> Path:
-    """A folder's place from the root, with the home folder in place of a leading `~` or `~user`.
+    """A folder's or file's place from the root; a leading `~` or `~user` is its home folder.
 
     Raises:
         StorageError: there is no such user.
@@ -124,7 +124,7 @@ def absolute_folder(folder: Path) -> Path:
     except RuntimeError as error:
         raise StorageError(
             f"{folder} names the home folder of a user that this machine does not know; write "
-            "the folder out, or ./~name for one that is called so"
+            "the path out, or ./~name for one that is called so"
         ) from error
 
 
