@@ -41,7 +41,7 @@ class _Draft:
     """A batch in the making: what will happen to which rows, and where their pixels go."""
 
     rows: np.ndarray
-    variation: Variation
+    variation: Variation | None
     images: Tensor
 
 
@@ -101,6 +101,7 @@ def iterate_batches(
         )
     )
     draw_variation(augmentation, keys=np.empty(0, np.uint64), height=height, width=width)
+    is_varied = augmentation != Augmentation()
     on_cpu = isinstance(reader, PixelReader)
     if device is None and not on_cpu:
         device = reader.device
@@ -117,7 +118,9 @@ def iterate_batches(
         )
         return _Draft(
             rows=rows,
-            variation=draw_variation(augmentation, keys=keys, height=height, width=width),
+            variation=draw_variation(augmentation, keys=keys, height=height, width=width)
+            if is_varied
+            else None,
             images=memory.take(),
         )
 
@@ -127,7 +130,7 @@ def iterate_batches(
             return
         images = slice(share * part // num_parts, share * (part + 1) // num_parts)
         rows, output = draft.rows[images], draft.images[images].numpy()
-        if device is None:
+        if device is None and draft.variation is not None:
             variation = draft.variation.part(images)
             vary_each(reader.each(rows, flipped=variation.flipped), variation, out=output)
         else:
@@ -137,7 +140,9 @@ def iterate_batches(
         rows, images = draft.rows, draft.images
         own = None if identities is None else _int64(identities[rows])
         if device is not None:
-            images = vary_together(moved(images, device), draft.variation.moved(device))
+            images = moved(images, device)
+            if draft.variation is not None:
+                images = vary_together(images, draft.variation.moved(device))
             own = None if own is None else moved(own, device)
         return DomainBatch(
             images=images,

@@ -163,16 +163,20 @@ def vary_each(images: Iterable[np.ndarray], variation: Variation, *, out: np.nda
         if colours is not None:
             own = colours[i : i + 1]
             image = _recoloured(torch.from_numpy(image)[None], own)[0].numpy()
-        to_y = slice(max(-down, 0), height - max(down, 0))
-        to_x = slice(max(-right, 0), width - max(right, 0))
-        from_y = slice(max(down, 0), height + min(down, 0))
-        from_x = slice(max(right, 0), width + min(right, 0))
-        output[to_y, to_x] = image[from_y, from_x]
-        output[: to_y.start] = fill_HWC[: to_y.start]
-        output[to_y.stop :] = fill_HWC[to_y.stop :]
-        output[to_y, : to_x.start] = fill_HWC[to_y, : to_x.start]
-        output[to_y, to_x.stop :] = fill_HWC[to_y, to_x.stop :]
-        output[top:bottom, left:end] = fill_HWC[top:bottom, left:end]
+        if down or right:
+            to_y = slice(max(-down, 0), height - max(down, 0))
+            to_x = slice(max(-right, 0), width - max(right, 0))
+            from_y = slice(max(down, 0), height + min(down, 0))
+            from_x = slice(max(right, 0), width + min(right, 0))
+            output[to_y, to_x] = image[from_y, from_x]
+            rest_y = slice(to_y.stop, None) if down > 0 else slice(to_y.start)
+            rest_x = slice(to_x.stop, None) if right > 0 else slice(to_x.start)
+            output[rest_y] = fill_HWC[rest_y]
+            output[to_y, rest_x] = fill_HWC[to_y, rest_x]
+        else:
+            output[:] = image
+        if top < bottom:
+            output[top:bottom, left:end] = fill_HWC[top:bottom, left:end]
 
 
 def vary_together(images_BHWC: Tensor, variation: Variation) -> Tensor:
