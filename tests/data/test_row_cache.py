@@ -167,6 +167,41 @@ def test_filling_starts_small_and_grows(
     assert max(filled) > 2 * filled[0]
 
 
+@pytest.mark.parametrize("soon", [True, False])
+def test_images_that_are_about_to_come_in_bulk_are_not_asked_for(
+    plaza: RowsOnS3, tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, soon: bool
+) -> None:
+    monkeypatch.setattr(filler, "FEWEST_BYTES", 1 << 13)
+    monkeypatch.setattr(filler, "MOST_BYTES", 1 << 13)
+    monkeypatch.setattr(filler, "TURN_S", 0)
+    monkeypatch.setattr(filler, "SOON_S", TIMEOUT_S if soon else 0)
+    monkeypatch.setattr(fetching, "AWAIT_S", TIMEOUT_S)
+    half = np.arange(0, plaza.num_rows, 2)
+    with open_rows(plaza, tmp_path / "cache") as images:
+        images.jpegs(np.arange(1))
+        deadline = time.monotonic() + TIMEOUT_S
+        while images._fetcher._rest_comes_soon != soon or len(log.read_text().splitlines()) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert images.jpegs(half) == [plaza.jpegs[row] for row in half]
+        wait_until_filled(images)
+        assert_right(plaza, images)
+    assert once(plaza.split.shards, log)
+    sizes = [int(line.split()[2]) for line in log.read_text().splitlines()]
+    num_alone = len({len(plaza.jpegs[row]) for row in half}.intersection(sizes))
+    assert num_alone < 10 if soon else num_alone > len(half) / 3
+
+
+def test_what_never_comes_in_bulk_is_asked_for_in_the_end(
+    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "AWAIT_S", 0.1)
+    with open_rows(plaza, tmp_path / "cache") as images:
+        images._fills = True  # so nothing comes
+        images._fetcher.expect_rest(soon=True)
+        assert_right(plaza, images)
+
+
 def test_a_cache_may_hold_as_many_files_open_as_the_system_allows(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))

@@ -13,6 +13,8 @@ from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import StorageError
 
 REQUESTS_AT_ONCE = 32
+# Whoever needs images that are about to come in bulk waits so long before it asks for its own.
+AWAIT_S = 2
 # A lock is held for a few requests. Who holds it longer is stopped or cut off from the store.
 PATIENCE_S = 30
 
@@ -38,6 +40,8 @@ class Fetcher:
         self._pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="daam-fetch")
         self._nobody_waits = threading.Condition()
         self._num_waiting = 0
+        self._news = threading.Condition()
+        self._rest_comes_soon = False
         self.turns = Turns()
 
     def images(
@@ -62,6 +66,9 @@ class Fetcher:
             for shard in rows_of:
                 if shard not in passing:
                     shard.open(patience_s=deadline - time.monotonic())
+            self._await_rest(
+                {shard: rows for shard, rows in rows_of.items() if shard not in passing}
+            )
             images = _images_here(rows_of)
             missing = {
                 shard: left
@@ -100,6 +107,12 @@ class Fetcher:
         finally:
             wait(futures)
         return [future.result() for future in futures]
+
+    def expect_rest(self, *, soon: bool) -> None:
+        """Say whether all that is missing will be here soon, so that it need not be asked for."""
+        with self._news:
+            self._rest_comes_soon = soon
+            self._news.notify_all()
 
     def wait_until_idle(self, *, timeout_s: float) -> None:
         """Wait until no thread needs an image, or so long."""
@@ -140,10 +153,20 @@ class Fetcher:
                 images |= {(shard, row): image for row, image in fetched.items()}
         return images
 
+    def _await_rest(self, rows_of: dict[CachedShard, set[int]]) -> None:
+        with self._news:
+            self._news.wait_for(
+                lambda: not self._rest_comes_soon or _are_here(rows_of), timeout=AWAIT_S
+            )
+
     def _count_waiting(self, change: int) -> None:
         with self._nobody_waits:
             self._num_waiting += change
             self._nobody_waits.notify_all()
+
+
+def _are_here(rows_of: dict[CachedShard, set[int]]) -> bool:
+    return all(shard.image(row) is not None for shard, rows in rows_of.items() for row in rows)
 
 
 def _images_here(

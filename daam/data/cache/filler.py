@@ -13,6 +13,7 @@ from daam.errors import ShardError, StorageError
 TURN_S = 0.4
 MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 32 << 20  # at once
 SHORT_S, LONG_S = 0.1, 0.4  # for that
+SOON_S = 1  # what is left in so long is worth waiting for
 GIVE_WAY_S, FIRST_PAUSE_S = 1, 0.1  # until the first batch is made of the images it needs
 TURN_PATIENCE_S = 1
 LOCK_PATIENCE_S, PAUSE_S = 0.05, 0.02
@@ -82,6 +83,7 @@ class Filler:
         try:
             self._work()
         finally:
+            self._fetcher.expect_rest(soon=False)
             with self._guard:
                 if self._thread is threading.current_thread():  # no other was started since
                     self._thread = None
@@ -97,10 +99,12 @@ class Filler:
                 is_done = False
             except ShardError as error:
                 log.warning("%s", error)
+                self._fetcher.expect_rest(soon=False)
                 is_done = True
             except StorageError as error:
                 log.warning("filling the cache goes on in %d s: %s", RETRY_S, error)
                 is_done = False
+                self._fetcher.expect_rest(soon=False)
                 self._pause(RETRY_S)
             if is_done:
                 self.remove([shard])
@@ -128,27 +132,46 @@ class Filler:
                 self._fetcher.turns.taken(patience_s=TURN_PATIENCE_S) as has_come,
                 shard.lock(patience_s=LOCK_PATIENCE_S if has_come else 0) as is_held,
             ):
-                if is_held:
-                    return self._fetch_some(shard)
+                is_complete = is_held and self._fetch_some(shard)
+            if is_complete:
+                # Nobody who needs images waits for the shard's checksum.
+                with shard.lock(patience_s=LOCK_PATIENCE_S) as is_held:
+                    return is_held and not shard.num_missing_bytes() and shard.finish()
+            if is_held:
+                return False
+        self._fetcher.expect_rest(soon=False)
         self._pause(PAUSE_S if shard.has_room else NO_ROOM_PAUSE_S)
         return False
 
     def _fetch_some(self, shard: CachedShard) -> bool:
+        """Use a turn; return whether nothing of the shard is missing any more."""
         began = time.monotonic()
         while True:
             num_bytes = self._num_bytes
             ranges = _first_of(shard.missing_ranges(size_bytes=num_bytes), num_bytes=num_bytes)
             if not ranges:
-                return shard.finish()
+                return True
             asked = time.monotonic()
             self._fetcher.fetch_ranges((shard, span, True) for span in ranges)
             took_s = time.monotonic() - asked
+            num_fetched = sum(span.end - span.start for span in ranges)
+            self._fetcher.expect_rest(soon=self._is_less(SOON_S * num_fetched / max(took_s, 1e-3)))
             if took_s < SHORT_S:
                 self._num_bytes = min(4 * num_bytes, MOST_BYTES)
             elif took_s > LONG_S:
                 self._num_bytes = max(num_bytes // 2, FEWEST_BYTES)
             if asked + 2 * took_s - began > TURN_S or not self._goes_on():
                 return False
+
+    def _is_less(self, num_bytes: float) -> bool:
+        """Whether less than that is missing of all shards."""
+        with self._guard:
+            shards = list(self._queue)
+        for shard in shards:
+            num_bytes -= shard.num_missing_bytes()
+            if num_bytes <= 0:
+                return False
+        return True
 
     def _pause(self, seconds: float) -> None:
         while seconds > 0 and self._goes_on():

@@ -119,6 +119,13 @@ class CachedShard:
             pieces = self._file.missing().tolist()
             yield from _byte_ranges(self.index.bounds(), pieces, size_bytes=size_bytes)
 
+    def num_missing_bytes(self) -> int:
+        """How much is not here: all, if the shard is not open."""
+        file = self._file
+        if file is None:
+            return self.index.entry.size_bytes
+        return int(np.diff(self.index.bounds())[file.missing()].sum())
+
     def fetch(self, span: ByteRange, *, keep: bool) -> dict[int, memoryview]:
         """Read a range from the store and compare the checksums of its images.
 
