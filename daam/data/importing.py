@@ -3,10 +3,12 @@
 import hashlib
 import logging
 import os
+import random
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,6 +43,8 @@ VALIDATION_SHARE = 0.25
 IMAGES_AT_A_TIME = 16
 # While these are sent the next one is written, so three lie on the disk at most.
 SHARDS_SENT_AT_ONCE = 2
+# Of imports of one domain at once, each may have to begin anew because of the others.
+ATTEMPTS, FIRST_PAUSE_S = 6, 0.1
 
 Progress = Callable[[int, int], None]
 FileReport = Callable[[ShardEntry, bool], None]
@@ -121,11 +125,16 @@ def import_domain(
         publish(manifest, manifest.to_json(), to=to)
         return manifest, copies
 
-    try:
-        manifest, copies = attempt()
-    except FilesGoneError as error:
-        log.warning("%s; importing once more", error)
-        manifest, copies = attempt()
+    for number in count(1):
+        try:
+            manifest, copies = attempt()
+            break
+        except FilesGoneError as error:
+            if number == ATTEMPTS:
+                raise
+            log.warning("%s; importing once more", error)
+            # Imports that were in each other's way are not to meet again.
+            time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**number))
     if (found := copies.report()) is not None:
         log.warning("%s: %s", domain, found)
     return manifest
