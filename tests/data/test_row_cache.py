@@ -167,29 +167,39 @@ def test_filling_starts_small_and_grows(
     assert max(filled) > 2 * filled[0]
 
 
-@pytest.mark.parametrize("soon", [True, False])
 def test_images_that_are_about_to_come_in_bulk_are_not_asked_for(
-    plaza: RowsOnS3, tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, soon: bool
+    plaza: RowsOnS3, tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filler, "FEWEST_BYTES", 1 << 13)
-    monkeypatch.setattr(filler, "MOST_BYTES", 1 << 13)
+    monkeypatch.setattr(filler, "MOST_BYTES", filler.FEWEST_BYTES)
     monkeypatch.setattr(filler, "TURN_S", 0)
-    monkeypatch.setattr(filler, "SOON_S", TIMEOUT_S if soon else 0)
+    monkeypatch.setattr(filler, "SOON_S", TIMEOUT_S)
     monkeypatch.setattr(fetching, "AWAIT_S", TIMEOUT_S)
     half = np.arange(0, plaza.num_rows, 2)
     with open_rows(plaza, tmp_path / "cache") as images:
         images.jpegs(np.arange(1))
-        deadline = time.monotonic() + TIMEOUT_S
-        while images._fetcher._rest_comes_soon != soon or len(log.read_text().splitlines()) < 3:
-            assert time.monotonic() < deadline
+        while images._filler._thread is not None and not images._fetcher._rest_comes_soon:
             time.sleep(0.001)
         assert images.jpegs(half) == [plaza.jpegs[row] for row in half]
         wait_until_filled(images)
         assert_right(plaza, images)
     assert once(plaza.split.shards, log)
-    sizes = [int(line.split()[2]) for line in log.read_text().splitlines()]
-    num_alone = len({len(plaza.jpegs[row]) for row in half}.intersection(sizes))
-    assert num_alone < 10 if soon else num_alone > len(half) / 3
+    sizes = {int(line.split()[2]) for line in log.read_text().splitlines()}
+    assert len(sizes.intersection(len(plaza.jpegs[row]) for row in half)) < 10
+
+
+def test_the_rest_comes_soon_when_little_is_missing(plaza: RowsOnS3, tmp_path: Path) -> None:
+    with open_rows(plaza, tmp_path / "cache") as images:
+        keep_without_filling(images)
+        images._filler._queue = dict.fromkeys(images._cached)
+        assert images._filler._is_less(images.size_bytes + 1)
+        assert not images._filler._is_less(images.size_bytes)
+        images.jpegs(np.array(images.shards[0]))
+        between = plaza.split.shards[0].size_bytes - sum(
+            len(plaza.jpegs[row]) for row in images.shards[0]
+        )
+        left = images.size_bytes - plaza.split.shards[0].size_bytes + between
+        assert images._filler._is_less(left + 1)
+        assert not images._filler._is_less(left)
 
 
 def test_what_never_comes_in_bulk_is_asked_for_in_the_end(
