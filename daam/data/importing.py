@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -125,16 +125,18 @@ def import_domain(
         publish(manifest, manifest.to_json(), to=to)
         return manifest, copies
 
-    for number in count(1):
+    num_attempts = 0
+    while True:
+        num_attempts += 1
         try:
             manifest, copies = attempt()
             break
         except FilesGoneError as error:
-            if number == ATTEMPTS:
+            if num_attempts == ATTEMPTS:
                 raise
             log.warning("%s; importing once more", error)
             # Imports that were in each other's way are not to meet again.
-            time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**number))
+            time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**num_attempts))
     if (found := copies.report()) is not None:
         log.warning("%s: %s", domain, found)
     return manifest
