@@ -39,8 +39,8 @@ def going_on_when_repeated(verb: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise ImportInterruptedError(
-            f"{verb} was stopped: the domain is what it was before; give the same command again, "
-            "and what is there already is not sent anew"
+            f"{verb} was stopped: the domain is what it was, or new and whole; give the same "
+            "command again, and what is there already is not sent anew"
         ) from error
 
 

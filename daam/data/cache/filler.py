@@ -43,6 +43,7 @@ class Filler:
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         self._num_bytes = FEWEST_BYTES
+        self._bytes_per_s = 0.0
         renew_in_children(self)
 
     def renew(self) -> None:
@@ -156,8 +157,12 @@ class Filler:
             self._fetcher.fetch_ranges((shard, span, True) for span in ranges)
             took_s = time.monotonic() - asked
             num_fetched = sum(span.end - span.start for span in ranges)
-            self._fetcher.expect_rest(soon=self._is_less(SOON_S * num_fetched / max(took_s, 1e-3)))
-            if took_s < SHORT_S:
+            # The end of a shard tells little about how quickly bytes come.
+            is_typical = num_fetched >= num_bytes / 2
+            if is_typical:
+                self._bytes_per_s = num_fetched / max(took_s, 1e-3)
+            self._fetcher.expect_rest(soon=self._is_less(SOON_S * self._bytes_per_s))
+            if took_s < SHORT_S and is_typical:
                 self._num_bytes = min(4 * num_bytes, MOST_BYTES)
             elif took_s > LONG_S:
                 self._num_bytes = max(num_bytes // 2, FEWEST_BYTES)
