@@ -29,8 +29,8 @@ def progress_bar(title: str, *, in_bytes: bool = False) -> Iterator[Callable[[in
 
 
 @contextmanager
-def going_on_when_repeated(verb: str) -> Iterator[None]:
-    """Say on Ctrl-C what becomes of work that the same command takes up again.
+def going_on_when_repeated(work: str) -> Iterator[None]:
+    """Say on Ctrl-C what becomes of work, such as "the import", that the same command takes up.
 
     Raises:
         ImportInterruptedError: in place of KeyboardInterrupt.
@@ -39,7 +39,7 @@ def going_on_when_repeated(verb: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise ImportInterruptedError(
-            f"{verb} was stopped: the domain is what it was, or new and whole; give the same "
+            f"{work} was stopped: the domain is what it was, or new and whole; give the same "
             "command again, and what is there already is not sent anew"
         ) from error
 

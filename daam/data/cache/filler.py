@@ -136,7 +136,7 @@ class Filler:
             ):
                 is_complete = is_held and self._fetch_some(shard)
             if is_complete:
-                # Nobody who needs images waits for the shard's checksum.
+                # The checksum needs the shard, but no turn: images of other shards come meanwhile.
                 with shard.lock(patience_s=LOCK_PATIENCE_S) as is_held:
                     return is_held and not shard.num_missing_bytes() and shard.finish()
             if is_held:
