@@ -2,16 +2,14 @@
 
 import shlex
 import tempfile
-import threading
 import tomllib
 from collections.abc import Iterator
-from queue import Empty, SimpleQueue
 
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import TrainingError
 from daam.runtime.connection import connected, require_reachable
-from daam.runtime.trainer import train_on_workers
+from daam.runtime.trainer import start_driver
 from daam.runtime.worker import CONFIG, read_reports, resumed_run, train_in, write_config
 from daam.storage import MissingKeyError, Store, open_store
 
@@ -75,29 +73,18 @@ def train_on_ray(
         TrainingError: the run failed more often than it may.
     """
     done = len(read_reports(folder))
-    ended: SimpleQueue[Exception | None] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            with tempfile.TemporaryDirectory(prefix="daam-train-") as scratch:
-                train_on_workers(config, folder.uri, scratch=scratch)
-        except Exception as error:
-            ended.put(error)
-        else:
-            ended.put(None)
-
-    with connected(address=address):
+    with (
+        # Its last writers are killed, not waited for, when the connection ends before the run.
+        tempfile.TemporaryDirectory(prefix="daam-train-", ignore_cleanup_errors=True) as scratch,
+        connected(address=address),
+    ):
         require_reachable({"data.root": config.data.root, "--storage": folder.uri})
-        threading.Thread(target=work, name="ray-train", daemon=True).start()
-        running = True
-        while running:
-            try:
-                failure = ended.get(timeout=POLL_S)
-                running = False
-            except Empty:
-                failure = None
+        driver = start_driver(config, folder.uri, scratch=scratch)
+        while True:
+            ended = driver.has_ended(within_s=POLL_S)
             rows = read_reports(folder)
             yield from rows[done:]
             done = max(done, len(rows))
-            if failure is not None:
-                raise failure
+            if ended:
+                driver.result()
+                return

@@ -1,19 +1,76 @@
 """Data-parallel workers under Ray Train: gloo on CPUs, NCCL on GPUs, over any number of nodes."""
 
+import shlex
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
 import ray.train
+from ray.exceptions import WorkerCrashedError
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from daam.config.load import run_config
 from daam.config.schema import RunConfig
-from daam.errors import TrainingError
+from daam.errors import DaamError, TrainingError
 from daam.runtime.worker import portable, resumed_run, train_in
 from daam.storage import open_store
+
+
+class Driver:
+    """A process of Ray's that drives a run's workers, so that this one can stop at any moment.
+
+    `TorchTrainer.fit` ends with its run alone. A thread that is inside of it when this process
+    leaves the cluster makes Ray end the process at once, with no message and code 1.
+    """
+
+    def __init__(self, run: ray.ObjectRef, *, folder_uri: str) -> None:
+        self._run = run
+        self._folder_uri = folder_uri
+
+    def has_ended(self, *, within_s: float) -> bool:
+        """Wait for the end of the run; whether it came."""
+        return bool(ray.wait([self._run], timeout=within_s)[0])
+
+    def result(self) -> None:
+        """Raise what the run failed with.
+
+        Raises:
+            TrainingError: as for `train_on_workers`, or the driving process was killed.
+        """
+        try:
+            failure = ray.get(self._run)
+        except WorkerCrashedError as error:
+            raise TrainingError(
+                "the process that drives the workers was killed; mend the cause (too little "
+                "memory?) and go on from the last checkpoint: python launch.py train --resume "
+                f"{shlex.quote(self._folder_uri)}"
+            ) from error
+        if failure is not None:
+            raise failure
+
+
+def start_driver(config: RunConfig, folder_uri: str, *, scratch: str) -> Driver:
+    """Train a run on Ray workers, driven by a process of its own.
+
+    The workers end when this process leaves the cluster. The arguments are those of
+    `train_on_workers`.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    drive = ray.remote(num_cpus=0, max_retries=0)(drive_run).options(scheduling_strategy=here)
+    run = drive.remote(portable(config).model_dump(), folder_uri, scratch)
+    return Driver(run, folder_uri=folder_uri)
+
+
+def drive_run(settings: dict[str, Any], folder_uri: str, scratch: str) -> DaamError | None:
+    """Train a run; return what it failed with, if it did."""
+    try:
+        train_on_workers(run_config(settings), folder_uri, scratch=scratch)
+    except DaamError as error:
+        return error
+    return None
 
 
 def train_on_workers(config: RunConfig, folder_uri: str, *, scratch: str) -> None:

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 NUM_EPOCHS = 12
 WORKER = "ray::RayTrainWorker"
+DRIVER = "ray::drive_run"
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,20 @@ def test_a_run_whose_worker_is_killed_ends_with_the_very_same_weights(
     assert_equal_weights(folder, str(undisturbed))
     epochs = [line.split()[1] for line in finished.out.splitlines() if line.startswith("epoch ")]
     assert epochs == [f"{epoch}/{NUM_EPOCHS}" for epoch in range(1, NUM_EPOCHS + 1)]
+
+
+def test_when_the_driving_process_is_killed_the_error_says_how_to_go_on_with_the_same_weights(
+    arguments: list[str], undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "runs" / "plaza-campus")
+    with started(*arguments, "--storage", str(tmp_path / "runs"), scratch=tmp_path) as command:
+        command.until(lambda: read_reports(open_store(folder)))
+        (driver,) = processes_of(command.process.pid, title=DRIVER)
+        os.kill(driver, signal.SIGKILL)
+        stopped = command.finished()
+    assert stopped.code == 2
+    assert "the process that drives the workers was killed" in stopped.err
+    assert f"--resume {folder}" in stopped.err
+    assert "Traceback" not in stopped.err
+    check(ran("train", "--resume", folder, scratch=tmp_path / "again"))
+    assert_equal_weights(folder, str(undisturbed))
