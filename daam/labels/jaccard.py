@@ -16,6 +16,12 @@ from daam.neighbours import nearest_neighbours, reciprocal_weights, starts_of
 
 # Shared neighbours summed at once: a few arrays of 1 to 2 MiB, which a core's cache holds.
 OVERLAP_CHUNK_TERMS = 1 << 18
+# Pairs of rows summed at once: some 80 weights each, 1 MiB a side.
+PAIRS_AT_A_TIME = 1024
+# Of the overlap that is looked for, how much the cut-off end of a row may hold: more of it leaves
+# fewer terms to add up and more pairs to sum in full.
+TAIL_SHARE = 0.8
+ROUNDING = 1e-4  # well above that of a sum of some hundred weights in float32
 
 
 def jaccard_distances(
@@ -59,8 +65,9 @@ def _distances_from_overlap(weights: sparse.csr_array, *, max_distance: float) -
 
     (The weights of a row sum to 1, so the larger ones of two rows sum to 2 - m.)
     """
+    least = 2 * (1 - min(max_distance, 1.0)) / (2 - min(max_distance, 1.0))
     blocks = []
-    for overlap in _overlap_with_later_rows(weights):
+    for overlap in _large_overlaps(_rare_columns_first(weights), least=least):
         distance = _distance(overlap.data)
         overlap.data[(distance >= 1) | (distance > max_distance)] = 0
         overlap.eliminate_zeros()
@@ -71,6 +78,67 @@ def _distances_from_overlap(weights: sparse.csr_array, *, max_distance: float) -
     symmetric = (one_sided + one_sided.T + itself).tocsr()
     symmetric.data = _distance(symmetric.data)
     return symmetric
+
+
+def _rare_columns_first(weights: sparse.csr_array) -> sparse.csr_array:
+    """The same weights with columns numbered, and sorted, by how many rows share them."""
+    num_rows = _num_rows(weights)
+    order = np.argsort(np.bincount(weights.indices, minlength=num_rows), kind="stable")
+    number = np.empty(num_rows, np.int64)
+    number[order] = np.arange(num_rows)
+    ordered = sparse.csr_array((weights.data.copy(), number[weights.indices], weights.indptr))
+    ordered.sort_indices()
+    return ordered
+
+
+def _large_overlaps(weights: sparse.csr_array, *, least: float) -> Iterator[sparse.csr_array]:
+    """Sums of smaller weights of each row with the rows below it, where they are `least` or more.
+
+    Most pairs share little. They are told by the heads of their rows, the weights that are left
+    when a row's last columns, up to a sum of `left_out`, are cut off: all columns are in one order,
+    so what two rows share outside of both heads lies in the tail of one of them, and is at most
+    that. A pair whose heads share less than `least - left_out` is dropped; the others, about a
+    dozen a row, are summed in full. (Source: prefix filtering, Chaudhuri et al. 2006, A primitive
+    operator for similarity joins, with weights. Rare columns come first, so the long lists of rows
+    that share a column are in the tails.)
+    """
+    left_out = TAIL_SHARE * least
+    first_row = 0
+    for overlap in _overlap_with_later_rows(_heads(weights, left_out=left_out)):
+        if left_out > 0:
+            rows = np.repeat(np.arange(_num_rows(overlap)), np.diff(starts_of(overlap)))
+            near = overlap.data >= least - left_out - ROUNDING
+            rows, columns = rows[near], overlap.indices[near]
+            starts = np.searchsorted(rows, np.arange(_num_rows(overlap) + 1))
+            sums = _overlaps(weights, first_row + rows, columns)
+            overlap = sparse.csr_array((sums, columns, starts), overlap.shape)
+        yield overlap
+        first_row += _num_rows(overlap)
+
+
+def _heads(weights: sparse.csr_array, *, left_out: float) -> sparse.csr_array:
+    """The weights without the last ones of each row that sum to `left_out` at most."""
+    num_entries = np.diff(starts_of(weights))
+    up_to = np.cumsum(weights.data, dtype=np.float64)
+    whole = up_to[starts_of(weights)[1:] - 1]
+    keep = np.repeat(whole, num_entries) - up_to + weights.data > left_out
+    kept_before = np.concatenate([[0], np.cumsum(keep)])
+    return sparse.csr_array(
+        (weights.data[keep], weights.indices[keep], kept_before[starts_of(weights)]), weights.shape
+    )
+
+
+def _overlaps(
+    weights: sparse.csr_array, rows: NDArray[np.integer], others: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    """The sum of smaller weights of each pair of rows, to the bit as a chunk of terms has it."""
+    sums = [np.empty(0, np.float32)]
+    ones = np.ones(_num_rows(weights), np.float32)
+    for start in range(0, len(rows), PAIRS_AT_A_TIME):
+        pairs = slice(start, start + PAIRS_AT_A_TIME)
+        smaller = weights[rows[pairs]].minimum(weights[others[pairs]])
+        sums.append(smaller @ ones)  # adds up from a row's first column on, as a product does
+    return np.concatenate(sums)
 
 
 def _distance(overlap: ArrayLike) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn.cluster import DBSCAN
 from torch.nn.functional import normalize
 
@@ -192,12 +193,33 @@ def test_the_graph_is_symmetric_with_a_diagonal_of_stored_zeros_and_nothing_from
     assert found.data.max() < 1
 
 
-def test_a_limit_leaves_out_what_is_further_and_changes_nothing_else():
-    embeddings = people(num_people=12, images_each=8, width=24, noise=1.0, seed=2)
-    full = dense(jaccard_distances(embeddings, k1=15, k2=4))
-    limited = jaccard_distances(embeddings, k1=15, k2=4, max_distance=0.6)
-    np.testing.assert_array_equal(dense(limited), np.where(full <= np.float32(0.6), full, 1))
-    assert limited.nnz == (full <= np.float32(0.6)).sum()
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("limit", [0.0, 0.1, 0.4, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("tail_share", [0.2, 0.8, 0.99])
+def test_a_limit_leaves_out_what_is_further_and_changes_no_bit_else(
+    name, limit, tail_share, monkeypatch
+):
+    monkeypatch.setattr(jaccard, "TAIL_SHARE", tail_share)
+    monkeypatch.setattr(jaccard, "PAIRS_AT_A_TIME", 50)
+    full = dense(jaccard_distances(SETS[name], k1=15, k2=4))
+    limited = jaccard_distances(SETS[name], k1=15, k2=4, max_distance=limit)
+    near = full <= np.float32(limit)
+    np.testing.assert_array_equal(dense(limited), np.where(near, full, 1))
+    assert limited.nnz == near.sum()
+
+
+def test_a_limit_keeps_the_pairs_right_at_it_whose_shared_weights_are_all_in_a_tail():
+    """Two rows that share one column alone, the most frequent one, with just enough weight."""
+    limit = 0.6
+    shared = 2 * (1 - limit) / (2 - limit) + 1e-6
+    others = np.zeros((40, 44))
+    others[:, 0], others[np.arange(40), 4 + np.arange(40)] = 0.2, 0.8  # column 0 is the common one
+    pair = np.zeros((2, 44))
+    pair[:, 0], pair[[0, 1], [1, 2]] = shared, 1 - shared
+    apart = np.tile(np.eye(1, 44, k=3), (2, 1))
+    weights = sparse.csr_array(np.concatenate([others, pair, apart]).astype(np.float32))
+    found = jaccard._distances_from_overlap(weights, max_distance=limit)
+    assert sorted(found.indices[found.indptr[40] : found.indptr[41]]) == [40, 41]
 
 
 def test_no_image_gives_an_empty_graph():
