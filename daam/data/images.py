@@ -87,7 +87,7 @@ class ImageTable:
                 images[at] = image
             if self.fits_cache and not self._fills:
                 self._fills = True
-                self._filler.add(self._cached)
+                self._filler.add(self._cached, is_awaited=True)
         return images
 
     def place(self, row: int) -> str:

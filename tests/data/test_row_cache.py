@@ -156,7 +156,7 @@ def test_filling_starts_small_and_grows(
     plaza: RowsOnS3, tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filler, "FEWEST_BYTES", 1 << 14)
-    monkeypatch.setattr(filler, "SHORT_S", TIMEOUT_S)
+    monkeypatch.setattr(filler, "CHUNK_S", TIMEOUT_S)
     with open_rows(plaza, tmp_path / "cache") as images:
         images.jpegs(np.arange(1))
         wait_until_filled(images)
@@ -172,13 +172,11 @@ def test_images_that_are_about_to_come_in_bulk_are_not_asked_for(
 ) -> None:
     monkeypatch.setattr(filler, "MOST_BYTES", filler.FEWEST_BYTES)
     monkeypatch.setattr(filler, "TURN_S", 0)
-    monkeypatch.setattr(filler, "SOON_S", TIMEOUT_S)
-    monkeypatch.setattr(fetching, "AWAIT_S", TIMEOUT_S)
+    for name in ("SOON_S", "AWAIT_S", "PROBE_S"):
+        monkeypatch.setattr(filler, name, TIMEOUT_S)
     half = np.arange(0, plaza.num_rows, 2)
     with open_rows(plaza, tmp_path / "cache") as images:
         images.jpegs(np.arange(1))
-        while images._filler._thread is not None and not images._fetcher._rest_comes_soon:
-            time.sleep(0.001)
         assert images.jpegs(half) == [plaza.jpegs[row] for row in half]
         wait_until_filled(images)
         assert_right(plaza, images)
@@ -202,14 +200,32 @@ def test_the_rest_comes_soon_when_little_is_missing(plaza: RowsOnS3, tmp_path: P
         assert not images._filler._is_less(left)
 
 
-def test_what_never_comes_in_bulk_is_asked_for_in_the_end(
-    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_never_comes_in_bulk_is_asked_for_after_one_wait(
+    plaza: RowsOnS3, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(fetching, "AWAIT_S", 0.1)
     with open_rows(plaza, tmp_path / "cache") as images:
         images._fills = True  # so nothing comes
-        images._fetcher.expect_rest(soon=True)
+        images._fetcher.expect_rest(within_s=1)
+        began = time.monotonic()
+        for row in range(4):
+            assert images.jpegs(np.array([row])) == [plaza.jpegs[row]]
+        assert 1 <= time.monotonic() - began < 3
         assert_right(plaza, images)
+
+
+def test_nobody_waits_for_what_comes_slowly(
+    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filler, "CHUNK_S", 0)  # no chunk comes in less
+    monkeypatch.setattr(filler, "SOON_S", 0)
+    monkeypatch.setattr(filler, "FEWEST_BYTES", 1 << 14)
+    monkeypatch.setattr(filler, "PROBE_S", TIMEOUT_S)
+    with open_rows(plaza, tmp_path / "cache") as images:
+        images.jpegs(np.arange(1))
+        began = time.monotonic()
+        assert_right(plaza, images)
+        assert time.monotonic() - began < TIMEOUT_S / 2
+        wait_until_filled(images)
 
 
 def test_a_cache_may_hold_as_many_files_open_as_the_system_allows(tmp_path: Path) -> None:

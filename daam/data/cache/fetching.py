@@ -3,18 +3,20 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from functools import partial
+from typing import TypeVar
 
 from daam.data.cache.forks import renew_in_children
 from daam.data.cache.locks import Turns
 from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import StorageError
 
+Result = TypeVar("Result")
+
 REQUESTS_AT_ONCE = 32
-# Whoever needs images that are about to come in bulk waits so long before it asks for its own.
-AWAIT_S = 2
 # A lock is held for a few requests. Who holds it longer is stopped or cut off from the store.
 PATIENCE_S = 30
 
@@ -41,7 +43,8 @@ class Fetcher:
         self._nobody_waits = threading.Condition()
         self._num_waiting = 0
         self._news = threading.Condition()
-        self._rest_comes_soon = False
+        self._num_awaiting = 0
+        self._expected_until = 0.0
         self.turns = Turns()
 
     def images(
@@ -61,14 +64,12 @@ class Fetcher:
         for shard, row in places:
             rows_of[shard].add(row)
         deadline = time.monotonic() + PATIENCE_S
+        for shard in rows_of:
+            if shard not in passing:
+                shard.open(patience_s=deadline - time.monotonic())
+        self._await_rest({shard: rows for shard, rows in rows_of.items() if shard not in passing})
         self._count_waiting(1)
         try:
-            for shard in rows_of:
-                if shard not in passing:
-                    shard.open(patience_s=deadline - time.monotonic())
-            self._await_rest(
-                {shard: rows for shard, rows in rows_of.items() if shard not in passing}
-            )
             images = _images_here(rows_of)
             missing = {
                 shard: left
@@ -93,10 +94,49 @@ class Fetcher:
             ClosedError: no more is fetched.
             ShardError, StorageError: as `images`.
         """
-        futures: list[Future[dict[int, memoryview]]] = []
+        return self._together(partial(shard.fetch, span, keep=keep) for shard, span, keep in ranges)
+
+    def keep_ranges(self, shard: CachedShard, ranges: Iterable[ByteRange]) -> None:
+        """Fetch ranges of a shard whose lock is held, in parallel, for the cache alone.
+
+        Raises:
+            ClosedError, ShardError, StorageError: as `fetch_ranges`.
+        """
+
+        def keep(span: ByteRange) -> None:
+            shard.fetch(span, keep=True)  # whose images are not held until all ranges are here
+
+        self._together(partial(keep, span) for span in ranges)
+
+    def expect_rest(self, *, within_s: float) -> None:
+        """Say how long it is worth waiting for what comes in bulk, before asking for single images.
+
+        Args:
+            within_s: from now on; 0: ask at once.
+        """
+        with self._news:
+            self._expected_until = time.monotonic() + within_s
+            self._news.notify_all()
+
+    def wait_until_idle(self, *, timeout_s: float) -> None:
+        """Wait until no thread asks for single images, or so long."""
+        with self._nobody_waits:
+            self._nobody_waits.wait_for(lambda: self._num_waiting == 0, timeout_s)
+
+    def wait_until_awaited(self, *, timeout_s: float) -> None:
+        """Wait until a thread waits for what comes in bulk, or so long."""
+        with self._news:
+            self._news.wait_for(lambda: self._num_awaiting > 0, timeout_s)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._is_closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _together(self, requests: Iterable[Callable[[], Result]]) -> list[Result]:
+        futures: list[Future[Result]] = []
         try:
-            for shard, span, keep in ranges:
-                futures.append(self._pool.submit(shard.fetch, span, keep=keep))
+            futures.extend(self._pool.submit(request) for request in requests)
         except RuntimeError as error:
             if self._is_closed or "shutdown" in str(error):
                 raise ClosedError("images are asked for after their table was closed") from error
@@ -107,22 +147,6 @@ class Fetcher:
         finally:
             wait(futures)
         return [future.result() for future in futures]
-
-    def expect_rest(self, *, soon: bool) -> None:
-        """Say whether all that is missing will be here soon, so that it need not be asked for."""
-        with self._news:
-            self._rest_comes_soon = soon
-            self._news.notify_all()
-
-    def wait_until_idle(self, *, timeout_s: float) -> None:
-        """Wait until no thread needs an image, or so long."""
-        with self._nobody_waits:
-            self._nobody_waits.wait_for(lambda: self._num_waiting == 0, timeout_s)
-
-    def close(self) -> None:
-        """Let the threads end."""
-        self._is_closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _fetched(
         self,
@@ -155,9 +179,15 @@ class Fetcher:
 
     def _await_rest(self, rows_of: dict[CachedShard, set[int]]) -> None:
         with self._news:
-            self._news.wait_for(
-                lambda: not self._rest_comes_soon or _are_here(rows_of), timeout=AWAIT_S
-            )
+            self._num_awaiting += 1
+            self._news.notify_all()
+            try:
+                while (left_s := self._expected_until - time.monotonic()) > 0:
+                    if _are_here(rows_of):
+                        return
+                    self._news.wait(left_s)
+            finally:
+                self._num_awaiting -= 1
 
     def _count_waiting(self, change: int) -> None:
         with self._nobody_waits:

@@ -11,9 +11,10 @@ from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import ShardError, StorageError
 
 TURN_S = 0.4
-MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 32 << 20  # at once
-SHORT_S, LONG_S = 0.1, 0.4  # for that
-SOON_S = 1  # what takes so long is worth waiting for
+MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 128 << 20  # at once
+CHUNK_S, MOST_GROWTH = 0.3, 4  # what comes in so long is asked for at once, approached by factors
+SOON_S, AWAIT_S = 1, 2  # what should take so long is worth waiting for, and how long at most
+PROBE_S = 0.3  # so long whoever needs images waits to see how quickly they come in bulk
 MOST_COUNTED = 256  # shards; to count what is missing of one takes 50 us
 GIVE_WAY_S, FIRST_PAUSE_S = 1, 0.1  # until the first batch is made of the images it needs
 TURN_PATIENCE_S = 1
@@ -41,6 +42,7 @@ class Filler:
         self._guard = threading.Lock()
         self._queue: dict[CachedShard, None] = {}
         self._thread: threading.Thread | None = None
+        self._is_awaited = False
         self._closed = threading.Event()
         self._num_bytes = FEWEST_BYTES
         self._bytes_per_s = 0.0
@@ -54,11 +56,18 @@ class Filler:
         self._thread = None
         self._closed = threading.Event()
 
-    def add(self, shards: Iterable[CachedShard]) -> None:
-        """Complete these shards too."""
+    def add(self, shards: Iterable[CachedShard], *, is_awaited: bool = False) -> None:
+        """Complete these shards too.
+
+        Args:
+            is_awaited: whoever needs more of them waits for a moment to see how quickly they come.
+        """
         if self._is_in_child:
             return
+        if is_awaited:
+            self._fetcher.expect_rest(within_s=PROBE_S)
         with self._guard:
+            self._is_awaited = is_awaited
             self._queue |= dict.fromkeys(shards)
             if self._queue and self._thread is None and not self._closed.is_set():
                 self._thread = threading.Thread(target=self._run, name="daam-fill", daemon=False)
@@ -85,14 +94,18 @@ class Filler:
         try:
             self._work()
         finally:
-            self._fetcher.expect_rest(soon=False)
+            self._fetcher.expect_rest(within_s=0)
             with self._guard:
                 if self._thread is threading.current_thread():  # no other was started since
                     self._thread = None
 
     def _work(self) -> None:
         self._fetcher.wait_until_idle(timeout_s=GIVE_WAY_S)
-        self._pause(FIRST_PAUSE_S)
+        if self._is_awaited:
+            self._fetcher.expect_rest(within_s=FIRST_PAUSE_S + PROBE_S)
+            self._fetcher.wait_until_awaited(timeout_s=FIRST_PAUSE_S)
+        else:
+            self._pause(FIRST_PAUSE_S)
         while (shard := self._next()) is not None:
             try:
                 is_done = self._take_turn(shard)
@@ -101,12 +114,12 @@ class Filler:
                 is_done = False
             except ShardError as error:
                 log.warning("%s", error)
-                self._fetcher.expect_rest(soon=False)
+                self._fetcher.expect_rest(within_s=0)
                 is_done = True
             except StorageError as error:
                 log.warning("filling the cache goes on in %d s: %s", RETRY_S, error)
                 is_done = False
-                self._fetcher.expect_rest(soon=False)
+                self._fetcher.expect_rest(within_s=0)
                 self._pause(RETRY_S)
             if is_done:
                 self.remove([shard])
@@ -141,7 +154,7 @@ class Filler:
                     return is_held and not shard.num_missing_bytes() and shard.finish()
             if is_held:
                 return False
-        self._fetcher.expect_rest(soon=False)
+        self._fetcher.expect_rest(within_s=0)
         self._pause(PAUSE_S if shard.has_room else NO_ROOM_PAUSE_S)
         return False
 
@@ -154,18 +167,22 @@ class Filler:
             if not ranges:
                 return True
             asked = time.monotonic()
-            self._fetcher.fetch_ranges((shard, span, True) for span in ranges)
+            self._fetcher.keep_ranges(shard, ranges)
             took_s = time.monotonic() - asked
             num_fetched = sum(span.end - span.start for span in ranges)
             # The end of a shard tells little about how quickly bytes come.
             is_typical = num_fetched >= num_bytes / 2
             if is_typical:
                 self._bytes_per_s = num_fetched / max(took_s, 1e-3)
-            self._fetcher.expect_rest(soon=self._is_less(SOON_S * self._bytes_per_s))
-            if took_s < SHORT_S and is_typical:
-                self._num_bytes = min(4 * num_bytes, MOST_BYTES)
-            elif took_s > LONG_S:
-                self._num_bytes = max(num_bytes // 2, FEWEST_BYTES)
+                wanted = int(CHUNK_S * self._bytes_per_s)
+                wanted = min(max(wanted, num_bytes // 2), MOST_GROWTH * num_bytes)
+                self._num_bytes = min(max(wanted, FEWEST_BYTES), MOST_BYTES)
+            if self._is_less(SOON_S * self._bytes_per_s):
+                self._fetcher.expect_rest(within_s=AWAIT_S)
+            elif is_typical:
+                # As long as it grows, it says how far the store is, not how quickly it sends.
+                grows = self._num_bytes == MOST_GROWTH * num_bytes
+                self._fetcher.expect_rest(within_s=PROBE_S if grows else 0)
             if asked + 2 * took_s - began > TURN_S or not self._goes_on():
                 return False
 

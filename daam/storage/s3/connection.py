@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from daam.errors import StorageError
+from daam.storage.collector import paused_collector
 from daam.storage.s3.address import WHERE_CREDENTIALS_GO, S3Settings
 from daam.storage.s3.checksums import send_checksums
 from daam.storage.s3.retry import CONNECT_SHARE, READ_SHARE, Retries
@@ -135,9 +136,10 @@ def _connect(settings: S3Settings) -> Connection:
     region = settings.region or os.environ.get("AWS_REGION") or session.region_name
     region = region or DEFAULT_REGION
     try:
-        client = session.client(
-            "s3", endpoint_url=settings.endpoint, region_name=region, config=_config(settings)
-        )
+        with paused_collector():
+            client = session.client(
+                "s3", endpoint_url=settings.endpoint, region_name=region, config=_config(settings)
+            )
     except ValueError:
         # The cause repeats the address, and people do write passwords into it.
         raise StorageError(
