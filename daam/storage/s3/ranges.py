@@ -35,6 +35,7 @@ class RangeRequests:
         # The client's own pool of connections, with its proxies and certificates.
         self._http: Any = connection.client._endpoint.http_session
         self._lock = threading.Lock()
+        self._signing = threading.Lock()
         self._signed: OrderedDict[tuple[str, str], tuple[float, str, dict[str, str]]] = (
             OrderedDict()
         )
@@ -67,17 +68,27 @@ class RangeRequests:
 
     def _signature(self, bucket: str, key: str) -> tuple[str, dict[str, str]]:
         """Where the object is, and headers that say who asks."""
-        now = time.monotonic()
+        if (known := self._known(bucket, key)) is not None:
+            return known
+        # Many threads begin with the same object: one signs it, the others wait for that.
+        with self._signing:
+            if (known := self._known(bucket, key)) is not None:
+                return known
+            now = time.monotonic()
+            url, headers = self._sign(bucket, key)
+            with self._lock:
+                self._signed[bucket, key] = now, url, headers
+                while len(self._signed) > SIGNATURES_KEPT:
+                    self._signed.popitem(last=False)
+            return url, headers
+
+    def _known(self, bucket: str, key: str) -> tuple[str, dict[str, str]] | None:
+        """A signature that is still taken."""
         with self._lock:
             found = self._signed.get((bucket, key))
-        if found is not None and now - found[0] < SIGNED_FOR_S:
-            return found[1:]
-        url, headers = self._sign(bucket, key)
-        with self._lock:
-            self._signed[bucket, key] = now, url, headers
-            while len(self._signed) > SIGNATURES_KEPT:
-                self._signed.popitem(last=False)
-        return url, headers
+        if found is None or time.monotonic() - found[0] >= SIGNED_FOR_S:
+            return None
+        return found[1:]
 
     def _sign(self, bucket: str, key: str) -> tuple[str, dict[str, str]]:
         link = self._connection.client.generate_presigned_url(
