@@ -217,7 +217,7 @@ def test_a_server_that_stays_busy_is_given_up_at_the_deadline() -> None:
 def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
     answer = Answer(status=503, headers={"Retry-After": "3600"})
     with CannedServer(lambda _: answer) as server, pytest.raises(StorageError, match="503"):
-        open_store(f"s3://market?endpoint={server.endpoint}").read("key")
+        open_store(f"s3://market?endpoint={server.endpoint}").list()
     assert len(server.asked) == 1
 
 
@@ -268,7 +268,7 @@ def test_a_refusal_is_told_when_the_credentials_can_no_longer_be_refreshed(
         return refusal(418, "Teapot", f"I saw {SECRET}")
 
     with CannedServer(answer) as server, pytest.raises(StorageError, match="try again") as caught:
-        open_store(f"s3://market?endpoint={server.endpoint}&profile=lab").read("key")
+        open_store(f"s3://market?endpoint={server.endpoint}&profile=lab").list()
     assert SECRET not in everything_told(caught.value)
 
 
@@ -364,7 +364,7 @@ def test_a_body_with_a_bad_tls_record_is_read_on_from_there() -> None:
         client=Client(),
         session=boto3.Session(),
         settings=S3Settings(),
-        endpoint="https://host",
+        direct_endpoint="https://host",
         region="us-east-1",
     )
     reader = ObjectReader(connection, bucket="market", key="key", place="s3://market/key")

@@ -24,6 +24,7 @@ from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store
 from daam.storage.local import absolute_folder
 from daam.storage.publish import write_whole
+from daam.storage.store import CHUNK_SIZE_BYTES
 
 FILES_AT_ONCE = 4
 
@@ -164,7 +165,8 @@ def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:
         StorageError: the store cannot be read.
     """
     digest = hashlib.sha256()
-    for chunk in store.chunks(entry.key):
+    small = entry.size_bytes <= CHUNK_SIZE_BYTES
+    for chunk in [store.read(entry.key)] if small else store.chunks(entry.key):
         digest.update(chunk)
         yield chunk
     if digest.hexdigest() != entry.sha256:

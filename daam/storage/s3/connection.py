@@ -6,43 +6,72 @@ import functools
 import logging
 import os
 import threading
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-from botocore import UNSIGNED
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from daam.errors import StorageError
 from daam.storage.collector import paused_collector
 from daam.storage.s3.address import WHERE_CREDENTIALS_GO, S3Settings
 from daam.storage.s3.checksums import send_checksums
-from daam.storage.s3.retry import CONNECT_SHARE, READ_SHARE, Retries
+from daam.storage.s3.direct import client_config, direct_endpoint
+from daam.storage.s3.retry import Retries
 
 DEFAULT_REGION = "us-east-1"
-POOLED_CONNECTIONS = 128  # a batch of 64 ranged reads and what runs beside it
 HIDDEN = "(hidden)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Connection:
-    """A client and what is known about it.
+    """A server, and how to speak to it; safe to share between threads.
 
     Attributes:
-        client: boto3's, of the service S3; safe to share between threads.
-        session: that it was made from; gives its credentials.
+        session: of boto3; gives the credentials.
         settings: of the addresses it serves.
-        endpoint: address of the server.
         region: that requests are signed for.
+        direct_endpoint: see `direct.direct_endpoint`.
     """
 
-    client: Any
-    session: boto3.Session
-    settings: S3Settings
-    endpoint: str
-    region: str
+    def __init__(
+        self,
+        *,
+        session: boto3.Session,
+        settings: S3Settings,
+        region: str,
+        client: Any = None,
+        direct_endpoint: str | None = None,
+    ) -> None:
+        self.session = session
+        self.settings = settings
+        self.region = region
+        self.direct_endpoint = direct_endpoint
+        self._client = client
+        self._making = threading.Lock()
+
+    @property
+    def client(self) -> Any:
+        """boto3's client of the service S3. It takes a fifth of a second to make, with what
+        Python's collector has to do about it, so it is made when it is needed first.
+
+        Raises:
+            StorageError: the AWS settings cannot be used.
+            BotoCoreError: so, in boto3's words.
+        """
+        with self._making:
+            if self._client is None:
+                self._client = _client(self.session, self.settings, region=self.region)
+            return self._client
+
+    @property
+    def has_client(self) -> bool:
+        """Whether the client was made."""
+        return self._client is not None
+
+    @property
+    def endpoint(self) -> str:
+        """Address of the server."""
+        return self.direct_endpoint or self.client.meta.endpoint_url
 
     def credentials(self) -> Any:
         """The credentials in use, fresh ones where they expire; None if there are none."""
@@ -134,11 +163,22 @@ def _connect(settings: S3Settings) -> Connection:
         logging.getLogger("botocore").setLevel(logging.WARNING)
     session = boto3.Session(profile_name=settings.profile)
     region = settings.region or os.environ.get("AWS_REGION") or session.region_name
-    region = region or DEFAULT_REGION
+    return Connection(
+        session=session,
+        settings=settings,
+        region=region or DEFAULT_REGION,
+        direct_endpoint=direct_endpoint(session, settings),
+    )
+
+
+def _client(session: boto3.Session, settings: S3Settings, *, region: str) -> Any:
     try:
         with paused_collector():
             client = session.client(
-                "s3", endpoint_url=settings.endpoint, region_name=region, config=_config(settings)
+                "s3",
+                endpoint_url=settings.endpoint,
+                region_name=region,
+                config=client_config(settings),
             )
     except ValueError:
         # The cause repeats the address, and people do write passwords into it.
@@ -146,33 +186,11 @@ def _connect(settings: S3Settings) -> Connection:
             "AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config is no address of a server; write it "
             "as in https://host:9000"
         ) from None
-    endpoint: str = client.meta.endpoint_url
-    if "@" in urlsplit(endpoint).netloc:
+    if "@" in urlsplit(client.meta.endpoint_url).netloc:
         raise StorageError(
             "AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config holds a user or password; "
             + WHERE_CREDENTIALS_GO
         )
     Retries(deadline_s=settings.deadline_s).register(client)
     send_checksums(client)
-    return Connection(
-        client=client, session=session, settings=settings, endpoint=endpoint, region=region
-    )
-
-
-def _config(settings: S3Settings) -> Config:
-    more: dict[str, Any] = {}
-    if settings.addressing != "auto":
-        more["s3"] = {"addressing_style": settings.addressing}
-    if settings.anonymous:
-        more["signature_version"] = UNSIGNED
-    return Config(
-        connect_timeout=settings.deadline_s * CONNECT_SHARE,
-        read_timeout=settings.deadline_s * READ_SHARE,
-        retries={"mode": "standard", "total_max_attempts": 1},  # Retries decides
-        max_pool_connections=POOLED_CONNECTIONS,
-        tcp_keepalive=True,
-        # Servers other than AWS do not all know the newer checksums that boto3 sends by default.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        **more,
-    )
+    return client

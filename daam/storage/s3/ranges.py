@@ -9,9 +9,11 @@ and its errors: None stands for that.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -21,10 +23,14 @@ from botocore.awsrequest import AWSPreparedRequest, AWSRequest, HeadersDict
 from urllib3.exceptions import HTTPError
 
 from daam.storage.s3.connection import Connection
+from daam.storage.s3.direct import client_config, http_session, object_url
+from daam.storage.s3.retry import BUSY_STATUSES, seconds_asked
 
 # Servers take a signature for 15 minutes, by their clock.
 SIGNED_FOR_S = 60.0
 SIGNATURES_KEPT = 4096
+LONGEST_WAIT_SHARE = 1 / 4  # of the deadline
+SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
 class RangeRequests:
@@ -32,8 +38,7 @@ class RangeRequests:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        # The client's own pool of connections, with its proxies and certificates.
-        self._http: Any = connection.client._endpoint.http_session
+        self._session: Any = None
         self._lock = threading.Lock()
         self._signing = threading.Lock()
         self._signed: OrderedDict[tuple[str, str], tuple[float, str, dict[str, str]]] = (
@@ -42,8 +47,18 @@ class RangeRequests:
 
     def read(self, *, Bucket: str, Key: str, start: int, size: int) -> bytes | None:
         """The bytes, or None if they did not come at once."""
+        return self._answer(Bucket, Key, start=start, size=size, or_all=False)
+
+    def whole(self, *, Bucket: str, Key: str, most: int) -> bytes | None:
+        """An object of `most` bytes or fewer, or None: it is larger, empty, or did not come at
+        once."""
+        return self._answer(Bucket, Key, start=0, size=most, or_all=True)
+
+    def _answer(
+        self, bucket: str, key: str, *, start: int, size: int, or_all: bool
+    ) -> bytes | None:
         try:
-            url, headers = self._signature(Bucket, Key)
+            url, headers = self._signature(bucket, key)
             request = AWSPreparedRequest(
                 method="GET",
                 url=url,
@@ -51,13 +66,17 @@ class RangeRequests:
                 body=None,
                 stream_output=True,
             )
-            response = self._http.send(request)
-            span = f"bytes {start}-{start + size - 1}/"
+            response = self._http().send(request)
             with closing(response.raw) as body:
-                # Some say 200 where 206 is meant: what counts is which bytes they say they send.
-                if response.status_code not in (200, 206):
+                if response.status_code in BUSY_STATUSES:
+                    self._wait(response.headers.get("Retry-After"))
+                sent = _sent(response.status_code, response.headers)
+                if sent is None:
                     return None
-                if not response.headers.get("Content-Range", "").startswith(span):
+                first, end, total = sent
+                if or_all:
+                    size = min(size, total)
+                if (first, end) != (start, start + size) or (or_all and total != size):
                     return None
                 # At once: in pieces that are put together it takes twice the processor time. A
                 # connection whose answer was read to its end is back in the pool then.
@@ -65,6 +84,26 @@ class RangeRequests:
         except (boto.BotoCoreError, HTTPError, OSError):
             return None
         return data if len(data) == size else None
+
+    def _wait(self, retry_after: str | None) -> None:
+        """Wait as long as a busy server asks for before it is asked again, if that is not long."""
+        asked_s = seconds_asked(retry_after)
+        if asked_s <= self._connection.settings.deadline_s * LONGEST_WAIT_SHARE:
+            time.sleep(asked_s)
+
+    def _http(self) -> Any:
+        """Connections to the server: a client's own, where there must be one."""
+        connection = self._connection
+        if connection.direct_endpoint is None:
+            return connection.client._endpoint.http_session
+        with self._lock:
+            if self._session is None:
+                self._session = http_session(
+                    connection.direct_endpoint,
+                    session=connection.session,
+                    settings=connection.settings,
+                )
+            return self._session
 
     def _signature(self, bucket: str, key: str) -> tuple[str, dict[str, str]]:
         """Where the object is, and headers that say who asks."""
@@ -91,13 +130,32 @@ class RangeRequests:
         return found[1:]
 
     def _sign(self, bucket: str, key: str) -> tuple[str, dict[str, str]]:
-        link = self._connection.client.generate_presigned_url(
-            "get_object", Params={"Bucket": bucket, "Key": key}
-        )
-        url = link.partition("?")[0]
+        endpoint = self._connection.direct_endpoint
+        if endpoint is None:
+            link = self._connection.client.generate_presigned_url(
+                "get_object", Params={"Bucket": bucket, "Key": key}
+            )
+            url = link.partition("?")[0]
+        else:
+            url = object_url(endpoint, bucket=bucket, key=key)
         request = AWSRequest(method="GET", url=url)
-        request.context["client_config"] = self._connection.client.meta.config
+        request.context["client_config"] = client_config(self._connection.settings)
         credentials = self._connection.credentials()
         if credentials is not None:
             S3SigV4Auth(credentials, "s3", self._connection.region).add_auth(request)
         return url, dict(request.headers.items())
+
+
+def _sent(status: int, headers: Mapping[str, str]) -> tuple[int, int, int] | None:
+    """Which bytes an answer says it has, from the first to before the last, and of how many."""
+    if status not in (200, 206):
+        return None
+    # Some say 200 where 206 is meant: what counts is which bytes they say they send.
+    span = SPAN.fullmatch(headers.get("Content-Range", ""))
+    if span is not None:
+        first, last, total = map(int, span.groups())
+        return first, last + 1, total
+    length = headers.get("Content-Length", "")
+    if status == 200 and length.isdigit() and "Content-Encoding" not in headers:
+        return 0, int(length), int(length)
+    return None
