@@ -118,6 +118,11 @@ class Fetcher:
             self._expected_until = time.monotonic() + within_s
             self._news.notify_all()
 
+    def rest_is_awaited(self) -> bool:
+        """Whether a thread waits for what comes in bulk."""
+        with self._news:
+            return self._num_awaiting > 0 and time.monotonic() < self._expected_until
+
     def wait_until_idle(self, *, timeout_s: float) -> None:
         """Wait until no thread asks for single images, or so long."""
         with self._nobody_waits:

@@ -12,7 +12,7 @@ from daam.errors import ShardError, StorageError
 
 TURN_S = 0.4
 MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 128 << 20  # at once
-CHUNK_S, MOST_GROWTH = 0.3, 4  # what comes in so long is asked for at once, approached by factors
+CHUNK_S, MOST_GROWTH = 0.3, 8  # what comes in so long is asked for at once, approached by factors
 SOON_S, AWAIT_S = 1, 2  # what should take so long is worth waiting for, and how long at most
 PROBE_S = 0.3  # so long whoever needs images waits to see how quickly they come in bulk
 MOST_COUNTED = 256  # shards; to count what is missing of one takes 50 us
@@ -148,6 +148,8 @@ class Filler:
                 shard.lock(patience_s=LOCK_PATIENCE_S if has_come else 0) as is_held,
             ):
                 is_complete = is_held and self._fetch_some(shard)
+            if is_complete and self._fetcher.rest_is_awaited() and self._is_missing_any():
+                return False  # finished later: its bytes can be used, and others are waited for
             if is_complete:
                 # The checksum needs the shard, but no turn: images of other shards come meanwhile.
                 with shard.lock(patience_s=LOCK_PATIENCE_S) as is_held:
@@ -197,6 +199,12 @@ class Filler:
             if num_bytes <= 0:
                 return False
         return True
+
+    def _is_missing_any(self) -> bool:
+        """Whether bytes of some shard are missing."""
+        with self._guard:
+            shards = list(self._queue)
+        return any(shard.num_missing_bytes() for shard in shards)
 
     def _pause(self, seconds: float) -> None:
         while seconds > 0 and self._goes_on():
