@@ -21,6 +21,7 @@ PAIRS_AT_A_TIME = 1024
 # Of the overlap that is looked for, how much the cut-off end of a row may hold: more of it leaves
 # fewer terms to add up and more pairs to sum in full.
 TAIL_SHARE = 0.8
+FILTER_FROM = 0.3
 ROUNDING = 1e-4  # well above that of a sum of some hundred weights in float32
 
 
@@ -92,17 +93,18 @@ def _rare_columns_first(weights: sparse.csr_array) -> sparse.csr_array:
 
 
 def _large_overlaps(weights: sparse.csr_array, *, least: float) -> Iterator[sparse.csr_array]:
-    """Sums of smaller weights of each row with the rows below it, where they are `least` or more.
+    """Sums of smaller weights of each row with the rows below it, all that are `least` or more.
 
     Most pairs share little. They are told by the heads of their rows, the weights that are left
     when a row's last columns, up to a sum of `left_out`, are cut off: all columns are in one order,
     so what two rows share outside of both heads lies in the tail of one of them, and is at most
     that. A pair whose heads share less than `least - left_out` is dropped; the others, about a
-    dozen a row, are summed in full. (Source: prefix filtering, Chaudhuri et al. 2006, A primitive
-    operator for similarity joins, with weights. Rare columns come first, so the long lists of rows
-    that share a column are in the tails.)
+    dozen a row for the limits that grouping has, are summed in full. Where `least` is so small that
+    it drops few pairs, nothing is cut off. (Source: prefix filtering, Chaudhuri et al. 2006, A
+    primitive operator for similarity joins, with weights. Rare columns come first, so the long
+    lists of rows that share a column are in the tails.)
     """
-    left_out = TAIL_SHARE * least
+    left_out = TAIL_SHARE * least if least >= FILTER_FROM else 0.0
     first_row = 0
     for overlap in _overlap_with_later_rows(_heads(weights, left_out=left_out)):
         if left_out > 0:

@@ -1,12 +1,13 @@
 """Data-parallel workers under Ray Train: gloo on CPUs, NCCL on GPUs, over any number of nodes."""
 
+import os
 import shlex
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
 import ray.train
-from ray.exceptions import WorkerCrashedError
+from ray.exceptions import RayError, RayTaskError
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchTrainer
@@ -15,7 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from daam.config.load import run_config
 from daam.config.schema import RunConfig
 from daam.errors import DaamError, TrainingError
-from daam.runtime.worker import portable, resumed_run, train_in
+from daam.runtime.environment import RAY_ENVIRONMENT
+from daam.runtime.worker import portable, read_reports, resumed_run, train_in
 from daam.storage import open_store
 
 
@@ -42,11 +44,18 @@ class Driver:
         """
         try:
             failure = ray.get(self._run)
-        except WorkerCrashedError as error:
+        except RayTaskError:
+            raise
+        except RayError as error:
+            again = "give the same command again"
+            if read_reports(open_store(self._folder_uri)):
+                again = (
+                    "go on from the last checkpoint: python launch.py train --resume "
+                    f"{shlex.quote(self._folder_uri)}"
+                )
             raise TrainingError(
-                "the process that drives the workers was killed; mend the cause (too little "
-                "memory?) and go on from the last checkpoint: python launch.py train --resume "
-                f"{shlex.quote(self._folder_uri)}"
+                "the process that drives the workers was killed or could not be started "
+                f"({type(error).__name__}); mend the cause (too little memory?) and {again}"
             ) from error
         if failure is not None:
             raise failure
@@ -58,8 +67,18 @@ def start_driver(config: RunConfig, folder_uri: str, *, scratch: str) -> Driver:
     The workers end when this process leaves the cluster. The arguments are those of
     `train_on_workers`.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    drive = ray.remote(num_cpus=0, max_retries=0)(drive_run).options(scheduling_strategy=here)
+    here = ray.get_runtime_context().get_node_id()
+    options: dict[str, Any] = {
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)
+    }
+    if not is_own_cluster():  # one that was started here has this process's environment
+        read_by_ray_train = {
+            name: value
+            for name, value in os.environ.items()
+            if name in RAY_ENVIRONMENT or name.startswith("RAY_TRAIN_")
+        }
+        options["runtime_env"] = {"env_vars": read_by_ray_train}
+    drive = ray.remote(num_cpus=0, max_retries=0)(drive_run).options(**options)
     run = drive.remote(portable(config).model_dump(), folder_uri, scratch)
     return Driver(run, folder_uri=folder_uri)
 
@@ -150,6 +169,11 @@ def run_workers(
         ) from error
 
 
+def is_own_cluster() -> bool:
+    """Whether the cluster in use is on this machine's loopback alone."""
+    return ray.get_runtime_context().gcs_address.startswith("127.")
+
+
 def wants_gpu(config: RunConfig) -> bool:
     """Whether the run's workers get a GPU each."""
     if config.compute.device == "auto":
@@ -165,7 +189,7 @@ def check_size(num_workers: int, *, use_gpu: bool) -> None:
     Raises:
         TrainingError: this machine has fewer processors than there are workers.
     """
-    if not ray.get_runtime_context().gcs_address.startswith("127."):
+    if not is_own_cluster():
         return
     kind = "GPU" if use_gpu else "CPU"
     have = int(ray.cluster_resources().get(kind, 0))

@@ -174,6 +174,7 @@ def test_images_that_are_about_to_come_in_bulk_are_not_asked_for(
     monkeypatch.setattr(filler, "TURN_S", 0)
     for name in ("SOON_S", "AWAIT_S", "PROBE_S"):
         monkeypatch.setattr(filler, name, TIMEOUT_S)
+    monkeypatch.setattr(fetching, "AWAIT_S", TIMEOUT_S)
     half = np.arange(0, plaza.num_rows, 2)
     with open_rows(plaza, tmp_path / "cache") as images:
         images.jpegs(np.arange(1))

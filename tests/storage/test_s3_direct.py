@@ -156,6 +156,50 @@ def test_a_profile_that_has_a_say_in_where_requests_go_is_left_to_boto3(
     assert direct_endpoint(boto3.Session(), S3Settings(endpoint=SERVER)) is None
 
 
+@pytest.mark.usefixtures("no_client")
+def test_stores_of_one_server_share_its_connections() -> None:
+    with CannedServer(lambda request: ranged(b"data", request)) as server:
+        place = f"s3://market?endpoint={server.endpoint}"
+        for store in (open_store(place), open_store(place), open_store(place).child("people")):
+            assert store.read("key") == b"data"
+        http = connections.connection(S3Settings(endpoint=server.endpoint)).http
+        (pool,) = http._manager.pools._container.values()
+        assert (pool.num_connections, pool.num_requests) == (1, 3)
+
+
+def test_without_credentials_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    with CannedServer(lambda request: ranged(b"data", request)) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}")
+        for read in (lambda: store.read("key"), lambda: store.read_range("key", start=0, size=2)):
+            with pytest.raises(StorageError, match="anonymous=true"):
+                read()
+    assert server.asked == []
+
+
+def test_settings_that_boto3_refuses_are_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULTS_MODE", "no such mode")
+    for uri in ("s3://market", "s3://market?endpoint=http://127.0.0.1:1&addressing=virtual"):
+        with pytest.raises(StorageError, match="cannot list"):
+            open_store(uri).list()
+
+
+def test_the_region_is_known_to_whoever_lends_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    for settings, region in (
+        (S3Settings(region="eu-west-1"), "eu-west-1"),
+        (S3Settings(), "us-west-2"),
+    ):
+        made = connections.connection(settings)
+        assert made.region == made.session.region_name == region
+
+
 def test_an_address_with_a_password_is_refused_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:hunter2@127.0.0.1:1")
     with pytest.raises(StorageError, match="holds a user or password") as caught:

@@ -17,6 +17,7 @@ from daam.errors import StorageError
 Result = TypeVar("Result")
 
 REQUESTS_AT_ONCE = 32
+AWAIT_S = 2  # the longest wait for what comes in bulk
 # A lock is held for a few requests. Who holds it longer is stopped or cut off from the store.
 PATIENCE_S = 30
 
@@ -108,14 +109,15 @@ class Fetcher:
 
         self._together(partial(keep, span) for span in ranges)
 
-    def expect_rest(self, *, within_s: float) -> None:
+    def expect_rest(self, *, within_s: float | None) -> None:
         """Say how long it is worth waiting for what comes in bulk, before asking for single images.
 
         Args:
-            within_s: from now on; 0: ask at once.
+            within_s: from now on; 0: ask at once; None: as was said before, but more is here.
         """
         with self._news:
-            self._expected_until = time.monotonic() + within_s
+            if within_s is not None:
+                self._expected_until = time.monotonic() + within_s
             self._news.notify_all()
 
     def rest_is_awaited(self) -> bool:
@@ -187,7 +189,8 @@ class Fetcher:
             self._num_awaiting += 1
             self._news.notify_all()
             try:
-                while (left_s := self._expected_until - time.monotonic()) > 0:
+                deadline = time.monotonic() + AWAIT_S
+                while (left_s := min(self._expected_until, deadline) - time.monotonic()) > 0:
                     if _are_here(rows_of):
                         return
                     self._news.wait(left_s)

@@ -5,15 +5,15 @@ import threading
 import time
 from collections.abc import Iterable
 
-from daam.data.cache.fetching import ClosedError, Fetcher
+from daam.data.cache.fetching import AWAIT_S, ClosedError, Fetcher
 from daam.data.cache.forks import renew_in_children
 from daam.data.cache.shard import ByteRange, CachedShard
 from daam.errors import ShardError, StorageError
 
 TURN_S = 0.4
-MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 128 << 20  # at once
+MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 64 << 20  # at once
 CHUNK_S, MOST_GROWTH = 0.3, 8  # what comes in so long is asked for at once, approached by factors
-SOON_S, AWAIT_S = 1, 2  # what should take so long is worth waiting for, and how long at most
+SOON_S = 1  # what should take so long is worth waiting for
 PROBE_S = 0.3  # so long whoever needs images waits to see how quickly they come in bulk
 MOST_COUNTED = 256  # shards; to count what is missing of one takes 50 us
 GIVE_WAY_S, FIRST_PAUSE_S = 1, 0.1  # until the first batch is made of the images it needs
@@ -173,7 +173,7 @@ class Filler:
             took_s = time.monotonic() - asked
             num_fetched = sum(span.end - span.start for span in ranges)
             # The end of a shard tells little about how quickly bytes come.
-            is_typical = num_fetched >= num_bytes / 2
+            is_typical = num_fetched >= num_bytes / 2 or took_s > CHUNK_S
             if is_typical:
                 self._bytes_per_s = num_fetched / max(took_s, 1e-3)
                 wanted = int(CHUNK_S * self._bytes_per_s)
@@ -185,6 +185,8 @@ class Filler:
                 # As long as it grows, it says how far the store is, not how quickly it sends.
                 grows = self._num_bytes == MOST_GROWTH * num_bytes
                 self._fetcher.expect_rest(within_s=PROBE_S if grows else 0)
+            else:
+                self._fetcher.expect_rest(within_s=None)
             if asked + 2 * took_s - began > TURN_S or not self._goes_on():
                 return False
 

@@ -16,7 +16,7 @@ from daam.errors import StorageError
 from daam.storage.collector import paused_collector
 from daam.storage.s3.address import WHERE_CREDENTIALS_GO, S3Settings
 from daam.storage.s3.checksums import send_checksums
-from daam.storage.s3.direct import client_config, direct_endpoint
+from daam.storage.s3.direct import client_config, direct_endpoint, http_session
 from daam.storage.s3.retry import Retries
 
 DEFAULT_REGION = "us-east-1"
@@ -47,7 +47,8 @@ class Connection:
         self.region = region
         self.direct_endpoint = direct_endpoint
         self._client = client
-        self._making = threading.Lock()
+        self._http: Any = None
+        self._lock = threading.RLock()
 
     @property
     def client(self) -> Any:
@@ -58,7 +59,7 @@ class Connection:
             StorageError: the AWS settings cannot be used.
             BotoCoreError: so, in boto3's words.
         """
-        with self._making:
+        with self._lock:
             if self._client is None:
                 self._client = _client(self.session, self.settings, region=self.region)
             return self._client
@@ -70,14 +71,29 @@ class Connection:
 
     @property
     def endpoint(self) -> str:
-        """Address of the server."""
-        return self.direct_endpoint or self.client.meta.endpoint_url
+        """Address of the server, as far as is known without making a client."""
+        if self.direct_endpoint is None and self._client is not None:
+            return self._client.meta.endpoint_url
+        return self.direct_endpoint or self.settings.endpoint or "the S3 endpoint"
+
+    @property
+    def http(self) -> Any:
+        """Connections to the server, for reads: a client's own, where there must be one."""
+        if self.direct_endpoint is None:
+            return self.client._endpoint.http_session
+        with self._lock:
+            if self._http is None:
+                self._http = http_session(
+                    self.direct_endpoint, session=self.session, settings=self.settings
+                )
+            return self._http
 
     def credentials(self) -> Any:
         """The credentials in use, fresh ones where they expire; None if there are none."""
         if self.settings.anonymous:
             return None
-        found = self.session.get_credentials()
+        with self._lock:  # a session looks for them anew for each thread that asks at once
+            found = self.session.get_credentials()
         return None if found is None else found.get_frozen_credentials()
 
     def credentials_in_words(self) -> str:
@@ -161,12 +177,13 @@ def _connect(settings: S3Settings) -> Connection:
     # found its credentials.
     if logging.getLogger("botocore").level == logging.NOTSET:
         logging.getLogger("botocore").setLevel(logging.WARNING)
-    session = boto3.Session(profile_name=settings.profile)
-    region = settings.region or os.environ.get("AWS_REGION") or session.region_name
+    region = settings.region or os.environ.get("AWS_REGION") or None
+    # Of the region, too: whoever lends credentials may be asked there.
+    session = boto3.Session(profile_name=settings.profile, region_name=region)
     return Connection(
         session=session,
         settings=settings,
-        region=region or DEFAULT_REGION,
+        region=session.region_name or DEFAULT_REGION,
         direct_endpoint=direct_endpoint(session, settings),
     )
 

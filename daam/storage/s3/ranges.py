@@ -15,7 +15,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
 
 import botocore.exceptions as boto
 from botocore.auth import S3SigV4Auth
@@ -23,13 +22,12 @@ from botocore.awsrequest import AWSPreparedRequest, AWSRequest, HeadersDict
 from urllib3.exceptions import HTTPError
 
 from daam.storage.s3.connection import Connection
-from daam.storage.s3.direct import client_config, http_session, object_url
-from daam.storage.s3.retry import BUSY_STATUSES, seconds_asked
+from daam.storage.s3.direct import client_config, object_url
+from daam.storage.s3.retry import BUSY_STATUSES, Patience, seconds_asked
 
 # Servers take a signature for 15 minutes, by their clock.
 SIGNED_FOR_S = 60.0
 SIGNATURES_KEPT = 4096
-LONGEST_WAIT_SHARE = 1 / 4  # of the deadline
 SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -38,24 +36,28 @@ class RangeRequests:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._session: Any = None
         self._lock = threading.Lock()
         self._signing = threading.Lock()
         self._signed: OrderedDict[tuple[str, str], tuple[float, str, dict[str, str]]] = (
             OrderedDict()
         )
 
-    def read(self, *, Bucket: str, Key: str, start: int, size: int) -> bytes | None:
-        """The bytes, or None if they did not come at once."""
-        return self._answer(Bucket, Key, start=start, size=size, or_all=False)
+    def read(
+        self, *, Bucket: str, Key: str, start: int, size: int, patience: Patience
+    ) -> bytes | None:
+        """The bytes, or None if they did not come at once.
 
-    def whole(self, *, Bucket: str, Key: str, most: int) -> bytes | None:
+        A server that is busy is given the time that it asks for, as far as patience goes.
+        """
+        return self._answer(Bucket, Key, start, size, or_all=False, patience=patience)
+
+    def whole(self, *, Bucket: str, Key: str, most: int, patience: Patience) -> bytes | None:
         """An object of `most` bytes or fewer, or None: it is larger, empty, or did not come at
-        once."""
-        return self._answer(Bucket, Key, start=0, size=most, or_all=True)
+        once. Patience as for `read`."""
+        return self._answer(Bucket, Key, 0, most, or_all=True, patience=patience)
 
     def _answer(
-        self, bucket: str, key: str, *, start: int, size: int, or_all: bool
+        self, bucket: str, key: str, start: int, size: int, *, or_all: bool, patience: Patience
     ) -> bytes | None:
         try:
             url, headers = self._signature(bucket, key)
@@ -66,10 +68,11 @@ class RangeRequests:
                 body=None,
                 stream_output=True,
             )
-            response = self._http().send(request)
+            response = self._connection.http.send(request)
             with closing(response.raw) as body:
                 if response.status_code in BUSY_STATUSES:
-                    self._wait(response.headers.get("Retry-After"))
+                    asked_s = seconds_asked(response.headers.get("Retry-After"))
+                    time.sleep(patience.wait_s(asked_s=asked_s) or 0)
                 sent = _sent(response.status_code, response.headers)
                 if sent is None:
                     return None
@@ -81,29 +84,11 @@ class RangeRequests:
                 # At once: in pieces that are put together it takes twice the processor time. A
                 # connection whose answer was read to its end is back in the pool then.
                 data: bytes = body.read(size)
+        except boto.NoCredentialsError:
+            raise
         except (boto.BotoCoreError, HTTPError, OSError):
             return None
         return data if len(data) == size else None
-
-    def _wait(self, retry_after: str | None) -> None:
-        """Wait as long as a busy server asks for before it is asked again, if that is not long."""
-        asked_s = seconds_asked(retry_after)
-        if asked_s <= self._connection.settings.deadline_s * LONGEST_WAIT_SHARE:
-            time.sleep(asked_s)
-
-    def _http(self) -> Any:
-        """Connections to the server: a client's own, where there must be one."""
-        connection = self._connection
-        if connection.direct_endpoint is None:
-            return connection.client._endpoint.http_session
-        with self._lock:
-            if self._session is None:
-                self._session = http_session(
-                    connection.direct_endpoint,
-                    session=connection.session,
-                    settings=connection.settings,
-                )
-            return self._session
 
     def _signature(self, bucket: str, key: str) -> tuple[str, dict[str, str]]:
         """Where the object is, and headers that say who asks."""
@@ -141,6 +126,8 @@ class RangeRequests:
         request = AWSRequest(method="GET", url=url)
         request.context["client_config"] = client_config(self._connection.settings)
         credentials = self._connection.credentials()
+        if credentials is None and not self._connection.settings.anonymous:
+            raise boto.NoCredentialsError
         if credentials is not None:
             S3SigV4Auth(credentials, "s3", self._connection.region).add_auth(request)
         return url, dict(request.headers.items())

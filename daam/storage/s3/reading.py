@@ -39,12 +39,15 @@ class ObjectReader:
         self._version: tuple[int, str | None] | None = None
         self._closed = False
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self, *, patience: Patience | None = None) -> Iterator[bytes]:
         """The whole object in order; what is larger than a part is fetched several parts at once.
 
         At most `PARTS_AT_A_TIME + 1` parts are in memory.
+
+        Args:
+            patience: as for `range`.
         """
-        done = yield from self._beginning(PART_SIZE_BYTES)
+        done = yield from self._beginning(PART_SIZE_BYTES, patience=patience)
         if done < self._num_bytes:
             yield from self._in_parallel(done)
 
@@ -74,10 +77,12 @@ class ObjectReader:
     def _num_bytes(self) -> int:
         return 0 if self._version is None else self._version[0]
 
-    def _beginning(self, size: int) -> Generator[bytes, None, int]:
+    def _beginning(
+        self, size: int, *, patience: Patience | None = None
+    ) -> Generator[bytes, None, int]:
         """The first bytes, or all if they come all; returns how many."""
         try:
-            return (yield from self._stream(0, size, all_if_whole=True))
+            return (yield from self._stream(0, size, all_if_whole=True, patience=patience))
         except boto.ClientError as error:
             # An empty object has no first byte to ask for.
             if error.response["Error"].get("Code") in PAST_THE_END:

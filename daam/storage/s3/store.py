@@ -56,11 +56,12 @@ class S3Store(Store):
 
     def read(self, key: str) -> bytes:
         with self._explained("read", key) as (connection, ranges):
+            patience = Patience(deadline_s=connection.settings.deadline_s)
             if connection.direct_endpoint is not None and not connection.has_client:
-                data = ranges.whole(**self._object(key), most=SMALL_BYTES)
+                data = ranges.whole(**self._object(key), most=SMALL_BYTES, patience=patience)
                 if data is not None:
                     return data
-        return b"".join(self.chunks(key))
+            return b"".join(self._reader(connection, key).chunks(patience=patience))
 
     def chunks(self, key: str) -> Iterator[bytes]:
         with self._explained("read", key) as (connection, _):
@@ -72,7 +73,7 @@ class S3Store(Store):
             return b""
         with self._explained("read", key) as (connection, ranges):
             patience = Patience(deadline_s=connection.settings.deadline_s)
-            data = ranges.read(**self._object(key), start=start, size=size)
+            data = ranges.read(**self._object(key), start=start, size=size, patience=patience)
             if data is None:
                 reader = self._reader(connection, key)
                 data = reader.range(start=start, size=size, patience=patience)
