@@ -87,7 +87,8 @@ def _rare_columns_first(weights: sparse.csr_array) -> sparse.csr_array:
     order = np.argsort(np.bincount(weights.indices, minlength=num_rows), kind="stable")
     number = np.empty(num_rows, np.int64)
     number[order] = np.arange(num_rows)
-    ordered = sparse.csr_array((weights.data.copy(), number[weights.indices], weights.indptr))
+    entries = (weights.data.copy(), number[weights.indices], weights.indptr)
+    ordered = sparse.csr_array(entries, weights.shape)
     ordered.sort_indices()
     return ordered
 

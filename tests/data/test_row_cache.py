@@ -214,6 +214,18 @@ def test_what_never_comes_in_bulk_is_asked_for_after_one_wait(
         assert_right(plaza, images)
 
 
+def test_a_wait_has_an_end_however_often_it_is_said_that_the_rest_comes(
+    plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "AWAIT_S", 0.2)
+    with open_rows(plaza, tmp_path / "cache") as images:
+        images._fills = True  # so nothing comes
+        images._fetcher.expect_rest(within_s=TIMEOUT_S)
+        began = time.monotonic()
+        assert images.jpegs(np.array([0])) == [plaza.jpegs[0]]
+        assert 0.2 <= time.monotonic() - began < TIMEOUT_S / 2
+
+
 def test_nobody_waits_for_what_comes_slowly(
     plaza: RowsOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,8 @@ def direct_endpoint(session: boto3.Session, settings: S3Settings) -> str | None:
     endpoint = settings.endpoint
     if endpoint is None and not ours.get_config_variable("ignore_configured_endpoint_urls"):
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint is None or settings.addressing == "virtual" or ROUTING & set(profile_of(session)):
+    profile = set(ours.get_scoped_config())  # what ~/.aws/config says under it
+    if endpoint is None or settings.addressing == "virtual" or ROUTING & profile:
         return None
     try:
         parts = urlsplit(endpoint)
@@ -66,12 +67,6 @@ def direct_endpoint(session: boto3.Session, settings: S3Settings) -> str | None:
     if not is_plain or parts.query or parts.fragment or host.endswith((".amazonaws.com", ".aws")):
         return None
     return endpoint.rstrip("/")
-
-
-def profile_of(session: boto3.Session) -> dict[str, Any]:
-    """What `~/.aws/config` says under the profile in use."""
-    ours: Any = session._session
-    return ours.get_scoped_config()
 
 
 def object_url(endpoint: str, *, bucket: str, key: str) -> str:
