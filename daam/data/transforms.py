@@ -43,9 +43,10 @@ def normalise(images: Tensor) -> Tensor:
     # Whole lines of pixels at once: with 3 colours as the last axis it takes three times as long.
     lines = images.flatten(2)
     if images.device.type == "cpu":
+        # A batch at a time: image by image it stays in the processor's cache, but every operation
+        # hands the interpreter's lock to the threads that decode and waits to get it back.
         normalised = _memory_of(tuple(lines.shape)).take()
-        for image, to in zip(lines, normalised, strict=True):  # it stays in the processor's cache
-            torch.addcmul(shift, image.float(), scale, out=to)
+        torch.addcmul(shift, normalised.copy_(lines), scale, out=normalised)
     else:
         normalised = torch.addcmul(shift, lines.float(), scale)
     return normalised.view(images.shape).permute(0, 3, 1, 2)
