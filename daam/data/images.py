@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from daam.data.mapped_shard import MappedShard
 from daam.data.shards import LABEL_SCHEMA, numbers, open_shard
 from daam.domains import Split
 from daam.storage import Store
+from daam.storage.collector import paused_collector
 
 
 class ImageTable:
@@ -54,7 +56,7 @@ class ImageTable:
         self._first_rows = starts[:-1]
         self._shards = tuple(shards)
         self._cached = tuple(shard for shard in shards if isinstance(shard, CachedShard))
-        self._fills = False
+        self._has_fetched = self._fills = False
         self._at_hand: set[CachedShard] = set()
         self._fetcher = Fetcher()
         self._filler = Filler(self._fetcher)
@@ -83,7 +85,11 @@ class ImageTable:
         missing = [at for at, image in enumerate(images) if image is None]
         if missing:
             wanted = [(self._cached[places[at][0]], places[at][1]) for at in missing]
-            for at, image in zip(missing, self._fetched(wanted), strict=True):
+            # Imports make a collection of a sixth of a second due: not while training waits.
+            with nullcontext() if self._has_fetched else paused_collector():
+                fetched = self._fetched(wanted)
+            self._has_fetched = True
+            for at, image in zip(missing, fetched, strict=True):
                 images[at] = image
             if self.fits_cache and not self._fills:
                 self._fills = True
