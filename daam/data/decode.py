@@ -4,6 +4,7 @@ Shapes: N = rows of the data set, B = images asked for, H = height, W = width; R
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,9 @@ from torch.nn.functional import interpolate
 from daam.errors import DataError
 
 Jpeg = bytes | memoryview
+
+# The fast variants of the transform save little and are off by up to 77 levels.
+_decode_exactly = partial(simplejpeg.decode_jpeg, fastdct=False, fastupsample=False)
 
 
 class ImageSource(Protocol):
@@ -114,9 +118,12 @@ class PixelReader:
         return torch.from_numpy(images)
 
     def read_into(self, images: np.ndarray, rows: np.ndarray) -> None:
-        """Write what `read` returns to `images`, (B, H, W, 3) uint8."""
-        for image, pixels in zip(images, self.each(rows), strict=True):
-            image[:] = pixels
+        """Write what `read` returns to `images`, (B, H, W, 3) uint8, each of them contiguous."""
+        if self._kept is not None:
+            for image, pixels in zip(images, self.each(rows), strict=True):
+                image[:] = pixels
+        else:
+            decode_into(images, self.source.jpegs(rows), place=_places(self.source, rows))
 
     def each(self, rows: np.ndarray, *, flipped: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Yield each row's pixels, (H, W, 3) uint8, which may change once the next is asked for.
@@ -192,10 +199,23 @@ def decode_images(
         DataError: an image cannot be decoded; the message says where it is.
     """
     images = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
-    decoded = decode_each(jpegs, height=height, width=width, place=place)
-    for image, pixels in zip(images, decoded, strict=True):
-        image[:] = pixels
+    decode_into(images, jpegs, place=place)
     return torch.from_numpy(images)
+
+
+def decode_into(
+    images: np.ndarray, jpegs: Sequence[Jpeg], *, place: Callable[[int], str] = "row {}".format
+) -> None:
+    """Write what `decode_images` returns to (B, H, W, 3) uint8, each image of which is contiguous.
+
+    Raises:
+        DataError: as `decode_images`; images before that are written.
+    """
+    decoder = _Decoder(place=place)
+    for number, (image, jpeg) in enumerate(zip(images, jpegs, strict=True)):
+        pixels = decoder.decode(jpeg, number=number, memory=image)
+        if pixels is not image:
+            image[:] = pixels
 
 
 def decode_each(
@@ -215,32 +235,83 @@ def decode_each(
         DataError: as `decode_images`, in place of the image.
     """
     memory = _memory_of_an_image(height, width)
+    decoder = _Decoder(place=place)
     flips = _flips(flipped, len(jpegs))
     for number, (jpeg, flip) in enumerate(zip(jpegs, flips, strict=True)):
-        try:
-            as_stored = simplejpeg.decode_jpeg_header(jpeg)[:2] == (height, width)
-            # The fast variants of the transform save little and are off by up to 77 levels.
-            pixels = simplejpeg.decode_jpeg(
-                jpeg,
-                colorspace="BGR" if as_stored and flip else "RGB",
-                fastdct=False,
-                fastupsample=False,
-                buffer=memory if as_stored else None,
-            )
-        except ValueError as error:
-            raise DataError(
-                f"the image in {place(number)} can't be decoded ({error}; {len(jpeg)} bytes); "
-                "replace its file and import its domain again"
-            ) from error
-        if not as_stored:
-            pixels = resized(pixels[None], height=height, width=width)[0]
-            yield _flipped(pixels) if flip else pixels
-        elif flip:
+        pixels = decoder.decode(jpeg, number=number, memory=memory, reads_backwards=flip)
+        if not flip:
+            yield pixels
+        elif pixels is memory:
             # A line of BGR read backwards is the flipped line of RGB: a sixth of a flip's time.
             lines = torch.from_numpy(pixels.reshape(height, -1))
             yield lines.flip(1).numpy().reshape(height, width, 3)
         else:
-            yield pixels
+            yield _flipped(pixels)
+
+
+class _Decoder:
+    """Decodes one JPEG after another, for `place` see `decode_images`.
+
+    To read an image's size first takes 3 % of what it takes to decode it, and the interpreter's
+    lock once more, for which threads wait. So an image is taken to be of the size wanted, unless
+    the one before was not.
+    """
+
+    def __init__(self, *, place: Callable[[int], str]) -> None:
+        self._place = place
+        self._fitted = True
+
+    def decode(
+        self, jpeg: Jpeg, *, number: int, memory: np.ndarray, reads_backwards: bool = False
+    ) -> np.ndarray:
+        """Decode a JPEG to (H, W, 3) uint8, resized if need be.
+
+        Args:
+            number: of the JPEG, for `place`.
+            memory: (H, W, 3) uint8, contiguous.
+            reads_backwards: write BGR instead of RGB to `memory`.
+
+        Returns:
+            `memory`, if the image is of its size; else other memory, RGB in any case.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
+        height, width, _ = memory.shape
+        try:
+            if self._fitted or _size(jpeg) == (height, width):
+                colours = "BGR" if reads_backwards else "RGB"
+                self._fitted = _decoded_to(memory, jpeg, colours=colours)
+            if self._fitted:
+                return memory
+            pixels = _decode_exactly(jpeg)
+        except ValueError as error:
+            raise DataError(
+                f"the image in {self._place(number)} can't be decoded ({error}; {len(jpeg)} "
+                "bytes); replace its file and import its domain again"
+            ) from error
+        return resized(pixels[None], height=height, width=width)[0]
+
+
+def _decoded_to(memory: np.ndarray, jpeg: Jpeg, *, colours: str) -> bool:
+    """Decode a JPEG to memory of (H, W, 3) if it is of that size; return whether it is.
+
+    Raises:
+        ValueError: it is, and cannot be decoded; or its size cannot be read.
+    """
+    try:
+        pixels = _decode_exactly(jpeg, colorspace=colours, buffer=memory)
+    except ValueError:
+        if _size(jpeg) == memory.shape[:2]:
+            raise
+        return False  # there is too little room for it
+    return pixels.shape == memory.shape
+
+
+def _size(jpeg: Jpeg) -> tuple[int, int]:
+    """Height and width."""
+    height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+    return int(height), int(width)
 
 
 def _places(source: ImageSource, rows: np.ndarray) -> Callable[[int], str]:

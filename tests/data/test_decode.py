@@ -51,6 +51,7 @@ def test_equals_pillow_to_the_bit_at_the_stored_size(generator):
 
 def test_equals_pillow_within_a_level_at_any_other_size(generator):
     sizes = [(64, 32), (96, 40), (64, 32), (20, 17), (128, 64), (96, 40), (63, 32)]
+    sizes += [(64, 32), (20, 17), (64, 32), (32, 64), (64, 32)]
     jpegs = [encode(random_pixels(generator, height=h, width=w)) for h, w in sizes]
     images = decode_images(jpegs, height=64, width=32)
     for image, jpeg in zip(images, jpegs, strict=True):
@@ -59,11 +60,15 @@ def test_equals_pillow_within_a_level_at_any_other_size(generator):
 
 
 def test_an_image_does_not_depend_on_the_others_it_is_decoded_with(generator):
-    sizes = [(64, 32), (96, 40), (96, 40), (20, 17)]
+    sizes = [(64, 32), (96, 40), (96, 40), (64, 32), (64, 32), (20, 17), (32, 64), (64, 32)]
     jpegs = [encode(random_pixels(generator, height=h, width=w)) for h, w in sizes]
     together = decode_images(jpegs, height=64, width=32)
     alone = torch.cat([decode_images([jpeg], height=64, width=32) for jpeg in jpegs])
     assert torch.equal(together, alone)
+    flipped = np.arange(len(jpegs)) % 2 == 0
+    some_flipped = decode_each(jpegs, height=64, width=32, flipped=flipped)
+    for image, pixels, flip in zip(alone.numpy(), some_flipped, flipped, strict=True):
+        assert np.array_equal(pixels, image[:, ::-1] if flip else image)
 
 
 @pytest.mark.parametrize(("mode", "tolerance"), [("L", 0), ("CMYK", 3)])
@@ -85,8 +90,10 @@ def test_a_damaged_image_is_named_by_its_place(damage, generator):
         reader = PixelReader(images, height=64, width=32, keep_decoded_bytes=keep_decoded_bytes)
         with pytest.raises(DataError, match="row 2 in memory can't be decoded"):
             reader.read(np.array([1, 2]))
-    with pytest.raises(DataError, match="row 1 "):
-        decode_images([jpeg, bad], height=64, width=32)
+    smaller = encode(random_pixels(generator, height=20, width=10))
+    for good in (jpeg, smaller):
+        with pytest.raises(DataError, match="row 1 "):
+            decode_images([good, bad], height=64, width=32)
 
 
 def test_no_images_make_an_empty_batch():
