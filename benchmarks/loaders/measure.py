@@ -114,6 +114,23 @@ def measure_limit(task: Task) -> None:
 def measure_s3(task: Task) -> None:
     """The first batch of a process, what follows in its first seconds, and the second epoch."""
     epoch = epochs_of(task)
+    first_epoch(task, epoch)
+    tell("warm", **steady(epoch(), seconds=task.seconds))
+
+
+def measure_s3_beside(task: Task) -> None:
+    """The same beside a training loop."""
+    epoch = epochs_of(task)
+    with Training() as training:
+        first_epoch(task, epoch, training=training)
+        tell("warm", **steady(epoch(), seconds=task.seconds, training=training))
+
+
+def first_epoch(
+    task: Task, epoch: Callable[[], Iterator["Tensor"]], *, training: "Training | None" = None
+) -> None:
+    """Tell of an epoch with an empty cache, which is full afterwards."""
+    before = training.progress() if training else (0, 0.0)
     cpu, begun = cpu_of_tree(), time.time()
     tell("imported", s=begun - task.started)
     count = 0
@@ -122,18 +139,25 @@ def measure_s3(task: Task) -> None:
         if not count:
             tell("first batch", s=time.time() - task.started, after_imports_s=time.time() - begun)
         count += len(batch)
-        if (took := time.time() - begun) > COLD_S:
+        if time.time() - begun > COLD_S:
             break
     took = time.time() - begun
-    tell("cold", images_per_s=count / took, cpu_us=1e6 * (cpu_of_tree() - cpu) / count, num=count)
-    for _ in batches:  # what is left, so that a cache is full afterwards
+    after = training.progress() if training else (0, 0.0)
+    cpu = cpu_of_tree() - cpu - (after[1] - before[1])
+    tell(
+        "cold",
+        images_per_s=count / took,
+        cpu_us=1e6 * cpu / count,
+        trained_per_s=(after[0] - before[0]) / took,
+        num=count,
+    )
+    for _ in batches:
         pass
     tell("end of epoch")
-    tell("warm", **steady(epoch(), seconds=task.seconds))
 
 
 def measure_ranks(task: Task) -> None:
-    """The memory of two ranks of ours, at the end of an epoch."""
+    """The memory of two ranks of ours, at the end of an epoch of two domains (of one content)."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.SimpleQueue()
     ranks = [context.Process(target=run_rank, args=(task, k, barrier, results)) for k in range(2)]
@@ -152,10 +176,16 @@ def run_rank(task: Task, rank: int, barrier: Any, results: Any) -> None:
     with_torch = memory_of_tree()
     from benchmarks.loaders.ours import uint8_batches
     from benchmarks.loaders.work import work_of
+    from daam.data.transforms import normalise
 
     # With torchvision, which training needs in any case.
-    for _ in uint8_batches(task.place, work_of("documented"), shuffle=True, rank=rank, num_ranks=2):
-        pass
+    work = work_of("documented")
+    source, target = (
+        uint8_batches(task.place, work, shuffle=True, rank=rank, num_ranks=2) for _ in range(2)
+    )
+    for images, others in zip(source, target, strict=True):
+        normalise(images)
+        normalise(others)
     barrier.wait()
     now = memory_of_tree()
     barrier.wait()
@@ -310,8 +340,8 @@ def memory_of_tree() -> dict[str, float]:
             if name.rstrip(":") in totals:
                 totals[name.rstrip(":")] += int(value)
     return {
-        "private_mb": (totals["Pss"] - totals["Pss_File"]) / 1024,
-        "files_mb": totals["Pss_File"] / 1024,
+        "private_mb": (totals["Pss"] - totals["Pss_File"]) * 1024 / 1e6,
+        "files_mb": totals["Pss_File"] * 1024 / 1e6,
     }
 
 
@@ -326,6 +356,7 @@ MODES = {
     "local": measure_local,
     "limit": measure_limit,
     "s3": measure_s3,
+    "s3 beside": measure_s3_beside,
     "ranks": measure_ranks,
     "check": check,
 }

@@ -29,6 +29,7 @@ def tables_of(results: Sequence[Result]) -> dict[str, str]:
         "beside": _beside,
         "s3": _s3,
         "first batch": _first_batch,
+        "s3 beside": _s3_beside,
         "ranks": _ranks,
     }
     return {name: table for name, make in makers.items() if (table := make(found))}
@@ -192,6 +193,26 @@ def _s3(found: _Found) -> str:
     if not rows:
         return ""
     ratios = _ratios(found, "s3", "cold") + _ratios(found, "s3", "warm")
+    return "\n\n".join([_markdown(head, rows), *ratios])
+
+
+def _s3_beside(found: _Found) -> str:
+    rows = [
+        [
+            f"{NAMES[side[0]]}{', given ours' if side[1] == 'given ours' else ''}",
+            *(
+                _number(found.median("s3 beside", side, event, fact))
+                for event in ("cold", "warm")
+                for fact in ("images_per_s", "cpu_us", "trained_per_s")
+            ),
+        ]
+        for side in found.sides("s3 beside")
+    ]
+    if not rows:
+        return ""
+    head = ["", "cold: images/s", "CPU us/image", "training: images/s",
+            "warm: images/s", "CPU us/image", "training: images/s"]  # fmt: skip
+    ratios = _ratios(found, "s3 beside", "cold") + _ratios(found, "s3 beside", "warm")
     return "\n\n".join([_markdown(head, rows), *ratios])
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from daam.data.moving import pixel_memory
 from daam.errors import DataError
 
 Jpeg = bytes | memoryview
@@ -98,6 +99,7 @@ class PixelReader:
             # The system gives memory to these pages only when pixels are written to them.
             self._kept = np.empty((source.num_rows, height, width, 3), dtype=np.uint8)
         self._is_kept = np.zeros(source.num_rows, dtype=bool)
+        self._decoder = _Decoder()
 
     @property
     def num_rows(self) -> int:
@@ -113,7 +115,7 @@ class PixelReader:
         Raises:
             DataError: an image cannot be decoded; the message says where it is.
         """
-        images = np.empty((len(rows), self.height, self.width, 3), dtype=np.uint8)
+        images = pixel_memory((len(rows), self.height, self.width, 3))
         self.read_into(images, rows)
         return torch.from_numpy(images)
 
@@ -123,7 +125,9 @@ class PixelReader:
             for image, pixels in zip(images, self.each(rows), strict=True):
                 image[:] = pixels
         else:
-            decode_into(images, self.source.jpegs(rows), place=_places(self.source, rows))
+            self._decoder.decode_into(
+                images, self.source.jpegs(rows), place=_places(self.source, rows)
+            )
 
     def each(self, rows: np.ndarray, *, flipped: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Yield each row's pixels, (H, W, 3) uint8, which may change once the next is asked for.
@@ -142,7 +146,7 @@ class PixelReader:
             flips = _flips(flipped, len(rows))
             pairs = zip(rows.tolist(), flips, strict=True)
             return (_flipped(kept[row]) if flip else kept[row] for row, flip in pairs)
-        return decode_each(
+        return self._decoder.decode_each(
             self.source.jpegs(rows),
             height=self.height,
             width=self.width,
@@ -158,7 +162,7 @@ class PixelReader:
         if len(missing):
             # Two threads may decode the same row: they write the same bytes, and a row is marked
             # only after its bytes are there, so nobody needs to wait for a lock.
-            decoded = decode_each(
+            decoded = self._decoder.decode_each(
                 self.source.jpegs(missing),
                 height=self.height,
                 width=self.width,
@@ -198,24 +202,9 @@ def decode_images(
     Raises:
         DataError: an image cannot be decoded; the message says where it is.
     """
-    images = np.empty((len(jpegs), height, width, 3), dtype=np.uint8)
-    decode_into(images, jpegs, place=place)
+    images = pixel_memory((len(jpegs), height, width, 3))
+    _Decoder().decode_into(images, jpegs, place=place)
     return torch.from_numpy(images)
-
-
-def decode_into(
-    images: np.ndarray, jpegs: Sequence[Jpeg], *, place: Callable[[int], str] = "row {}".format
-) -> None:
-    """Write what `decode_images` returns to (B, H, W, 3) uint8, each image of which is contiguous.
-
-    Raises:
-        DataError: as `decode_images`; images before that are written.
-    """
-    decoder = _Decoder(place=place)
-    for number, (image, jpeg) in enumerate(zip(images, jpegs, strict=True)):
-        pixels = decoder.decode(jpeg, number=number, memory=image)
-        if pixels is not image:
-            image[:] = pixels
 
 
 def decode_each(
@@ -234,40 +223,64 @@ def decode_each(
     Raises:
         DataError: as `decode_images`, in place of the image.
     """
-    memory = _memory_of_an_image(height, width)
-    decoder = _Decoder(place=place)
-    flips = _flips(flipped, len(jpegs))
-    for number, (jpeg, flip) in enumerate(zip(jpegs, flips, strict=True)):
-        pixels = decoder.decode(jpeg, number=number, memory=memory, reads_backwards=flip)
-        if not flip:
-            yield pixels
-        elif pixels is memory:
-            # A line of BGR read backwards is the flipped line of RGB: a sixth of a flip's time.
-            lines = torch.from_numpy(pixels.reshape(height, -1))
-            yield lines.flip(1).numpy().reshape(height, width, 3)
-        else:
-            yield _flipped(pixels)
+    return _Decoder().decode_each(jpegs, height=height, width=width, place=place, flipped=flipped)
 
 
 class _Decoder:
-    """Decodes one JPEG after another, for `place` see `decode_images`.
+    """Decodes JPEGs of a data set; any number of threads may.
 
     To read an image's size first takes 3 % of what it takes to decode it, and the interpreter's
-    lock once more, for which threads wait. So an image is taken to be of the size wanted, unless
-    the one before was not.
+    lock once more, for which threads wait. So an image is taken to be of the size wanted if the one
+    before was; else its header is read.
     """
 
-    def __init__(self, *, place: Callable[[int], str]) -> None:
-        self._place = place
-        self._fitted = True
+    def __init__(self) -> None:
+        self._last_fitted = True
 
-    def decode(
-        self, jpeg: Jpeg, *, number: int, memory: np.ndarray, reads_backwards: bool = False
+    def decode_into(
+        self, images: np.ndarray, jpegs: Sequence[Jpeg], *, place: Callable[[int], str]
+    ) -> None:
+        """Write what `decode_images` returns to (B, H, W, 3) uint8, each image contiguous."""
+        for number, (image, jpeg) in enumerate(zip(images, jpegs, strict=True)):
+            try:
+                pixels = self._decode(jpeg, memory=image)
+            except ValueError as error:
+                raise _undecodable(jpeg, error, place=place(number)) from error
+            if pixels is not image:
+                image[:] = pixels
+
+    def decode_each(
+        self,
+        jpegs: Sequence[Jpeg],
+        *,
+        height: int,
+        width: int,
+        place: Callable[[int], str],
+        flipped: np.ndarray | None = None,
+    ) -> Iterator[np.ndarray]:
+        """What the function of that name does."""
+        memory = pixel_memory((height, width, 3))
+        flips = _flips(flipped, len(jpegs))
+        for number, (jpeg, flip) in enumerate(zip(jpegs, flips, strict=True)):
+            try:
+                pixels = self._decode(jpeg, memory=memory, reads_backwards=flip)
+            except ValueError as error:
+                raise _undecodable(jpeg, error, place=place(number)) from error
+            if not flip:
+                yield pixels
+            elif pixels is memory:
+                # A line of BGR read backwards is the flipped line of RGB: a sixth of a flip's time.
+                lines = torch.from_numpy(pixels.reshape(height, -1))
+                yield lines.flip(1).numpy().reshape(height, width, 3)
+            else:
+                yield _flipped(pixels)
+
+    def _decode(
+        self, jpeg: Jpeg, *, memory: np.ndarray, reads_backwards: bool = False
     ) -> np.ndarray:
         """Decode a JPEG to (H, W, 3) uint8, resized if need be.
 
         Args:
-            number: of the JPEG, for `place`.
             memory: (H, W, 3) uint8, contiguous.
             reads_backwards: write BGR instead of RGB to `memory`.
 
@@ -275,22 +288,23 @@ class _Decoder:
             `memory`, if the image is of its size; else other memory, RGB in any case.
 
         Raises:
-            DataError: it cannot be decoded.
+            ValueError: it cannot be decoded.
         """
         height, width, _ = memory.shape
-        try:
-            if self._fitted or _size(jpeg) == (height, width):
-                colours = "BGR" if reads_backwards else "RGB"
-                self._fitted = _decoded_to(memory, jpeg, colours=colours)
-            if self._fitted:
-                return memory
-            pixels = _decode_exactly(jpeg)
-        except ValueError as error:
-            raise DataError(
-                f"the image in {self._place(number)} can't be decoded ({error}; {len(jpeg)} "
-                "bytes); replace its file and import its domain again"
-            ) from error
-        return resized(pixels[None], height=height, width=width)[0]
+        fits = self._last_fitted or _size(jpeg) == (height, width)
+        if fits:
+            fits = _decoded_to(memory, jpeg, colours="BGR" if reads_backwards else "RGB")
+        self._last_fitted = fits
+        if fits:
+            return memory
+        return resized(_decode_exactly(jpeg)[None], height=height, width=width)[0]
+
+
+def _undecodable(jpeg: Jpeg, error: ValueError, *, place: str) -> DataError:
+    return DataError(
+        f"the image in {place} can't be decoded ({error}; {len(jpeg)} bytes); "
+        "replace its file and import its domain again"
+    )
 
 
 def _decoded_to(memory: np.ndarray, jpeg: Jpeg, *, colours: str) -> bool:
@@ -334,12 +348,3 @@ def resized(images_BHWC: np.ndarray, *, height: int, width: int) -> np.ndarray:
         images_BCHW, size=(height, width), mode="bilinear", antialias=True, align_corners=False
     )
     return resized_BCHW.permute(0, 2, 3, 1).numpy()
-
-
-def _memory_of_an_image(height: int, width: int) -> np.ndarray:
-    # To memory aligned to 32 bytes libjpeg-turbo writes past the cache, where the pixels are wanted
-    # next: decoding to it takes 10 % longer, and copying from it more.
-    size = height * width * 3
-    memory = np.empty(size + 32, dtype=np.uint8)
-    begin = (16 - memory.ctypes.data) % 32
-    return memory[begin : begin + size].reshape(height, width, 3)

@@ -130,18 +130,20 @@ def test_batches_do_not_depend_on_threads_or_on_what_is_kept(
 
 
 @pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("decoded_there", [False, True])
+@pytest.mark.parametrize(("rank", "num_ranks"), [(0, 1), (0, 2), (1, 2)])
+@pytest.mark.parametrize("decoded", ["once", "each time", "there"])
 def test_images_varied_on_the_device_are_those_varied_in_the_threads(
-    images, reader, rank, decoded_there
+    images, reader, rank, num_ranks, decoded
 ):
     device = torch.device("cpu")
-    other: Pixels = reader
-    if decoded_there:
-        other = DevicePixels(images, height=16, width=8, device=device)
+    others: dict[str, Pixels] = {
+        "once": reader,
+        "each time": PixelReader(images, height=16, width=8, keep_decoded_bytes=0),
+        "there": DevicePixels(images, height=16, width=8, device=device),
+    }
     pairs = zip(
-        batches(reader, rank=rank, num_ranks=2),
-        batches(other, rank=rank, num_ranks=2, device=device),
+        batches(reader, rank=rank, num_ranks=num_ranks),
+        batches(others[decoded], rank=rank, num_ranks=num_ranks, device=device),
         strict=True,
     )
     assert all(same(one, another) for one, another in pairs)

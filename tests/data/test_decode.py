@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from daam.data import decode
 from daam.data.decode import PixelReader, decode_each, decode_images
 from daam.errors import DataError
 from tests.data.images_in_memory import ImagesInMemory, encode, make_images, random_pixels
@@ -138,6 +139,27 @@ def test_an_image_flipped_while_it_is_decoded_is_the_flipped_image(mode, subsamp
     decoded = decode_each(jpegs, height=32, width=18, flipped=np.array([False, True]))
     straight, flipped = [pixels.copy() for pixels in decoded]
     assert np.array_equal(flipped, straight[:, ::-1])
+
+
+def test_images_that_do_not_fit_are_taken_for_such_after_the_first(generator, monkeypatch):
+    tried = []
+    try_it = decode._decoded_to
+
+    def noted(memory: np.ndarray, jpeg: bytes, *, colours: str) -> bool:
+        tried.append(jpeg)
+        return try_it(memory, jpeg, colours=colours)
+
+    monkeypatch.setattr(decode, "_decoded_to", noted)
+    smaller = [encode(random_pixels(generator, height=20, width=10)) for _ in range(3)]
+    fitting = [encode(random_pixels(generator, height=64, width=32)) for _ in range(3)]
+    images = ImagesInMemory(encoded=(*smaller, *fitting), cameras=np.zeros(6, np.int32))
+    reader = PixelReader(images, height=64, width=32, keep_decoded_bytes=0)
+    for _ in range(2):
+        reader.read(np.array([0, 1, 2]))
+        list(reader.each(np.array([2, 1, 0])))
+    assert tried == smaller[:1]
+    reader.read(np.array([2, 3, 4, 5]))
+    assert tried[1:] == fitting
 
 
 def test_a_small_data_set_is_decoded_once():

@@ -1,6 +1,6 @@
 import torch
 
-from daam.data.moving import BatchMemory
+from daam.data.moving import BatchMemory, pixel_memory
 
 SHAPE = (2, 4, 3)
 
@@ -34,3 +34,14 @@ def test_a_consumer_that_keeps_every_batch_gets_all_of_them():
     kept = [batches.take().fill_(number) for number in range(20)]
     assert len({batch.data_ptr() for batch in kept}) == 20
     assert [batch.unique().item() for batch in kept] == list(range(20))
+
+
+def test_memory_for_pixels_is_off_the_grid_that_decoders_write_past_the_cache_on():
+    batches = BatchMemory((64, 256, 128, 3))
+    for _ in range(9):  # the system puts large ones in more than one place
+        images = pixel_memory((64, 256, 128, 3))
+        assert images.shape == (64, 256, 128, 3)
+        assert images.flags.c_contiguous
+        assert images.ctypes.data % 32 == 16
+        assert batches.take()[1].data_ptr() % 32 == 16
+        del images

@@ -17,7 +17,7 @@ from daam.errors import StorageError
 Result = TypeVar("Result")
 
 REQUESTS_AT_ONCE = 32
-AWAIT_S = 2  # the longest wait for what comes in bulk
+AWAIT_S = 3  # the longest wait for what comes in bulk
 # A lock is held for a few requests. Who holds it longer is stopped or cut off from the store.
 PATIENCE_S = 30
 

@@ -13,7 +13,7 @@ from daam.errors import ShardError, StorageError
 TURN_S = 0.4
 MOST_RANGES, FEWEST_BYTES, MOST_BYTES = 64, 512 << 10, 64 << 20  # at once
 CHUNK_S, MOST_GROWTH = 0.3, 8  # what comes in so long is asked for at once, approached by factors
-SOON_S = 2  # what should take so long is worth waiting for
+SOON_S = 2  # what should take so long is worth waiting for, well below AWAIT_S
 PROBE_S = 0.3  # so long whoever needs images waits to see how quickly they come in bulk
 MOST_COUNTED = 256  # shards; to count what is missing of one takes 50 us
 GIVE_WAY_S, FIRST_PAUSE_S = 1, 0.1  # until the first batch is made of the images it needs
