@@ -9,6 +9,7 @@ import ray
 import ray.tune
 from ray.tune import FailureConfig, ResultGrid, TuneConfig, Tuner
 from ray.tune import RunConfig as TuneRunConfig
+from ray.tune.execution import class_cache
 
 from daam.config.schema import RunConfig
 from daam.errors import DaamError, StorageError
@@ -58,6 +59,7 @@ def tuner_for(
         param_space: of a grid.
         search: `search_alg`, `scheduler`, `num_samples` of Ray's `TuneConfig`.
     """
+    _keep_credentials_here()
     return Tuner(
         ray.tune.with_resources(function, resources_of(config)),
         param_space=param_space,
@@ -73,6 +75,16 @@ def tuner_for(
             verbose=0,
         ),
     )
+
+
+def _keep_credentials_here() -> None:
+    """Have Ray Tune not send this process's AWS keys along with every trial.
+
+    It would, as part of the settings of a trial's process, which Ray writes into its logs and shows
+    on its dashboard. Processes find credentials where they run, as those of Ray Train do.
+    """
+    sent = class_cache.ENV_VARS_TO_PROPAGATE
+    sent.difference_update({name for name in sent if name.startswith("AWS_")})
 
 
 def resources_of(config: RunConfig) -> dict[str, float]:
