@@ -20,6 +20,7 @@ from daam.config.load import Tree, merged, nested, run_config, setting, validate
 from daam.config.schema import RunConfig, Section
 from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
+from daam.storage import open_parent
 
 CHOICE_TYPES = (str, int, float, bool)
 PART_OF_THE_TASK = (
@@ -171,6 +172,9 @@ def check_space(config: StudyConfig) -> None:
             '"loss.domain_similarity.weight" = {low = 0.5, high = 50.0, log = true}'
         )
     for path, spec in config.search.items():
+        for choice in spec if isinstance(spec, list) else ():
+            if isinstance(choice, str) and "://" in choice:
+                open_parent(choice)  # refuses an address with credentials before it is repeated
         if path.startswith(PART_OF_THE_TASK):
             raise ConfigError(
                 f"[search] {path}: that is part of the task or its budget, not a hyper-parameter; "

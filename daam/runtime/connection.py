@@ -2,9 +2,13 @@
 
 import logging
 import os
+import stat
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 
@@ -31,11 +35,19 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
     `prepare_environment` was called before Ray was imported.
 
     Raises:
-        TrainingError: there is no cluster at the address.
+        ConfigError: the address is one of Ray's client.
+        TrainingError: there is no cluster at the address, or a folder of Ray's cannot be kept from
+            the machine's other users.
     """
     prepare_environment(address=address)
+    if address is not None and address.startswith("ray://"):
+        raise ConfigError(
+            "--address ray://... is Ray's client, whose driver is another process than this one; "
+            "run this on a machine of the cluster with --address auto, or by `ray job submit`"
+        )
     try:
         if address is None:
+            private_folder(Path.home() / ".ray")  # Ray writes its token for all to read
             context = ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -44,6 +56,7 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
                 object_store_memory=OBJECT_STORE_BYTES,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
+                _temp_dir=str(private_folder(_temporary() / f"daam-{os.getuid()}") / "ray"),
             )
         else:
             context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
@@ -59,6 +72,36 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
         )
     finally:
         ray.shutdown()
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner may enter, or of one that is there such a folder.
+
+    Ray gives everybody all rights to the folders of its sockets and logs.
+
+    Raises:
+        TrainingError: it cannot be, or it is another's.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise TrainingError(
+                f"{path} is not a folder of yours; remove it, or set RAY_TMPDIR (HOME for .ray)"
+            )
+        path.chmod(0o700)
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be made your own: {error.strerror}; set RAY_TMPDIR (HOME for .ray)"
+        ) from error
+    return path
+
+
+def _temporary() -> Path:
+    # As Ray has it. The paths of its sockets have about 70 characters more, of the 104 that macOS
+    # takes, whose own folder for temporary files is too long for that.
+    here = "/tmp" if sys.platform == "darwin" else tempfile.gettempdir()  # noqa: S108 (private)
+    return Path(os.environ.get("RAY_TMPDIR") or here)
 
 
 def require_reachable(places: Mapping[str, str]) -> None:

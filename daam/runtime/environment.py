@@ -1,6 +1,7 @@
 """What Ray reads from the environment: to be set before Ray is imported, so this imports none."""
 
 import os
+import sys
 
 # What a user has set stays. `ray.train.report` waits for a health check, two seconds by default.
 RAY_ENVIRONMENT = {
@@ -11,10 +12,16 @@ RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Under `uv run`, Ray would send the current folder to the cluster and log uv's command line.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 # Ray's name for "this machine is the whole cluster": every one of its processes then listens on
 # loopback. Without it they listen on all addresses, and whoever reaches them can run code.
-ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+ONE_MACHINE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Else gloo listens on the address that the machine's name stands for.
+    "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+}
 
 
 def prepare_environment(*, address: str | None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from daam.config.load import run_config, to_toml, with_settings
 from daam.config.schema import RunConfig
-from daam.errors import CheckpointError
+from daam.errors import CheckpointError, ConfigError
 from daam.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.storage import MissingKeyError, Store, open_parent, open_store
 from daam.storage.local import absolute_folder
@@ -38,6 +38,8 @@ def portable(config: RunConfig) -> RunConfig:
     A `~` in the cache's stays: it is the home of whoever runs the process, on every machine.
     """
     changes = {"data.root": open_store(config.data.root).uri}
+    if "://" in config.data.cache:
+        raise ConfigError("data.cache is a folder of each machine, not an address; set its path")
     if not config.data.cache.startswith("~"):
         changes["data.cache"] = str(Path(config.data.cache).absolute())
     weights = config.model.weights

@@ -1,8 +1,9 @@
-"""A study with domains and folder on S3, and credentials that nothing else in the world has."""
+"""A study and a run on S3, with credentials that nothing else in the world has."""
 
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,24 +32,31 @@ num_startup_trials = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
-    """A study that was run, and all folders in which it may have left something."""
+class Work:
+    """A study, a run of two workers, and all folders in which they may have left something."""
 
-    finished: Finished
-    folder: Path
+    study: Finished
+    study_folder: Path
+    run: Finished
+    run_folder: Path
     places: list[Path]
 
 
 @pytest.fixture(scope="module")
-def study(
+def work(
     tiny_file: Path, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Study]:
+) -> Iterator[Work]:
     scratch = tmp_path_factory.mktemp("remote-study")
     server = LocalS3(scratch / "s3", access_key=ACCESS, secret_key=SECRET)
     bucket = server.make_bucket("daam-tests")
-    shutil.copytree(tiny_root, scratch / "s3" / "daam-tests" / "domains")
+    folder = scratch / "s3" / "daam-tests"
+    shutil.copytree(tiny_root, folder / "domains")
     file = scratch / "study.toml"
     file.write_text(tiny_file.read_text() + STUDY)
+    settings = [
+        *("--storage", f"{bucket}/runs", "--set", f"data.root={bucket}/domains"),
+        *("--set", f"data.cache={scratch / 'cache'}"),
+    ]
     with (
         server,
         pytest.MonkeyPatch.context() as patch,
@@ -59,29 +67,43 @@ def study(
         patch.setenv("AWS_SESSION_TOKEN", TOKEN)
         patch.setenv("RAY_TMPDIR", ray)
         patch.delenv("AWS_PROFILE", raising=False)
-        finished = ran(
-            *("tune", "--config", str(file), "--storage", f"{bucket}/runs"),
-            *("--set", f"data.root={bucket}/domains", "--set", f"data.cache={scratch / 'cache'}"),
-            scratch=scratch / "out",
+        study = ran("tune", "--config", str(file), *settings, scratch=scratch / "out-of-tune")
+        run = ran(
+            *("train", "--config", str(tiny_file), "--workers", "2", "--name", "run"),
+            *("--transfer", "plaza->campus", *settings),
+            scratch=scratch / "out-of-train",
         )
-        yield Study(
-            finished=finished,
-            folder=scratch / "s3" / "daam-tests" / "runs" / "remote",
+        yield Work(
+            study=study,
+            study_folder=folder / "runs" / "remote",
+            run=run,
+            run_folder=folder / "runs" / "run",
             places=[scratch, Path(ray)],
         )
 
 
-def test_it_runs_to_its_end(study: Study) -> None:
-    assert study.finished.code == 0, study.finished.err
-    document = json.loads((study.folder / "study.json").read_text())
+def test_a_study_runs_to_its_end(work: Work) -> None:
+    assert work.study.code == 0, work.study.err
+    document = json.loads((work.study_folder / "study.json").read_text())
     assert [trial["state"] for trial in document["trials"]] == ["COMPLETE"] * 2
-    names = {path.name for path in study.folder.rglob("*")}
+    names = {path.name for path in work.study_folder.rglob("*")}
     assert names > {"best.toml", "trials.csv", "report.html", "scores.json", "latest.json"}
 
 
-def test_no_file_of_the_study_of_ray_or_of_the_cache_has_a_secret(study: Study) -> None:
-    files = [path for place in study.places for path in place.rglob("*") if path.is_file()]
-    # Of all of these, that is: domains and study on the server, cache, output, Ray's own logs.
+def test_so_does_a_run_of_two_workers(work: Work) -> None:
+    assert work.run.code == 0, work.run.err
+    assert (work.run_folder / "checkpoints" / "latest.json").exists()
+
+
+def test_rays_sockets_and_logs_are_closed_to_other_users(work: Work) -> None:
+    (folder,) = work.places[-1].iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert list(folder.glob("ray/session_*/logs/*.log"))
+
+
+def test_no_file_of_theirs_of_ray_or_of_the_cache_has_a_secret(work: Work) -> None:
+    files = [path for place in work.places for path in place.rglob("*") if path.is_file()]
+    # Of all of these, that is: domains and runs on the server, cache, output, Ray's own logs.
     suffixes = {path.suffix for path in files}
     assert suffixes > {".arrow", ".json", ".toml", ".csv", ".html", ".log", ".out", ".err"}
     for path in files:

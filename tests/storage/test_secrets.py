@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 from daam.config.load import run_config
-from daam.errors import DaamError, StorageError
+from daam.errors import ConfigError, DaamError, StorageError
 from daam.runtime.local_s3 import LocalS3
 from daam.runtime.session import open_run, start_run, train_here
 from daam.runtime.trainer import train_on_workers
@@ -20,6 +20,7 @@ from daam.runtime.worker import portable, trained
 from daam.storage import open_store
 from tests.canned_server import CannedServer, refusal
 from tests.tiny_domains import add_domain
+from tune.space import study_config
 from tune.trial import TrialPlan, run_trial
 
 SECRET = "secret" + os.urandom(12).hex()
@@ -134,17 +135,44 @@ def in_a_broken_endpoint() -> None:
     open_store("s3://bucket").list()
 
 
+def in_the_words_of_a_helper() -> None:
+    # Of one that prints more than the JSON that it should.
+    said = f'Refreshed. {{"SecretAccessKey": "{SECRET}", "SessionToken": "{TOKEN}"}}'
+    config = Path(os.environ["HOME"]) / "config"
+    config.write_text(f"[profile helped]\ncredential_process = echo '{said}'\n")
+    os.environ["AWS_CONFIG_FILE"] = str(config)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        del os.environ[name]
+    open_store("s3://daam-tests?profile=helped").read("key")
+
+
+def in_the_address_of_a_proxy() -> None:
+    os.environ["HTTP_PROXY"] = os.environ["http_proxy"] = f"http://user:{SECRET}/x@127.0.0.1:1"
+    open_store("s3://bucket?endpoint=http://192.0.2.1:1&deadline_s=2").read("key")
+
+
 @pytest.mark.parametrize(
     "fault",
     [
         *(unreachable, refused, wrong_secret, in_the_address, in_a_setting, in_the_weights),
-        *(in_the_endpoint, in_a_broken_endpoint),
+        *(in_the_endpoint, in_a_broken_endpoint, in_the_words_of_a_helper),
+        in_the_address_of_a_proxy,
     ],
 )
 def test_no_failure_tells_a_secret(
-    server: LocalS3, fault: Callable[[], None], caplog: pytest.LogCaptureFixture
+    server: LocalS3,
+    fault: Callable[[], None],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # Put back afterwards, whatever a fault does to them.
+    for name in ("AWS_CONFIG_FILE", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")
+        del os.environ[name]
     with pytest.raises(StorageError) as caught:
         fault()
     assert isinstance(caught.value, DaamError)
@@ -155,3 +183,17 @@ def test_no_failure_tells_a_secret(
     while error is not None:
         assert_clean(f"{error!r} {vars(error)}", where=repr(error))
         error = error.__cause__
+
+
+def test_an_address_in_place_of_a_folder_or_of_a_choice_is_refused_and_not_repeated() -> None:
+    address = f"s3://{ACCESS}:{SECRET}@bucket/weights.pt"
+    with pytest.raises(ConfigError) as cache:
+        portable(run_config({"data": {"cache": address}}))
+    study = {
+        "study": {"search_transfers": ["plaza->campus"], "holdout": "plaza->station"},
+        "search": {"model.weights": ["imagenet", address]},
+    }
+    with pytest.raises(StorageError) as choice:
+        study_config(study, {})
+    for caught in (cache, choice):
+        assert_clean("".join(traceback.format_exception(caught.value)), where="the traceback")

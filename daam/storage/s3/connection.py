@@ -115,7 +115,7 @@ class Connection:
         """
         try:
             credentials = self.credentials()
-        except (BotoCoreError, ClientError, RuntimeError):
+        except (BotoCoreError, ClientError, RuntimeError, ValueError):
             return HIDDEN
         for secret in () if credentials is None else credentials[:3]:
             if secret:

@@ -161,8 +161,10 @@ class S3Store(Store):
             explained = as_storage_error(
                 error, doing=doing, bucket=self._address.bucket, connection=found
             )
-            # A server may repeat a secret in its words: such a cause is not kept.
+            # A server may repeat a secret in its words, and urllib3 parts of a proxy's address:
+            # such a cause is not kept.
             clean = found is None or found.hide(str(error)) == str(error)
+            clean &= type(error) is not boto.HTTPClientError
             raise explained from (error if clean else None)
 
 
