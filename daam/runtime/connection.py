@@ -47,7 +47,7 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
         )
     try:
         if address is None:
-            private_folder(Path.home() / ".ray")  # Ray writes its token for all to read
+            _keep_token_private()
             context = ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -95,6 +95,13 @@ def private_folder(path: Path) -> Path:
             f"{path} cannot be made your own: {error.strerror}; set RAY_TMPDIR (HOME for .ray)"
         ) from error
     return path
+
+
+def _keep_token_private() -> None:
+    # Ray writes the token it makes for all to read.
+    is_given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if not is_given and os.environ.get("RAY_AUTH_MODE") != "disabled":
+        private_folder(Path.home() / ".ray")
 
 
 def _temporary() -> Path:
