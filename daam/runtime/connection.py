@@ -101,7 +101,7 @@ def _keep_token_private() -> None:
     # Ray writes the token it makes for all to read.
     is_given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
     if not is_given and os.environ.get("RAY_AUTH_MODE") != "disabled":
-        private_folder(Path.home() / ".ray")
+        private_folder((Path.home() / ".ray").resolve())
 
 
 def _temporary() -> Path:
