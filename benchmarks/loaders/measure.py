@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.loaders.place import Place, set_credentials
+from benchmarks.loaders.usage import cpu_of_tree, memory_of_tree
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -311,45 +312,6 @@ class Training:
         while not self._stop.is_set():
             self._step(self._images)
             self._progress = (self._progress[0] + len(self._images), time.thread_time())
-
-
-def cpu_of_tree() -> float:
-    """CPU seconds of this process, its children, and those of theirs that have ended."""
-    import psutil
-
-    total = 0.0
-    for process in tree():
-        try:
-            total += sum(process.cpu_times()[:4])
-        except psutil.NoSuchProcess:
-            continue
-    return total
-
-
-def memory_of_tree() -> dict[str, float]:
-    """Proportional memory of this process and its children in MB: files in memory are told apart,
-    which the system takes back when it needs to."""
-    totals = {"Pss": 0, "Pss_File": 0}
-    for process in tree():
-        try:
-            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        for line in lines[1:]:
-            name, value = line.split()[:2]
-            if name.rstrip(":") in totals:
-                totals[name.rstrip(":")] += int(value)
-    return {
-        "private_mb": (totals["Pss"] - totals["Pss_File"]) * 1024 / 1e6,
-        "files_mb": totals["Pss_File"] * 1024 / 1e6,
-    }
-
-
-def tree() -> list[Any]:
-    import psutil
-
-    process = psutil.Process()
-    return [process, *process.children(recursive=True)]
 
 
 MODES = {
