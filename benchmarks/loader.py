@@ -76,7 +76,8 @@ SIDES = {
     "s3 beside": [
         ("ours", "normalised"),
         *(
-            (peer, "documented")
+            (peer, kind)
+            for kind in KINDS
             for peer in PEERS
             if peer not in ("image_folder", "lance_take", "ray_data")
         ),
