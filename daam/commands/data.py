@@ -3,6 +3,7 @@
 import os
 import shlex
 from contextlib import suppress
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated
 
@@ -114,12 +115,11 @@ def data_import(
             progress=advance,
             on_file=sent.add,
         )
-    for reason in sorted({file.reason for file in index.skipped}):
-        paths = [str(file.path) for file in index.skipped if file.reason == reason]
-        more = ", …" if len(paths) > SKIPPED_FILES_NAMED else ""
-        print_line(
-            f"skipped {len(paths)}, {reason}: {', '.join(paths[:SKIPPED_FILES_NAMED])}{more}"
-        )
+    for reason, files in groupby(index.skipped(), key=lambda file: file.reason):
+        named = [str(file.path) for file in islice(files, SKIPPED_FILES_NAMED)]
+        num_more = sum(1 for _ in files)
+        more = ", …" if num_more else ""
+        print_line(f"skipped {len(named) + num_more}, {reason}: {', '.join(named)}{more}")
     print_line(sent.told(to))
     print_description(store, manifest, at=to)
 

@@ -1,42 +1,53 @@
 """Images that are in query and gallery both, byte for byte."""
 
 import hashlib
+import weakref
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from daam.data.layouts import ImageRecord
+from daam.data.temporary import full_disk_told, temporary_tables
 from daam.domains import JUNK, Split
 
 DIGEST_BYTES = 16
 NUM_NAMED = 3
+WHAT = "the digests of the queries"
+SCHEMA = """
+    CREATE TABLE queries (digest BLOB PRIMARY KEY, path TEXT, identity INTEGER, camera INTEGER)
+    WITHOUT ROWID
+"""
 
 
 class CopiesOfQueries:
-    """Looks for them while images pass by, the queries first; keeps a digest of each query."""
+    """Looks for them while images pass by, the queries first; keeps digests of queries on disk."""
 
     def __init__(self) -> None:
-        self._queries: dict[bytes, ImageRecord] = {}
-        self._named: list[tuple[ImageRecord, ImageRecord]] = []
+        self._queries = temporary_tables(SCHEMA)
+        weakref.finalize(self, self._queries.close)
+        self._named: list[tuple[Path, Path]] = []
         self._num_found = 0
         self._num_junk = 0
 
     def watched(
-        self, images: Iterable[tuple[bytes, int]], records: Iterable[ImageRecord]
-    ) -> Iterator[tuple[bytes, int]]:
-        """The images (JPEG, camera) as they are; `records` tells what they are, in their order."""
-        for (jpeg, camera), record in zip(images, records, strict=True):
+        self, images: Iterable[tuple[bytes, ImageRecord]]
+    ) -> Iterator[tuple[bytes, ImageRecord]]:
+        """The images (JPEG, what it is) as they are.
+
+        Raises:
+            StorageError: the disk does not take the digests.
+        """
+        for jpeg, record in images:
             if record.split == Split.QUERY:
-                self._queries.setdefault(_digest(jpeg), record)
+                self._keep(jpeg, record)
             elif record.split == Split.GALLERY:
-                query = self._queries.get(_digest(jpeg))
-                if query is not None:
-                    self._note(record, query)
-            yield jpeg, camera
+                self._look_up(jpeg, record)
+            yield jpeg, record
 
     def report(self) -> str | None:
         """One line: how many gallery images are copies, the first of them, and what it means."""
         if not self._num_found:
             return None
-        names = ", ".join(f"{copy.path} = {query.path}" for copy, query in self._named)
+        names = ", ".join(f"{copy} = {query}" for copy, query in self._named)
         more = ", ..." if self._num_found > len(self._named) else ""
         num_scored = self._num_found - self._num_junk
         return (
@@ -48,12 +59,22 @@ class CopiesOfQueries:
             )
         )
 
-    def _note(self, copy: ImageRecord, query: ImageRecord) -> None:
+    def _keep(self, jpeg: bytes, query: ImageRecord) -> None:
+        row = (_digest(jpeg), query.path.as_posix(), query.identity, query.camera)
+        with full_disk_told(WHAT):
+            self._queries.execute("INSERT OR IGNORE INTO queries VALUES (?, ?, ?, ?)", row)
+
+    def _look_up(self, jpeg: bytes, copy: ImageRecord) -> None:
+        select = "SELECT path, identity, camera FROM queries WHERE digest = ?"
+        with full_disk_told(WHAT):
+            query = self._queries.execute(select, (_digest(jpeg),)).fetchone()
+        if query is None:
+            return
+        path, *who_and_where = query
         self._num_found += 1
-        same = (copy.identity, copy.camera) == (query.identity, query.camera)
-        self._num_junk += same or copy.identity == JUNK
+        self._num_junk += who_and_where == [copy.identity, copy.camera] or copy.identity == JUNK
         if len(self._named) < NUM_NAMED:
-            self._named.append((copy, query))
+            self._named.append((copy.path, Path(path)))
 
 
 def _digest(jpeg: bytes) -> bytes:

@@ -73,8 +73,14 @@ def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
             f"images cannot be stored at {height}x{width}: each side must be from {LEAST_SIDE} to "
             f"{MOST_SIDE} pixels; 256x128 (height x width) is usual"
         )
-    places = np.linspace(0, len(index.records) - 1, min(SIZES_SAMPLED, len(index.records)))
-    sizes = [_size_of_file(index.root / index.records[int(place)].path) for place in places]
+    places = set(
+        np.linspace(0, len(index) - 1, min(SIZES_SAMPLED, len(index))).astype(int).tolist()
+    )
+    sizes = [
+        _size_of_file(index.root / record.path)
+        for place, record in enumerate(index)
+        if place in places
+    ]
     if _share_smaller(sizes, than=size) > 0.5:
         typical = "x".join(str(int(median(sides))) for sides in zip(*sizes, strict=True))
         raise DataError(

@@ -1,13 +1,13 @@
 """From a data set's folder to a domain in a store."""
 
-import hashlib
 import logging
 import os
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from daam.data.manifest import (
 from daam.data.publishing import FilesGoneError, publish, send
 from daam.data.shards import (
     WrittenShard,
+    in_groups,
     index_of,
     write_image_shards,
     write_index,
@@ -68,11 +69,10 @@ def import_domain(
     """Write the images of a data set to a store as a domain, and return its manifest.
 
     JPEGs are stored byte for byte, unless another size is asked for. PNG and BMP images become
-    JPEGs. Memory stays the same for any number of images (apart from the index). The manifest is
-    published last: a reader sees the whole domain or none of it, and an import that was cut short
-    is repeated by running it again, without uploading the files that are there already. The same
-    input gives the same keys and bytes. Gallery images that are copies of a query are kept, and
-    reported in a warning.
+    JPEGs. Memory stays the same for any number of images. The manifest is published last: a reader
+    sees the whole domain or none of it, and an import that was cut short is repeated by running it
+    again, without uploading the files that are there already. The same input gives the same keys
+    and bytes. Gallery images that are copies of a query are kept, and reported in a warning.
 
     Args:
         index: as a layout gives it, without validation splits.
@@ -142,13 +142,6 @@ def import_domain(
     return manifest
 
 
-def in_shard_order(records: Iterable[ImageRecord]) -> list[ImageRecord]:
-    """Records by a hash of their names: the order of rows, in which neighbours are strangers."""
-    return sorted(
-        records, key=lambda record: hashlib.sha256(record.path.as_posix().encode()).digest()
-    )
-
-
 def _write_files(
     index: DatasetIndex,
     *,
@@ -162,63 +155,70 @@ def _write_files(
     splits: dict[Split, SplitManifest] = {}
     done = 0
     for split in Split:
-        records = in_shard_order(index.of(split))
-        if not records:
+        if not index.count(split):
             continue
         images = _read_images(
-            records, root=index.root, verify=verify_images, size=settings.reencoded
+            index.shuffled(split), root=index.root, verify=verify_images, size=settings.reencoded
         )
-        images = copies.watched(images, records)
+        images = copies.watched(images)
         if progress is not None:
-            images = _counted(images, already=done, total=len(index.records), report=progress)
+            images = _counted(images, already=done, total=len(index), report=progress)
         splits[split] = _import_split(
             images,
-            records,
+            index,
             domain=domain,
             split=split,
             shard_size_bytes=settings.shard_size_bytes,
             stored=stored,
         )
-        done += len(records)
+        done += splits[split].num_rows
     return DomainManifest(
         domain=domain,
         layout=index.layout,
         settings=settings,
         splits=splits,
-        skipped=dict(Counter(file.reason for file in index.skipped)),
+        skipped=dict(Counter(file.reason for file in index.skipped())),
     )
 
 
 def _import_split(
-    images: Iterable[tuple[bytes, int]],
-    records: Sequence[ImageRecord],
+    images: Iterable[tuple[bytes, ImageRecord]],
+    index: DatasetIndex,
     *,
     domain: str,
     split: Split,
     shard_size_bytes: int,
     stored: Callable[[WrittenShard], ShardEntry],
 ) -> SplitManifest:
+    entries: list[ShardEntry] = []
+
     def indexed(shard: WrittenShard) -> tuple[ShardEntry, pa.RecordBatch]:
         rows = index_of(shard.path)
         return stored(shard), rows
 
-    labels = [(record.identity, record.path.as_posix()) for record in records]
+    def noted(shards: Iterable[tuple[ShardEntry, pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+        for entry, rows in shards:
+            entries.append(entry)
+            yield rows
+
+    with_cameras = ((jpeg, record.camera) for jpeg, record in images)
     try:
         with tempfile.TemporaryDirectory(prefix="daam-import-") as name:
             where = {"domain": domain, "split": split, "folder": Path(name)}
             shards = work_ahead(
                 indexed,
-                write_image_shards(images, shard_size_bytes=shard_size_bytes, **where),
+                write_image_shards(with_cameras, shard_size_bytes=shard_size_bytes, **where),
                 num_threads=SHARDS_SENT_AT_ONCE,
                 prefetch=0,
             )
-            entries, indices = zip(*shards, strict=True)
+            with closing(shards):
+                written = write_index(noted(shards), **where)
             return SplitManifest(
-                num_rows=len(records),
-                num_cameras=len({record.camera for record in records}),
-                shards=entries,
-                index=stored(write_index(indices, **where)),
-                labels=stored(write_labels(labels, **where)),
+                num_rows=written.entry.num_rows,
+                num_cameras=sum(1 for _ in index.cameras(split)),
+                shards=tuple(entries),
+                index=stored(written),
+                labels=stored(write_labels(index.shuffled_names(split), **where)),
             )
     except OSError as error:
         raise StorageError(
@@ -228,19 +228,18 @@ def _import_split(
 
 
 def _read_images(
-    records: Sequence[ImageRecord], *, root: Path, verify: bool, size: tuple[int, int] | None
-) -> Iterator[tuple[bytes, int]]:
-    def read(first: int) -> list[tuple[bytes, int]]:
+    records: Iterable[ImageRecord], *, root: Path, verify: bool, size: tuple[int, int] | None
+) -> Iterator[tuple[bytes, ImageRecord]]:
+    def read(group: list[ImageRecord]) -> list[tuple[bytes, ImageRecord]]:
         return [
-            (read_jpeg(root / record.path, verify=verify, size=size), record.camera)
-            for record in records[first : first + IMAGES_AT_A_TIME]
+            (read_jpeg(root / record.path, verify=verify, size=size), record) for record in group
         ]
 
     num_threads = _num_processors()
     return chain.from_iterable(
         work_ahead(
             read,
-            range(0, len(records), IMAGES_AT_A_TIME),
+            in_groups(records, size=IMAGES_AT_A_TIME),
             num_threads=num_threads,
             prefetch=num_threads,
         )
@@ -255,8 +254,8 @@ def _num_processors() -> int:
 
 
 def _counted(
-    images: Iterable[tuple[bytes, int]], *, already: int, total: int, report: Progress
-) -> Iterator[tuple[bytes, int]]:
+    images: Iterable[tuple[bytes, ImageRecord]], *, already: int, total: int, report: Progress
+) -> Iterator[tuple[bytes, ImageRecord]]:
     for done, image in enumerate(images, start=already + 1):
         yield image
         report(done, total)

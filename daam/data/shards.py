@@ -20,7 +20,9 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +53,8 @@ LABEL_SCHEMA = pa.schema(
         pa.field("name", pa.string(), nullable=False),
     ]
 )
+Item = TypeVar("Item")
+
 BATCH_SIZE_BYTES = 4 << 20
 LABELS_PER_BATCH = 1 << 16
 # Offsets of 32 bits reach the end of every shard.
@@ -130,7 +134,7 @@ def write_index(
 
 
 def write_labels(
-    labels: Sequence[tuple[int, str]], *, domain: str, split: Split, folder: Path
+    labels: Iterable[tuple[int, str]], *, domain: str, split: Split, folder: Path
 ) -> WrittenShard:
     """Write the labels of a split: (identity, name) in the order of the rows."""
     name = f"{split}-labels"
@@ -141,11 +145,13 @@ def write_labels(
         pa.OSFile(str(path), "wb") as sink,
         pa.ipc.new_file(sink, LABEL_SCHEMA, options=options) as writer,
     ):
-        for first_row in range(0, len(labels), LABELS_PER_BATCH):
-            identities, names = zip(*labels[first_row : first_row + LABELS_PER_BATCH], strict=True)
-            rows = range(first_row, first_row + len(names))
+        num_rows = 0
+        for batch in in_groups(labels, size=LABELS_PER_BATCH):
+            identities, names = zip(*batch, strict=True)
+            rows = range(num_rows, num_rows + len(batch))
             writer.write(pa.record_batch([rows, identities, names], schema=LABEL_SCHEMA))
-    return _written(path, domain=domain, name=name, num_rows=len(labels))
+            num_rows += len(batch)
+    return _written(path, domain=domain, name=name, num_rows=num_rows)
 
 
 def open_shard(
@@ -187,6 +193,13 @@ def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return np.from_dlpack(whole)
+
+
+def in_groups(items: Iterable[Item], *, size: int) -> Iterator[list[Item]]:
+    """Yield lists of `size` items; the last one may be shorter."""
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
 
 
 def _index_of_batch(batch: pa.RecordBatch, *, file: pa.Buffer) -> pa.RecordBatch:

@@ -1,11 +1,10 @@
 """Cut validation people out of the train split, so that tuning never looks at query and gallery."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from daam.data.layouts.index import DatasetIndex, ImageRecord, in_order
+from daam.data.layouts import DatasetIndex, ImageRecord
 from daam.domains import VALIDATION_SPLITS, Split
 from daam.errors import DataError
 
@@ -31,25 +30,23 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
     """
     if not 0 <= share < 1:
         raise DataError(f"validation share {share} is not in [0, 1); .25 is usual")
-    if index.of(*VALIDATION_SPLITS):
+    if index.count(*VALIDATION_SPLITS):
         raise DataError(f"{index.root} has validation splits already; hold out only once")
-    images: defaultdict[int, list[ImageRecord]] = defaultdict(list)
-    for record in index.of(Split.TRAIN):
-        images[record.identity].append(record)
-    if share == 0 or not images:
+    num_people = index.num_people(Split.TRAIN)
+    if share == 0 or not num_people:
         return index
 
-    wanted = max(LEAST_IDENTITIES, round(share * len(images)))
-    held_out = sorted(images, key=_hash)[: min(wanted, len(images) - 1)]
-    moved = [record for identity in held_out for record in split_queries(images.pop(identity))]
-    if not any(record.split == Split.VALIDATION_QUERY for record in moved):
+    num_held_out = min(max(LEAST_IDENTITIES, round(share * num_people)), num_people - 1)
+    held_out = index.copy()
+    for images in index.draw_people(Split.TRAIN, num=num_held_out, salt=SALT):
+        for record in split_queries(images):
+            held_out.move(record.path, record.split)
+    if not held_out.count(Split.VALIDATION_QUERY):
         raise DataError(
-            f"none of the {len(held_out)} identities held out of {index.root} was seen by two "
+            f"none of the {num_held_out} identities held out of {index.root} was seen by two "
             "cameras, so nothing can be validated; give more people, or a larger share of them"
         )
-    kept = [record for record in index.records if record.split != Split.TRAIN]
-    kept += [record for records in images.values() for record in records]
-    return replace(index, records=in_order(kept + moved))
+    return held_out
 
 
 def split_queries(images: Iterable[ImageRecord]) -> Iterator[ImageRecord]:
@@ -70,7 +67,3 @@ def split_queries(images: Iterable[ImageRecord]) -> Iterator[ImageRecord]:
         for record in records:
             split = Split.VALIDATION_QUERY if record in queries else Split.VALIDATION_GALLERY
             yield replace(record, split=split)
-
-
-def _hash(identity: int) -> bytes:
-    return hashlib.sha256(f"{SALT} {identity}".encode()).digest()

@@ -17,12 +17,14 @@ def report(*images: tuple[Split, int, int, bytes]) -> str | None:
     copies = CopiesOfQueries()
     for split in Split:
         of_split = [(n, *image) for n, image in enumerate(images) if image[0] == split]
-        passing = [(data, camera) for _, _, _, camera, data in of_split]
-        records = [
-            ImageRecord(path=Path(f"{n}.jpg"), identity=identity, camera=camera, split=split)
-            for n, _, identity, camera, _ in of_split
+        passing = [
+            (
+                data,
+                ImageRecord(path=Path(f"{n}.jpg"), identity=identity, camera=camera, split=split),
+            )
+            for n, _, identity, camera, data in of_split
         ]
-        assert list(copies.watched(passing, records)) == passing
+        assert list(copies.watched(passing)) == passing
     return copies.report()
 
 

@@ -161,7 +161,7 @@ def test_a_damaged_image_is_named_and_nothing_is_published(
     small_market: Path, tmp_path: Path, damage: str
 ) -> None:
     index = read_layout("market1501", small_market)
-    path = small_market / index.of(Split.QUERY)[0].path
+    path = small_market / next(index.of(Split.QUERY)).path
     data = path.read_bytes()
     png = BytesIO()
     Image.open(path).save(png, "PNG")
@@ -182,7 +182,7 @@ def test_a_damaged_image_is_named_and_nothing_is_published(
 
 def test_a_file_that_vanished_is_named(small_market: Path, tmp_path: Path) -> None:
     index = read_layout("market1501", small_market)
-    path = small_market / index.records[0].path
+    path = small_market / next(iter(index)).path
     path.unlink()
     with pytest.raises(DataError, match=path.name):
         import_domain(index, domain="plaza", to=open_store(str(tmp_path / "store")))

@@ -15,14 +15,12 @@ from daam.errors import DataError
 
 def make_index(images: dict[int, list[int]], *, split: Split = Split.TRAIN) -> DatasetIndex:
     """identity -> the camera of each of its images."""
-    records = tuple(
-        ImageRecord(
-            path=Path(f"{identity}_{number}"), identity=identity, camera=camera, split=split
-        )
-        for identity, cameras in images.items()
-        for number, camera in enumerate(cameras)
-    )
-    return DatasetIndex(layout="csv", root=Path("root"), records=records, skipped=())
+    index = DatasetIndex(layout="csv", root=Path("root"))
+    for identity, cameras in images.items():
+        for number, camera in enumerate(cameras):
+            path = Path(f"{identity}_{number}")
+            index.add(ImageRecord(path=path, identity=identity, camera=camera, split=split))
+    return index
 
 
 def random_index(seed: int) -> DatasetIndex:
@@ -38,13 +36,13 @@ def random_index(seed: int) -> DatasetIndex:
 def held_out_by_hand(index: DatasetIndex, share: float) -> dict[str, Split]:
     digests = [
         (hashlib.sha256(b"daam validation %d" % identity).digest(), identity)
-        for identity in {record.identity for record in index.records}
+        for identity in {record.identity for record in index}
     ]
     chosen = [identity for _, identity in sorted(digests)][: max(2, round(share * len(digests)))]
     splits = {}
     for identity in chosen:
         cameras = defaultdict(list)
-        for record in index.records:
+        for record in index:
             if record.identity == identity:
                 cameras[record.camera].append(str(record.path))
                 splits[str(record.path)] = Split.VALIDATION_GALLERY
@@ -64,9 +62,10 @@ def test_it_agrees_with_the_loop(seed: int, share: float) -> None:
     index = random_index(seed)
     after = hold_out_validation(index, share=share)
     expected = held_out_by_hand(index, share)
-    assert {str(record.path): record.split for record in after.records} == {
-        str(record.path): expected.get(str(record.path), Split.TRAIN) for record in index.records
+    assert {str(record.path): record.split for record in after} == {
+        str(record.path): expected.get(str(record.path), Split.TRAIN) for record in index
     }
+    assert {record.split for record in index} == {Split.TRAIN}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -83,22 +82,19 @@ def test_no_identity_is_on_both_sides_and_every_query_has_its_match(seed: int) -
 
 def test_the_choice_does_not_depend_on_the_order_or_on_other_splits() -> None:
     index = random_index(0)
-    backwards = DatasetIndex(
-        layout="csv",
-        root=index.root,
-        records=(*index.records[::-1], *make_index({0: [1], -1: [2]}, split=Split.GALLERY).records),
-        skipped=(),
-    )
+    backwards = DatasetIndex(layout="csv", root=index.root)
+    for record in (*reversed(list(index)), *make_index({0: [1], -1: [2]}, split=Split.GALLERY)):
+        backwards.add(record)
     chosen = {record.identity for record in hold_out_validation(index, share=0.3).of(Split.TRAIN)}
     again = hold_out_validation(backwards, share=0.3)
     assert {record.identity for record in again.of(Split.TRAIN)} == chosen
-    assert len(again.of(Split.GALLERY)) == 2
+    assert again.count(Split.GALLERY) == 2
 
 
 def test_two_identities_give_one_to_each_side() -> None:
     after = hold_out_validation(make_index({1: [1, 2], 2: [1, 2]}), share=0.25)
     assert len({record.identity for record in after.of(Split.TRAIN)}) == 1
-    assert len(after.of(Split.VALIDATION_QUERY)) == 1
+    assert after.count(Split.VALIDATION_QUERY) == 1
 
 
 def test_nothing_to_hold_out_changes_nothing() -> None:

@@ -13,13 +13,9 @@ JSON begin anew in the train split. Cameras are the two views of a pair, as in t
 import json
 from pathlib import Path, PureWindowsPath
 
+from daam.data.layouts.files import skip_unlisted
 from daam.data.layouts.folders import MARKET_FOLDERS, read_folders
-from daam.data.layouts.index import (
-    DatasetIndex,
-    ImageRecord,
-    in_order,
-    unlisted_files,
-)
+from daam.data.layouts.index import DatasetIndex, ImageRecord
 from daam.data.layouts.names import NameRule
 from daam.domains import Split
 from daam.errors import LayoutError
@@ -65,25 +61,21 @@ def read_cuhk03(root: Path) -> DatasetIndex:
 
 
 def _read_listed(root: Path, split_list: Path) -> DatasetIndex:
-    records: dict[Path, ImageRecord] = {}
+    index = DatasetIndex(layout="cuhk03", root=root)
     for split, names in _names(split_list).items():
         for name in names:
             path = Path(name)
-            if path in records:
-                raise LayoutError(f"{split_list} lists {name} a second time; make it again")
             parts = RULE.parts(path, root=root)
-            records[path] = ImageRecord(
+            record = ImageRecord(
                 path=path,
                 identity=PEOPLE_PER_PAIR * parts["pair"] + parts["person"],
                 camera=parts["view"],
                 split=split,
             )
-    return DatasetIndex(
-        layout="cuhk03",
-        root=root,
-        records=in_order(records.values()),
-        skipped=tuple(unlisted_files(records.keys(), root=root, folders=(root,))),
-    )
+            if not index.add(record):
+                raise LayoutError(f"{split_list} lists {name} a second time; make it again")
+    skip_unlisted(index, folders=(root,))
+    return index
 
 
 def _names(split_list: Path) -> dict[Split, list[str]]:

@@ -3,13 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from daam.data.layouts.index import (
-    DatasetIndex,
-    ImageRecord,
-    SkippedFile,
-    image_files,
-    in_order,
-)
+from daam.data.layouts.files import image_files
+from daam.data.layouts.index import DatasetIndex, ImageRecord
 from daam.data.layouts.names import NameRule
 from daam.domains import Split
 from daam.errors import LayoutError
@@ -42,13 +37,10 @@ def read_folders(
         LayoutError: a folder is missing or empty, a name fits no rule, or a distractor (0) or junk
             (-1) lies outside the gallery.
     """
-    records: list[ImageRecord] = []
-    skipped: list[SkippedFile] = []
+    index = DatasetIndex(layout=layout, root=root)
     for folder_of in folders:
         for split, folder in folder_of.items():
-            images, others = image_files(root / folder, root=root)
-            skipped += others
-            for path in images:
+            for path in image_files(root / folder, index=index):
                 parts = rule.parts(path, root=root)
                 identity, camera = parts["identity"], parts["camera"]
                 if renumbered is not None:
@@ -58,7 +50,5 @@ def read_folders(
                         f"{root / path} is a distractor (0000) or junk (-1), which belong in "
                         f"{folder_of[Split.GALLERY]} only; move it there or away"
                     )
-                records.append(
-                    ImageRecord(path=path, identity=identity, camera=camera, split=split)
-                )
-    return DatasetIndex(layout=layout, root=root, records=in_order(records), skipped=tuple(skipped))
+                index.add(ImageRecord(path=path, identity=identity, camera=camera, split=split))
+    return index

@@ -1,13 +1,25 @@
 """What every layout is turned into, and the rules that hold for all of them."""
 
-from collections.abc import Iterable, Set
+import hashlib
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
+from typing import Any, Self
 
+from daam.data.temporary import full_disk_told, temporary_tables
 from daam.domains import Split
 from daam.errors import DataError, LayoutError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+# A file is an image, with a split, or skipped, with a reason. Paths are bytes, as a file system
+# may have names that are no UTF-8; their order is that of the names.
+SCHEMA = """
+    CREATE TABLE files (
+        path BLOB PRIMARY KEY, split TEXT, identity INTEGER, camera INTEGER, reason TEXT
+    ) WITHOUT ROWID
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +46,162 @@ class SkippedFile:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetIndex:
-    """All images of a data set, ordered by path within each split.
+    """All images of a data set, and the files in it that are skipped.
+
+    They are kept in a temporary file, so that memory stays the same for any number of them, and
+    read from there whenever they are asked for. Iterating gives the images by split, then by path.
 
     Attributes:
+        layout: its name.
+        root: the data set's folder.
         without_val: whether the authors' validation list was left out of the train split.
+
+    All methods raise StorageError when the temporary file cannot be written.
     """
 
-    layout: str
-    root: Path
-    records: tuple[ImageRecord, ...]
-    skipped: tuple[SkippedFile, ...]
-    without_val: bool = False
+    def __init__(self, *, layout: str, root: Path, without_val: bool = False) -> None:
+        self.layout = layout
+        self.root = root
+        self.without_val = without_val
+        with self._disk():
+            self._tables = temporary_tables(SCHEMA)
+        self._tables.create_function("sha256", 1, _sha256, deterministic=True)
+        self._tables.create_function("name", 1, _name, deterministic=True)
+        weakref.finalize(self, self._tables.close)
 
-    def of(self, *splits: Split) -> tuple[ImageRecord, ...]:
-        """The records of these splits, in the index's order."""
-        return tuple(record for record in self.records if record.split in splits)
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return self.of(*Split)
+
+    def __len__(self) -> int:
+        return self.count(*Split)
+
+    def add(self, record: ImageRecord) -> bool:
+        """Take in an image; tells whether its path is new, and leaves what was there if not.
+
+        Raises:
+            LayoutError: the path is no UTF-8.
+        """
+        try:
+            path = record.path.as_posix().encode()
+        except UnicodeEncodeError as error:
+            raise LayoutError(
+                f"{str(self.root / record.path)!a} has a name that is no UTF-8; rename it"
+            ) from error
+        return self._insert(path, record.split, record.identity, record.camera, None)
+
+    def skip(self, path: Path, reason: str) -> bool:
+        """Take in a file to skip; tells whether its path is new, and leaves what was there if not.
+
+        Args:
+            path: relative to the data set's folder.
+        """
+        return self._insert(_bytes_of(path), None, None, None, reason)
+
+    def move(self, path: Path, split: Split) -> None:
+        """Make an image one of another split."""
+        with self._disk():
+            self._tables.execute(
+                "UPDATE files SET split = ? WHERE path = ?", (split, _bytes_of(path))
+            )
+
+    def copy(self) -> Self:
+        """Another index of the same files, to be changed on its own."""
+        copy = type(self)(layout=self.layout, root=self.root, without_val=self.without_val)
+        with self._disk():
+            self._tables.commit()
+            self._tables.backup(copy._tables)
+        return copy
+
+    def of(self, *splits: Split) -> Iterator[ImageRecord]:
+        """The images of these splits, by split in the order of `Split`, then by path."""
+        for split in Split:
+            if split in splits:
+                yield from self._images("WHERE split = ? ORDER BY path", split)
+
+    def shuffled(self, split: Split) -> Iterator[ImageRecord]:
+        """The images of a split by a hash of their names, in which neighbours are strangers."""
+        return self._images("WHERE split = ? ORDER BY sha256(path)", split)
+
+    def shuffled_names(self, split: Split) -> Iterator[tuple[int, str]]:
+        """Identity and path (with slashes) of each image, in the order of `shuffled`."""
+        query = "SELECT identity, path FROM files WHERE split = ? ORDER BY sha256(path)"
+        return ((identity, path.decode()) for identity, path in self._rows(query, split))
+
+    def draw_people(self, split: Split, *, num: int, salt: str) -> Iterator[list[ImageRecord]]:
+        """The images, by path, of each of `num` people of a split: those first by a hash.
+
+        Args:
+            salt: the hash is the SHA-256 of this, a space and the person's number.
+        """
+        images = self._images(
+            "WHERE split = ?1 AND identity IN "
+            "(SELECT identity FROM files WHERE split = ?1 GROUP BY identity "
+            "ORDER BY sha256(CAST(?2 || ' ' || identity AS BLOB)) LIMIT ?3) "
+            "ORDER BY identity, path",
+            split,
+            salt,
+            num,
+        )
+        for _, group in groupby(images, key=lambda record: record.identity):
+            yield list(group)
+
+    def skipped(self) -> Iterator[SkippedFile]:
+        """The files to skip, by reason, then by path."""
+        rows = self._rows(
+            "SELECT path, reason FROM files WHERE split IS NULL ORDER BY reason, path"
+        )
+        return (SkippedFile(path=_path_of(path), reason=reason) for path, reason in rows)
+
+    def count(self, *splits: Split) -> int:
+        """How many images there are in these splits."""
+        return sum(
+            next(self._rows("SELECT count(*) FROM files WHERE split = ?", split))[0]
+            for split in splits
+        )
+
+    def num_people(self, split: Split) -> int:
+        """How many numbers the people of a split have, those of distractors and junk included."""
+        query = "SELECT count(DISTINCT identity) FROM files WHERE split = ?"
+        return int(next(self._rows(query, split))[0])
+
+    def cameras(self, *splits: Split) -> Iterator[int]:
+        """Each camera that has an image in one of these splits, once."""
+        marks = ", ".join("?" * len(splits))
+        query = f"SELECT DISTINCT camera FROM files WHERE split IN ({marks})"  # noqa: S608
+        return (camera for (camera,) in self._rows(query, *splits))
+
+    def namesakes(self) -> tuple[Path, Path] | None:
+        """Two images of one name in different folders, if there are any."""
+        query = (
+            "SELECT min(path), max(path) FROM files WHERE split IS NOT NULL "
+            "GROUP BY name(path) HAVING count(*) > 1 ORDER BY min(path) LIMIT 1"
+        )
+        for first, other in self._rows(query):
+            return _path_of(first), _path_of(other)
+        return None
+
+    def _insert(self, *row: object) -> bool:
+        with self._disk():
+            insert = "INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?)"
+            with closing(self._tables.execute(insert, row)) as done:
+                return done.rowcount == 1
+
+    def _images(self, which: str, *values: object) -> Iterator[ImageRecord]:
+        # Both parts are written in this file; what comes from outside is in the values.
+        query = f"SELECT path, split, identity, camera FROM files {which}"  # noqa: S608
+        rows = self._rows(query, *values)
+        for path, split, identity, camera in rows:
+            yield ImageRecord(
+                path=_path_of(path), identity=identity, camera=camera, split=Split(split)
+            )
+
+    def _rows(self, query: str, *values: object) -> Iterator[Any]:
+        with self._disk(), closing(self._tables.execute(query, values)) as rows:
+            yield from rows
+
+    def _disk(self) -> AbstractContextManager[None]:
+        return full_disk_told(f"the list of files of {self.root}")
 
 
 def check_index(index: DatasetIndex) -> DatasetIndex:
@@ -61,7 +212,7 @@ def check_index(index: DatasetIndex) -> DatasetIndex:
         DataError: its train split, or query and gallery together, come from a single camera, so
             that no person can be matched across cameras.
     """
-    present = {record.split for record in index.records}
+    present = {split for split in Split if index.count(split)}
     if (Split.QUERY in present) != (Split.GALLERY in present):
         raise LayoutError(
             f"{index.root} has only one of query and gallery; a domain has both or neither"
@@ -72,88 +223,26 @@ def check_index(index: DatasetIndex) -> DatasetIndex:
         ("train", (Split.TRAIN,)),
         ("query and gallery", (Split.QUERY, Split.GALLERY)),
     ):
-        cameras = {record.camera for record in index.of(*splits)}
+        cameras = list(islice(index.cameras(*splits), 2))
         if len(cameras) == 1:
             raise DataError(
-                f"{name} of {index.root} has images of camera {cameras.pop()} only; people are "
+                f"{name} of {index.root} has images of camera {cameras[0]} only; people are "
                 "matched across cameras, so at least two are needed"
             )
     return index
 
 
-def image_files(folder: Path, *, root: Path) -> tuple[list[Path], list[SkippedFile]]:
-    """The images directly in a folder and the files to skip, as paths relative to `root`.
-
-    Raises:
-        LayoutError: the folder is missing, unreadable or holds no image.
-    """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise LayoutError(
-            f"cannot read {folder}: {error.strerror}; {_where_to_look(folder, root=root)}"
-        ) from error
-    images: list[Path] = []
-    skipped: list[SkippedFile] = []
-    for entry in entries:
-        path = entry.relative_to(root)
-        if entry.is_dir():
-            skipped.append(SkippedFile(path=path, reason="a folder"))
-        elif is_image(entry):
-            images.append(path)
-        else:
-            skipped.append(SkippedFile(path=path, reason="not an image file"))
-    if not images:
-        raise LayoutError(
-            f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}); unpack the data set "
-            "into it or check --root"
-        )
-    return images, skipped
+def _sha256(path: bytes) -> bytes:
+    return hashlib.sha256(path).digest()
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file is an image by its name, and none that a system hides beside one."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+def _name(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2]
 
 
-def unlisted_files(listed: Set[Path], *, root: Path, folders: Iterable[Path]) -> list[SkippedFile]:
-    """The files below folders that no list names.
-
-    Args:
-        listed: paths relative to `root`.
-        root: the data set's folder.
-        folders: where all of them must be.
-
-    Raises:
-        LayoutError: a listed file is not there.
-    """
-    present = {
-        path.relative_to(root) for folder in folders for path in folder.rglob("*") if path.is_file()
-    }
-    missing = sorted(listed - present)
-    if missing:
-        raise LayoutError(
-            f"{root / missing[0]} is listed but not there ({len(missing)} such files); unpack the "
-            "images again"
-        )
-    return [
-        SkippedFile(path=path, reason="in no list" if is_image(path) else "not an image file")
-        for path in sorted(present - listed)
-    ]
+def _bytes_of(path: Path) -> bytes:
+    return path.as_posix().encode(errors="surrogateescape")
 
 
-def in_order(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """Records by split, then by path: the order of an index."""
-    splits = list(Split)
-    return tuple(
-        sorted(records, key=lambda record: (splits.index(record.split), record.path.as_posix()))
-    )
-
-
-def _where_to_look(folder: Path, *, root: Path) -> str:
-    wanted = folder.relative_to(root)
-    if root.is_dir():
-        for child in sorted(root.iterdir()):
-            if (child / wanted).is_dir():
-                return f"did you mean --root {child}?"
-    return "check --root and --layout"
+def _path_of(path: bytes) -> Path:
+    return Path(path.decode(errors="surrogateescape"))

@@ -12,16 +12,12 @@ and from 10,001, so that no two people share a number and none is taken for a di
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from daam.data.layouts.files import skip_unlisted
 from daam.data.layouts.folders import MARKET_FOLDERS, read_folders
-from daam.data.layouts.index import (
-    DatasetIndex,
-    ImageRecord,
-    SkippedFile,
-    in_order,
-    unlisted_files,
-)
+from daam.data.layouts.index import DatasetIndex, ImageRecord
 from daam.data.layouts.names import NameRule
 from daam.domains import Split
 from daam.errors import LayoutError
@@ -76,29 +72,19 @@ def _renumbered(identity: int, split: Split) -> int:
 
 def _read_lists(root: Path, *, with_val: bool) -> DatasetIndex:
     train_tree, test_tree = _trees(root)
-    records: dict[Path, ImageRecord] = {}
-    left_out: list[SkippedFile] = []
+    index = DatasetIndex(layout="msmt17", root=root, without_val=not with_val)
     for list_name, split in LISTS.items():
         tree = train_tree if split == Split.TRAIN else test_tree
-        for number, line in enumerate(_lines(root / list_name), start=1):
-            place = f"{root / list_name}, line {number}"
+        for place, line in _lines(root / list_name):
             record = _record(line, tree=tree, split=split, place=place)
-            if record.path in records:
-                raise LayoutError(f"{place} lists {record.path} a second time; remove one of them")
-            records[record.path] = record
             if list_name == VALIDATION_LIST and not with_val:
-                left_out.append(SkippedFile(path=record.path, reason=f"in {VALIDATION_LIST}"))
-    skipped = unlisted_files(
-        records.keys(), root=root, folders=(root / train_tree, root / test_tree)
-    )
-    for file in left_out:
-        del records[file.path]
-    return DatasetIndex(
-        layout="msmt17",
-        root=root,
-        records=in_order(records.values()),
-        skipped=(*left_out, *skipped),
-    )
+                is_new = index.skip(record.path, f"in {VALIDATION_LIST}")
+            else:
+                is_new = index.add(record)
+            if not is_new:
+                raise LayoutError(f"{place} lists {record.path} a second time; remove one of them")
+    skip_unlisted(index, folders=(root / train_tree, root / test_tree))
+    return index
 
 
 def _trees(root: Path) -> tuple[str, str]:
@@ -111,19 +97,23 @@ def _trees(root: Path) -> tuple[str, str]:
     return found[0]
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where a line of a list is, for messages, and the line."""
+    found = False
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    found = True
+                    yield f"{path}, line {number}", line.rstrip()
     except FileNotFoundError as error:
         raise LayoutError(
             f"{path} is missing; the layout needs {', '.join(LISTS)} beside the image folders"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise LayoutError(f"cannot read {path}: {error}; unpack it again") from error
-    lines = [line.rstrip() for line in lines if line.strip()]
-    if not lines:
+    if not found:
         raise LayoutError(f"{path} lists no image; unpack it again")
-    return lines
 
 
 def _record(line: str, *, tree: str, split: Split, place: str) -> ImageRecord:

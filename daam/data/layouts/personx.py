@@ -36,7 +36,7 @@ def read_personx(root: Path) -> DatasetIndex:
         root, layout="personx", rule=RULE, folders=folders or [dict(MARKET_FOLDERS)]
     )
     if folders:
-        _check_cameras(index.records, root=root)
+        _check_cameras(index, root=root)
     return index
 
 

@@ -6,16 +6,10 @@ are numbered through all scenes, from 0; here from 1, so that none is taken for 
 Cameras are numbered anew in each scene, so camera 3 of scene 10 is 1003 here.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from daam.data.layouts.index import (
-    DatasetIndex,
-    ImageRecord,
-    SkippedFile,
-    in_order,
-    is_image,
-)
+from daam.data.layouts.files import files_below, is_image
+from daam.data.layouts.index import DatasetIndex, ImageRecord
 from daam.data.layouts.names import NameRule
 from daam.domains import Split
 from daam.errors import LayoutError
@@ -38,33 +32,23 @@ def read_randperson(root: Path) -> DatasetIndex:
         LayoutError: there is no image, a name fits no rule, or a name is there twice, as when the
             scenes lie beside the subset that was taken from them.
     """
-    records: dict[str, ImageRecord] = {}
-    skipped: list[SkippedFile] = []
-    for path in _files(root):
+    index = DatasetIndex(layout="randperson", root=root)
+    for path in files_below(root, root=root):
         if not is_image(path):
-            skipped.append(SkippedFile(path=path, reason="not an image file"))
+            index.skip(path, "not an image file")
         elif any(folder.startswith(DELETED) for folder in path.parent.parts):
-            skipped.append(SkippedFile(path=path, reason="sorted out by the authors"))
+            index.skip(path, "sorted out by the authors")
         else:
-            record = _record(path, root=root)
-            other = records.setdefault(path.name, record)
-            if other is not record:
-                raise LayoutError(
-                    f"{root / other.path} and {root / path} are one image; --root is the subset "
-                    "or the scenes, not both"
-                )
-    if not records:
+            index.add(_record(path, root=root))
+    if not len(index):
         raise LayoutError(f"{root} holds no image named like {RULE.example}; check --root")
-    return DatasetIndex(
-        layout="randperson",
-        root=root,
-        records=in_order(records.values()),
-        skipped=tuple(sorted(skipped, key=lambda file: file.path)),
-    )
-
-
-def _files(root: Path) -> Iterator[Path]:
-    return (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    if (namesakes := index.namesakes()) is not None:
+        one, other = namesakes
+        raise LayoutError(
+            f"{root / one} and {root / other} are one image; --root is the subset or the scenes, "
+            "not both"
+        )
+    return index
 
 
 def _record(path: Path, *, root: Path) -> ImageRecord:

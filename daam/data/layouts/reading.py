@@ -1,6 +1,5 @@
 """Which layouts there are."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from daam.data.layouts.cuhk03 import read_cuhk03
@@ -59,7 +58,7 @@ def read_layout(
             f"--acknowledge-withdrawal is for the layout dukemtmc, not {layout}; leave it out"
         )
     try:
-        index = replace(_read(layout, root, with_val=not without_val), without_val=without_val)
+        index = _read(layout, root, with_val=not without_val)
     except LayoutError as error:
         likely = _likely_layout(root)
         if likely in (None, layout):

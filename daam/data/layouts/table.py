@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from daam.data.layouts.index import DatasetIndex, ImageRecord, in_order
+from daam.data.layouts.index import DatasetIndex, ImageRecord
 from daam.domains import DISTRACTOR, JUNK, Split
 from daam.errors import LayoutError
 
@@ -53,13 +53,12 @@ def read_parquet(root: Path) -> DatasetIndex:
 
 
 def _index(rows: Rows, *, layout: str, folder: Path) -> DatasetIndex:
-    records: dict[Path, ImageRecord] = {}
+    index = DatasetIndex(layout=layout, root=folder)
     for place, row in rows:
         record = _record(row, folder=folder, place=place)
-        if record.path in records:
+        if not index.add(record):
             raise LayoutError(f"{place} names {record.path} a second time; remove one")
-        records[record.path] = record
-    return DatasetIndex(layout=layout, root=folder, records=in_order(records.values()), skipped=())
+    return index
 
 
 def _csv_rows(table: Path) -> Rows:
@@ -113,8 +112,8 @@ def _record(row: Mapping[str, object], *, folder: Path, place: str) -> ImageReco
     if text["split"] not in SPLITS:
         raise LayoutError(f"{place}: split {text['split']!r} is not one of {', '.join(SPLITS)}")
     split = Split(text["split"])
-    identity = _whole_number(text["identity"], column="identity", place=place)
-    camera = _whole_number(text["camera"], column="camera", place=place)
+    identity = _whole_number(text["identity"], column="identity", most=2**63 - 1, place=place)
+    camera = _whole_number(text["camera"], column="camera", most=2**31 - 1, place=place)
     lowest = JUNK if split == Split.GALLERY else DISTRACTOR + 1
     if identity < lowest or camera < 0:
         raise LayoutError(
@@ -132,8 +131,11 @@ def _record(row: Mapping[str, object], *, folder: Path, place: str) -> ImageReco
     return ImageRecord(path=path, identity=identity, camera=camera, split=split)
 
 
-def _whole_number(text: str, *, column: str, place: str) -> int:
+def _whole_number(text: str, *, column: str, most: int, place: str) -> int:
     try:
-        return int(text)
+        number = int(text)
     except ValueError as error:
         raise LayoutError(f"{place}: {column} {text!r} is not a whole number") from error
+    if number > most:
+        raise LayoutError(f"{place}: {column} {number} is too large; {most} is most")
+    return number

@@ -39,7 +39,7 @@ def test_lists_tell_the_split_and_names_tell_pair_person_and_view(root: Path) ->
         ("gallery", "5_049_2_10.png", 5049, 2),
         ("gallery", "2_001_2_07.png", 2001, 2),
     }
-    assert {file.path.name: file.reason for file in index.skipped} == {
+    assert {file.path.name: file.reason for file in index.skipped()} == {
         "1_002_1_01.png": "in no list",
         "Thumbs.db": "not an image file",
     }

@@ -35,7 +35,7 @@ def test_it_is_read_after_the_notice_was_acknowledged(root: Path) -> None:
         ("query", "query/0002_c1_f0000103.jpg", 2, 1),
         ("gallery", "bounding_box_test/0002_c3_f0000104.jpg", 2, 3),
     }
-    assert [file.reason for file in index.skipped] == ["not an image file"]
+    assert [file.reason for file in index.skipped()] == ["not an image file"]
 
 
 def test_nothing_of_daam_leads_to_it() -> None:

@@ -31,7 +31,7 @@ def test_the_people_of_all_backgrounds_are_one_set_with_a_camera_each(root: Path
             ("gallery", f"{camera}/bounding_box_test/0001_c{camera}s1_01.jpg", 1, camera),
         }
     assert found(index) == expected
-    assert [(file.path.as_posix(), file.reason) for file in index.skipped] == [
+    assert [(file.path.as_posix(), file.reason) for file in index.skipped()] == [
         ("6/query/Thumbs.db", "not an image file")
     ]
 

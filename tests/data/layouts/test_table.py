@@ -26,15 +26,15 @@ def test_csv_reads_a_table(tmp_path: Path) -> None:
     index = read_layout("csv", root)
     assert [
         f"{record.path.as_posix()},{record.identity},{record.camera},{record.split}"
-        for record in index.records
+        for record in index
     ] == CSV_LINES
-    assert read_layout("csv", root / "index.csv") == index
+    assert list(read_layout("csv", root / "index.csv")) == list(index)
 
 
 def test_csv_takes_columns_in_any_order_and_ignores_others(tmp_path: Path) -> None:
     lines = [",".join([*reversed(line.split(",")), "sunny"]) for line in CSV_LINES]
     root = make_csv(tmp_path, lines, header="split,camera,identity,path,weather")
-    assert Counter(r.split for r in read_layout("csv", root).records) == {
+    assert Counter(r.split for r in read_layout("csv", root)) == {
         "train": 2,
         "query": 1,
         "gallery": 1,
@@ -92,8 +92,8 @@ def test_parquet_reads_what_csv_reads(tmp_path: Path) -> None:
     root = make_parquet(tmp_path)
     index = read_layout("parquet", root)
     assert index.layout == "parquet"
-    assert index.records == read_layout("csv", root).records
-    assert read_layout("parquet", root / "index.parquet") == index
+    assert list(index) == list(read_layout("csv", root))
+    assert list(read_layout("parquet", root / "index.parquet")) == list(index)
 
 
 @pytest.mark.parametrize(

@@ -18,5 +18,5 @@ def found(index: DatasetIndex) -> set[tuple[str, str, int, int]]:
     """Of each record: split, path, identity, camera."""
     return {
         (str(record.split), record.path.as_posix(), record.identity, record.camera)
-        for record in index.records
+        for record in index
     }

@@ -1,0 +1,120 @@
+"""What an import of many small images costs: memory, temporary files, and CPU time.
+
+    python benchmarks/importing.py --images 200000 1000000 --at FOLDER
+
+Images are JPEGs of 32x32 and 1.5 kB, of which each file has 50,000 names: half of them train, a
+tenth queries, the rest gallery. Each import is a process of its own, from a table in CSV to a
+folder.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+NAMES_OF_A_FILE = 50_000
+FILES_IN_A_FOLDER = 5_000
+SIDE, SHARD_MIB = 32, 1
+IMAGES_OF_A_PERSON, NUM_CAMERAS = 10, 6
+SPLITS = (*("train",) * 5, "query", *("gallery",) * 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--images", type=int, nargs="*", default=[200_000, 1_000_000])
+    parser.add_argument("--at", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.of is not None:
+        measure(given.of)
+        return
+    for num_images in given.images:
+        with tempfile.TemporaryDirectory(dir=given.at, prefix="import-") as name:
+            folder = Path(name)
+            write_images(folder / "images", num_images=num_images)
+            print(f"{num_images:,} images", flush=True)
+            subprocess.run([sys.executable, __file__, "--of", str(folder)], check=True)
+            shutil.rmtree(folder / "images")
+
+
+def write_images(folder: Path, *, num_images: int) -> None:
+    """Name a few files many times, and list the names in a table."""
+    generator = np.random.default_rng(0)
+    folder.mkdir()
+    with (folder / "index.csv").open("w") as table:
+        table.write("path,identity,camera,split\n")
+        for number in range(num_images):
+            if number % NAMES_OF_A_FILE == 0:
+                file = folder / f"{number}.jpg"
+                pixels = generator.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+                file.write_bytes(simplejpeg.encode_jpeg(pixels, colorsubsampling="420"))
+            path = f"{number // FILES_IN_A_FOLDER}/{number:08}.jpg"
+            (folder / path).parent.mkdir(exist_ok=True)
+            os.link(file, folder / path)
+            identity, camera = number // IMAGES_OF_A_PERSON + 1, number * 7919 % NUM_CAMERAS
+            table.write(f"{path},{identity},{camera},{SPLITS[number % len(SPLITS)]}\n")
+
+
+def measure(folder: Path) -> None:
+    """Import, and print what it took."""
+    from daam.data.importing import import_domain
+    from daam.data.layouts import read_layout
+    from daam.storage import open_store
+
+    most_temporary = 0
+
+    def look(*_: object) -> None:
+        nonlocal most_temporary
+        most_temporary = max(most_temporary, unnamed_bytes())
+
+    bare_mib = peak_mib()
+    begun, cpu = time.perf_counter(), time.process_time()
+    index = read_layout("csv", folder / "images")
+    read, read_cpu, read_mib = time.perf_counter(), time.process_time(), peak_mib()
+    import_domain(
+        index,
+        domain="many",
+        to=open_store(str(folder / "store")),
+        shard_size_bytes=SHARD_MIB << 20,
+        on_file=look,
+    )
+    done, done_cpu = time.perf_counter(), time.process_time()
+    each = 1e6 / len(index)
+    print(
+        f"  {bare_mib:.0f} MiB of interpreter and imports, {read_mib:.0f} with the list, "
+        f"{peak_mib():.0f} in all; unnamed files {most_temporary / len(index):.0f} bytes an image"
+    )
+    print(
+        f"  list {read - begun:.1f} s ({each * (read_cpu - cpu):.0f} us of CPU an image), "
+        f"the rest {done - read:.1f} s ({each * (done_cpu - read_cpu):.0f} us)"
+    )
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def unnamed_bytes() -> int:
+    """Of the files that this process has open and nobody else can."""
+    total = 0
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            if os.readlink(link).endswith("(deleted)"):
+                total += link.stat().st_size
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return total
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""An index keeps its files on disk, in an order of its own, and tells what it is asked."""
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from daam.data.layouts import DatasetIndex, ImageRecord, SkippedFile
+from daam.domains import Split
+from daam.errors import LayoutError
+
+NAMES = ("b/2.jpg", "a-1.jpg", "a/10.jpg", "a/9.jpg", "B.jpg", "ä.jpg", "\U0001f6b6.jpg", "z.jpg")
+
+
+def make_records(seed: int) -> list[ImageRecord]:
+    generator = random.Random(seed)
+    return [
+        ImageRecord(
+            path=Path(f"{number}/{name}"),
+            identity=generator.choice([-1, 0, 1, 2, 2**62]),
+            camera=generator.randint(0, 3),
+            split=generator.choice(list(Split)),
+        )
+        for number in generator.sample(range(100), 20)
+        for name in NAMES
+    ]
+
+
+def make_index(records: list[ImageRecord]) -> DatasetIndex:
+    index = DatasetIndex(layout="csv", root=Path("root"))
+    for record in records:
+        assert index.add(record)
+    return index
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_images_come_as_from_a_sorted_list(seed: int) -> None:
+    records = make_records(seed)
+    index = make_index(records)
+
+    def by_name(record: ImageRecord) -> str:
+        return record.path.as_posix()
+
+    in_order = [r for s in Split for r in sorted(records, key=by_name) if r.split == s]
+    assert list(index) == in_order
+    assert len(index) == len(records)
+    two = (Split.GALLERY, Split.TRAIN)
+    assert list(index.of(*two)) == [record for record in in_order if record.split in two]
+    assert index.count(*two) == sum(record.split in two for record in records)
+    for split in Split:
+        of_split = [record for record in in_order if record.split == split]
+        assert index.num_people(split) == len({record.identity for record in of_split})
+        assert sorted(index.cameras(split)) == sorted({record.camera for record in of_split})
+        assert list(index.shuffled(split)) == sorted(
+            of_split, key=lambda record: hashlib.sha256(by_name(record).encode()).digest()
+        )
+        assert list(index.shuffled_names(split)) == [
+            (record.identity, by_name(record)) for record in index.shuffled(split)
+        ]
+        drawn = sorted(
+            {record.identity for record in of_split},
+            key=lambda who: hashlib.sha256(b"salt %d" % who).digest(),
+        )[:3]
+        assert list(index.draw_people(split, num=3, salt="salt")) == [
+            [record for record in of_split if record.identity == who] for who in sorted(drawn)
+        ]
+
+
+def test_a_path_is_taken_once_whether_image_or_skipped() -> None:
+    image = ImageRecord(path=Path("a/1.jpg"), identity=1, camera=2, split=Split.TRAIN)
+    other = ImageRecord(path=Path("a/1.jpg"), identity=3, camera=4, split=Split.QUERY)
+    index = make_index([image])
+    assert not index.add(other)
+    assert not index.skip(image.path, "in no list")
+    assert index.skip(Path("b"), "not an image file")
+    assert not index.skip(Path("b"), "in no list")
+    assert (list(index), list(index.skipped())) == (
+        [image],
+        [SkippedFile(path=Path("b"), reason="not an image file")],
+    )
+
+
+def test_a_copy_is_changed_on_its_own() -> None:
+    index = make_index(make_records(0))
+    index.skip(Path("notes.txt"), "not an image file")
+    before = list(index)
+    copy = index.copy()
+    first = before[0]
+    copy.move(first.path, Split.GALLERY)
+    assert list(index) == before
+    assert copy.count(Split.GALLERY) == index.count(Split.GALLERY) + 1
+    assert first.path in {record.path for record in copy.of(Split.GALLERY)}
+    assert list(copy.skipped()) == list(index.skipped())
+
+
+def test_namesakes_are_the_same_pair_in_whatever_order_they_come() -> None:
+    paths = [Path("x/1.jpg"), Path("x/2.jpg"), Path("y/2.jpg"), Path("y/1.jpg"), Path("z/1.jpg")]
+    for order in (paths, paths[::-1]):
+        index = DatasetIndex(layout="randperson", root=Path("root"))
+        for path in order:
+            index.add(ImageRecord(path=path, identity=1, camera=1, split=Split.TRAIN))
+        assert index.namesakes() == (Path("x/1.jpg"), Path("z/1.jpg"))
+    index = DatasetIndex(layout="randperson", root=Path("root"))
+    index.add(ImageRecord(path=paths[0], identity=1, camera=1, split=Split.TRAIN))
+    index.skip(paths[3], "sorted out by the authors")
+    assert index.namesakes() is None
+
+
+def test_a_name_that_is_no_utf8_is_skipped_beside_images_and_refused_as_one(
+    tmp_path: Path,
+) -> None:
+    stray = Path(os.fsdecode(b"caf\xe9.txt"))
+    index = DatasetIndex(layout="csv", root=tmp_path)
+    index.skip(stray, "not an image file")
+    assert [file.path for file in index.skipped()] == [stray]
+    image = ImageRecord(
+        path=Path(os.fsdecode(b"caf\xe9.jpg")), identity=1, camera=1, split=Split.TRAIN
+    )
+    with pytest.raises(LayoutError, match=r"caf\\udce9.jpg' has a name that is no UTF-8; rename"):
+        index.add(image)
+
+
+# In a process of its own, where no file may grow beyond a megabyte.
+FULL_DISK = """
+    import resource
+    from pathlib import Path
+    from daam.data.layouts import DatasetIndex, ImageRecord
+    from daam.domains import Split
+    from daam.errors import StorageError
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    index = DatasetIndex(layout="csv", root=Path("plaza"))
+    try:
+        for number in range(100_000):
+            path = Path(f"{number:0200}.jpg")
+            index.add(ImageRecord(path=path, identity=1, camera=1, split=Split.TRAIN))
+    except StorageError as error:
+        print(error)
+"""
+
+
+def test_a_disk_that_does_not_take_the_list_is_told(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL_DISK)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("cannot keep the list of files of plaza in a temporary file: ")
+    assert "set TMPDIR to a folder that has it" in done.stdout
+    assert list(tmp_path.iterdir()) == []
