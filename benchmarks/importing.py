@@ -54,8 +54,8 @@ def write_images(folder: Path, *, num_images: int) -> None:
     with (folder / "index.csv").open("w") as table:
         table.write("path,identity,camera,split\n")
         for number in range(num_images):
+            file = folder / f"{number // NAMES_OF_A_FILE}.jpg"
             if number % NAMES_OF_A_FILE == 0:
-                file = folder / f"{number}.jpg"
                 pixels = generator.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
                 file.write_bytes(simplejpeg.encode_jpeg(pixels, colorsubsampling="420"))
             path = f"{number // FILES_IN_A_FOLDER}/{number:08}.jpg"
