@@ -3,10 +3,11 @@
 import hashlib
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
+from threading import RLock
 from typing import Any, Self
 
 from daam.data.temporary import full_disk_told, temporary_tables
@@ -20,6 +21,7 @@ SCHEMA = """
         path BLOB PRIMARY KEY, split TEXT, identity INTEGER, camera INTEGER, reason TEXT
     ) WITHOUT ROWID
 """
+ROWS_AT_A_TIME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class DatasetIndex:
 
     They are kept in a temporary file, so that memory stays the same for any number of them, and
     read from there whenever they are asked for. Iterating gives the images by split, then by path.
+    Any number of threads may use an index.
 
     Attributes:
         layout: its name.
@@ -64,6 +67,7 @@ class DatasetIndex:
         self.layout = layout
         self.root = root
         self.without_val = without_val
+        self._lock = RLock()
         with self._disk():
             self._tables = temporary_tables(SCHEMA)
         self._tables.create_function("sha256", 1, _sha256, deterministic=True)
@@ -184,8 +188,7 @@ class DatasetIndex:
     def _insert(self, *row: object) -> bool:
         with self._disk():
             insert = "INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?)"
-            with closing(self._tables.execute(insert, row)) as done:
-                return done.rowcount == 1
+            return self._tables.execute(insert, row).rowcount == 1
 
     def _images(self, which: str, *values: object) -> Iterator[ImageRecord]:
         # Both parts are written in this file; what comes from outside is in the values.
@@ -197,11 +200,25 @@ class DatasetIndex:
             )
 
     def _rows(self, query: str, *values: object) -> Iterator[Any]:
-        with self._disk(), closing(self._tables.execute(query, values)) as rows:
-            yield from rows
+        with self._disk():
+            rows = self._tables.execute(query, values)
+        try:
+            while True:
+                with self._disk():
+                    some = rows.fetchmany(ROWS_AT_A_TIME)
+                if not some:
+                    return
+                yield from some
+        finally:
+            with self._lock:
+                rows.close()
 
-    def _disk(self) -> AbstractContextManager[None]:
-        return full_disk_told(f"the list of files of {self.root}")
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        # SQLite waits for the interpreter where it calls our functions, and a thread that has the
+        # interpreter would wait for SQLite.
+        with self._lock, full_disk_told(f"the list of files of {self.root}"):
+            yield
 
 
 def check_index(index: DatasetIndex) -> DatasetIndex:

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,23 @@ def test_a_path_is_taken_once_whether_image_or_skipped() -> None:
         [image],
         [SkippedFile(path=Path("b"), reason="not an image file")],
     )
+
+
+@pytest.mark.timeout(60)
+def test_threads_read_one_index_at_once() -> None:
+    index = DatasetIndex(layout="csv", root=Path("root"))
+    for number in range(3000):
+        path = Path(f"{number}.jpg")
+        index.add(ImageRecord(path=path, identity=number % 50, camera=1, split=Split.TRAIN))
+
+    def read(_: int) -> tuple[list[tuple[int, str]], list[ImageRecord]]:
+        drawn = index.copy().draw_people(Split.TRAIN, num=5, salt="salt")
+        return list(index.shuffled_names(Split.TRAIN)), next(drawn)
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(read, range(24))
+    assert len(first[0]) == 3000
+    assert all(other == first for other in others)
 
 
 def test_a_copy_is_changed_on_its_own() -> None:
