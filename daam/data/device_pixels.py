@@ -21,8 +21,10 @@ from daam.errors import DataError
 class DevicePixels:
     """Pixels by row, decoded by torchvision on a device; any number of threads may read at once.
 
-    On a CPU they are those of `PixelReader` to the bit at the stored size; nvJPEG's differ by a few
-    levels, as it rounds and upsamples colour in its own way. None are kept.
+    On a CPU they are those of `PixelReader` to the bit at the stored size. nvJPEG's differ: it
+    rounds in its own way, and of colours stored at half the resolution (4:2:0) it repeats pixels,
+    where others interpolate, so that there edges of colours are off by dozens of levels. None are
+    kept. What nvJPEG refuses, such as CMYK, is decoded on the CPU.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class DevicePixels:
         self.width = width
         self.device = device
         self.source = source
+        self._lane = _lane_on(device) if device.type == "cuda" else None
 
     @property
     def num_rows(self) -> int:
@@ -53,14 +56,15 @@ class DevicePixels:
         if not len(rows):
             return torch.empty((0, self.height, self.width, 3), dtype=torch.uint8).to(self.device)
         jpegs = self.source.jpegs(rows)
-        if self.device.type != "cuda":
+        if self._lane is None:
             return self._decoded(jpegs, rows)
-        lane = _lane_on(self.device)
-        with lane.turn, torch.cuda.stream(lane.stream):
+        # A thread that never chose a GPU has the first; returning to a stream of that one would
+        # make it spend memory on this process.
+        with self._lane.turn, torch.cuda.device(self.device), torch.cuda.stream(self._lane.stream):
             try:
                 images_BHWC = self._decoded(jpegs, rows)
             finally:
-                lane.stream.synchronize()
+                self._lane.stream.synchronize()
         # The lane gets this memory back when the work that was queued with it is done.
         images_BHWC.record_stream(torch.cuda.current_stream(self.device))
         return images_BHWC
@@ -70,9 +74,36 @@ class DevicePixels:
         encoded = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in jpegs]
         try:
             decoded = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=self.device)
-        except RuntimeError as error:
-            raise self._named(error, jpegs, rows) from error
+        except RuntimeError as error:  # which does not tell of which image
+            decoded = self._one_by_one(encoded, rows, error=error)
         return torch.stack([self._resized(image_CHW) for image_CHW in decoded])
+
+    def _one_by_one(
+        self, encoded: list[Tensor], rows: np.ndarray, *, error: RuntimeError
+    ) -> list[Tensor]:
+        images: list[Tensor] = []
+        num_refused = 0
+        for jpeg, row in zip(encoded, rows.tolist(), strict=True):
+            try:
+                images += decode_jpeg([jpeg], mode=ImageReadMode.RGB, device=self.device)
+            except RuntimeError:
+                num_refused += 1
+                images.append(self._decoded_on_cpu(jpeg, row))
+        if num_refused == len(images) > 1:
+            raise DataError(
+                f"{self.device} decodes none of {num_refused} images that the CPU can decode, the "
+                f"first of them {self.source.place(rows.tolist()[0])}: {error}; set data.decode=cpu"
+            ) from error
+        return images
+
+    def _decoded_on_cpu(self, jpeg: Tensor, row: int) -> Tensor:
+        pixels_BHWC = decode_images(
+            [jpeg.numpy().tobytes()],
+            height=self.height,
+            width=self.width,
+            place=lambda _: self.source.place(row),
+        )
+        return pixels_BHWC[0].permute(2, 0, 1).to(self.device)
 
     def _resized(self, image_CHW: Tensor) -> Tensor:
         size = (self.height, self.width)
@@ -90,18 +121,6 @@ class DevicePixels:
                 .byte()
             )
         return image_CHW.permute(1, 2, 0)
-
-    def _named(self, error: RuntimeError, jpegs: Sequence[Jpeg], rows: np.ndarray) -> DataError:
-        """A batch's error does not tell which image it is: decode them again on the CPU."""
-        places = [self.source.place(row) for row in rows.tolist()]
-        try:
-            decode_images(jpegs, height=self.height, width=self.width, place=places.__getitem__)
-        except DataError as named:
-            return named
-        return DataError(
-            f"{self.device} can't decode an image that the CPU can ({error}; one of {places}); "
-            "set data.decode=cpu"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

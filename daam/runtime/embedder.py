@@ -8,7 +8,7 @@ from daam.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from daam.domains import check_domain
 from daam.model.network import DaamNetwork
 from daam.runtime.contract import EmbeddingContract, daam_version
-from daam.runtime.worker import trained
+from daam.runtime.worker import ANYWHERE, trained
 from daam.storage import open_store
 from daam.training.assemble import manifest_of
 from daam.training.scoring import embedder_for, open_unlabelled, with_norms_of
@@ -47,9 +47,7 @@ def open_embedder(
         DaamError: there is no such run or domain, or one of them is damaged.
     """
     config, state = trained(folder_uri)
-    # The weights come from the checkpoint: those a run starts from need not be here.
-    # Nor need the machine be one with a GPU.
-    changes = {"model.weights": "none", "compute.device": "auto"}
+    changes = dict(ANYWHERE)
     if data_root is not None:
         changes["data.root"] = data_root
     if precision is not None:

@@ -26,7 +26,7 @@ from daam.evaluation.retrieval import (
     retrieval_scores_from_embeddings,
 )
 from daam.runtime.pictures import draw_embeddings, draw_lists, draw_maps, draw_thresholds
-from daam.runtime.worker import trained
+from daam.runtime.worker import ANYWHERE, trained
 from daam.storage.publish import write_whole
 from daam.training.scoring import QUERIES_AT_ONCE, RetrievalTest, TestResult, score
 from daam.training.state import trained_network
@@ -75,9 +75,7 @@ def evaluate_run(
     """
     config, state = trained(folder_uri)
     changes = {} if data_root is None else {"data.root": data_root}
-    # The weights come from the checkpoint: those a run starts from need not be here.
-    # Nor need the machine be one with a GPU.
-    config = with_settings(config, {**changes, "model.weights": "none", "compute.device": "auto"})
+    config = with_settings(config, {**changes, **ANYWHERE})
     test = RetrievalTest.on_test(config, domain=domain)
     choice = choose_pairs(
         query_identities=test.query.identities,

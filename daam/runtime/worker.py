@@ -29,6 +29,9 @@ from daam.training.state import captured, restore
 CONFIG = "config.toml"
 REPORTS = "reports.json"
 SCORES = "scores.json"
+# For a trained run: its weights come from the checkpoint, so those it started from need not be
+# here; nor need the machine be one with a GPU.
+ANYWHERE = {"model.weights": "none", "compute.device": "auto", "data.decode": "cpu"}
 
 
 def portable(config: RunConfig) -> RunConfig:

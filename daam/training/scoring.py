@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
+from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from daam.data.decode import Pixels
 from daam.data.images import open_images, read_identities
@@ -63,7 +64,11 @@ class RetrievalTest:
 
     @classmethod
     def on_test(cls, config: RunConfig, *, domain: str) -> Self:
-        """Open a domain's query and gallery. Collective: all ranks call it."""
+        """Open a domain's query and gallery. Collective: all ranks call it.
+
+        Images are decoded on the CPU, so that scores are of the pixels that every machine has.
+        """
+        config = with_settings(config, {"data.decode": "cpu"})
         return cls.opened(
             config,
             manifest=manifest_of(config, domain),

@@ -1,13 +1,18 @@
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
 
+from daam.data import device_pixels
 from daam.data.decode import PixelReader
 from daam.data.device_pixels import DevicePixels
 from daam.errors import DataError
-from tests.data.images_in_memory import ImagesInMemory, make_images
+from tests.data.images_in_memory import ImagesInMemory, make_images, random_pixels
 
 CPU = torch.device("cpu")
 # From 0.29 on torchvision says that its decoders will move to another package.
@@ -42,6 +47,64 @@ def test_a_damaged_image_is_named_by_its_row():
     with pytest.raises(DataError, match="row 1 in memory can't be decoded"):
         there.read(np.array([0, 2, 1]))
     assert there.read(np.array([2, 0])).shape == (2, 16, 8, 3)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *refused: bytes) -> None:
+    """Let torchvision's decoder refuse some images, as nvJPEG does with CMYK: whole batches."""
+    decode = device_pixels.decode_jpeg
+
+    def picky(encoded: list[Tensor], **options: Any) -> Tensor | list[Tensor]:
+        if any(jpeg.numpy().tobytes() in refused for jpeg in encoded):
+            raise RuntimeError("Error while decoding JPEG images")
+        return decode(encoded, **options)
+
+    monkeypatch.setattr(device_pixels, "decode_jpeg", picky)
+
+
+@pytest.mark.parametrize("rows", [[3, 1, 2, 1], [1], [0, 3]])
+def test_what_the_device_refuses_is_decoded_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, rows: list[int]
+) -> None:
+    images = make_images(4)
+    refuse(monkeypatch, images.encoded[1])
+    for height, width in ((16, 8), (24, 12)):
+        there = DevicePixels(images, height=height, width=width, device=CPU).read(np.array(rows))
+        here = PixelReader(images, height=height, width=width).read(np.array(rows))
+        assert (there.int() - here.int()).abs().max() <= (height != 16)
+
+
+def test_a_device_that_decodes_nothing_is_told_and_no_image_is_blamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = make_images(3)
+    refuse(monkeypatch, *images.encoded)
+    with pytest.raises(DataError, match=r"cpu decodes none of 3 .*Error while.*data\.decode=cpu"):
+        DevicePixels(images, height=16, width=8, device=CPU).read(np.arange(3))
+
+
+def encoded_as(kind: str, *, pixels: np.ndarray) -> bytes:
+    image = Image.fromarray(pixels).convert({"grey": "L", "cmyk": "CMYK"}.get(kind, "RGB"))
+    file = BytesIO()
+    halved = {"subsampling": 2 if kind == "4:2:0" else 0} if kind != "grey" else {}
+    image.save(file, "JPEG", quality=95, progressive=kind == "progressive", **halved)
+    return file.getvalue()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: nvJPEG decodes there")
+@pytest.mark.parametrize(
+    ("kind", "most_off"),
+    [("4:4:4", 1), ("4:2:0", 2), ("progressive", 1), ("grey", 1), ("cmyk", 1)],
+)
+def test_pixels_of_a_gpu_are_near_those_of_the_cpu(kind: str, most_off: float) -> None:
+    generator = np.random.default_rng(0)
+    encoded = tuple(
+        encoded_as(kind, pixels=random_pixels(generator, height=256, width=128)) for _ in range(20)
+    )
+    images = ImagesInMemory(encoded=encoded, cameras=np.zeros(20, np.int32))
+    rows = np.arange(20)
+    there = DevicePixels(images, height=256, width=128, device=torch.device("cuda", 0)).read(rows)
+    here = PixelReader(images, height=256, width=128).read(rows)
+    assert (there.cpu().int() - here.int()).abs().float().mean() < most_off
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: nvJPEG has its own stream")
