@@ -22,8 +22,9 @@ class CopiesOfQueries:
     """Looks for them while images pass by, the queries first; keeps digests of queries on disk."""
 
     def __init__(self) -> None:
-        self._queries = temporary_tables(SCHEMA)
-        weakref.finalize(self, self._queries.close)
+        with full_disk_told(WHAT):
+            self._queries = temporary_tables(SCHEMA)
+        weakref.finalize(self, self._queries.close).atexit = False
         self._named: list[tuple[Path, Path]] = []
         self._num_found = 0
         self._num_junk = 0

@@ -154,15 +154,14 @@ def _write_files(
 ) -> DomainManifest:
     splits: dict[Split, SplitManifest] = {}
     done = 0
-    for split in Split:
-        if not index.count(split):
-            continue
+    counts = index.counts()
+    for split in counts:
         images = _read_images(
             index.shuffled(split), root=index.root, verify=verify_images, size=settings.reencoded
         )
         images = copies.watched(images)
         if progress is not None:
-            images = _counted(images, already=done, total=len(index), report=progress)
+            images = _counted(images, already=done, total=sum(counts.values()), report=progress)
         splits[split] = _import_split(
             images,
             index,

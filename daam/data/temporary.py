@@ -7,13 +7,22 @@ from contextlib import contextmanager
 from daam.errors import StorageError
 
 CACHE_KIB = 8 << 10
+PRIMARY = 0xFF  # the part of an error's code that tells its kind
+DISK_ERRORS = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 
 
 def temporary_tables(schema: str) -> sqlite3.Connection:
     """Tables that SQLite keeps in memory up to 8 MiB, and beyond that in a file without a name.
 
-    The file lies in the folder TMPDIR, and is gone once the connection is closed or the process
-    has ended in whatever way.
+    The file lies where SQLite makes them, in TMPDIR if that is set, and is gone once the connection
+    is closed or the process has ended in whatever way.
 
     Args:
         schema: statements that create the tables.
@@ -37,6 +46,8 @@ def full_disk_told(what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & PRIMARY not in DISK_ERRORS:
+            raise
         raise StorageError(
             f"cannot keep {what} in a temporary file: {error}; free some space or set TMPDIR to a "
             "folder that has it"

@@ -1,10 +1,14 @@
 """Cut validation people out of the train split, so that tuning never looks at query and gallery."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
 
-from daam.data.layouts import DatasetIndex, ImageRecord
+from daam.data.layouts import DatasetIndex, Sighting
+from daam.data.temporary import full_disk_told, temporary_tables
 from daam.domains import VALIDATION_SPLITS, Split
 from daam.errors import DataError
 
@@ -18,7 +22,7 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
     Who is moved depends on the identity's number alone (those with the lowest hash go), so that
     adding people later moves few others. At least two are moved and one stays, if there are three.
     A moved identity that two cameras saw becomes validation queries and gallery by
-    `split_queries`, others are gallery only.
+    `queries_of`, others are gallery only.
 
     Args:
         index: as a layout gives it.
@@ -32,15 +36,19 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
         raise DataError(f"validation share {share} is not in [0, 1); .25 is usual")
     if index.count(*VALIDATION_SPLITS):
         raise DataError(f"{index.root} has validation splits already; hold out only once")
-    num_people = index.num_people(Split.TRAIN)
+    num_people = sum(1 for _ in index.people(Split.TRAIN))
     if share == 0 or not num_people:
         return index
 
     num_held_out = min(max(LEAST_IDENTITIES, round(share * num_people)), num_people - 1)
+    last = _last_hash(index.people(Split.TRAIN), num=num_held_out)
     held_out = index.copy()
-    for images in index.draw_people(Split.TRAIN, num=num_held_out, salt=SALT):
-        for record in split_queries(images):
-            held_out.move(record.path, record.split)
+    moved = (person for person in index.people(Split.TRAIN) if _hash(person) <= last)
+    held_out.move_people(moved, split=Split.TRAIN, to=Split.VALIDATION_GALLERY)
+    for identity, sightings in groupby(index.sightings(Split.TRAIN), key=lambda one: one.identity):
+        if _hash(identity) <= last:
+            for path in queries_of(list(sightings)):
+                held_out.move(path, Split.VALIDATION_QUERY)
     if not held_out.count(Split.VALIDATION_QUERY):
         raise DataError(
             f"none of the {num_held_out} identities held out of {index.root} was seen by two "
@@ -49,21 +57,37 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
     return held_out
 
 
-def split_queries(images: Iterable[ImageRecord]) -> Iterator[ImageRecord]:
-    """Make one identity's images validation queries and gallery.
+def queries_of(sightings: Sequence[Sighting]) -> list[Path]:
+    """Choose which images of a person become validation queries.
 
-    The first image of each camera that has another one becomes a query; if none has, the first
-    image of the first camera does. So every query finds this identity in the gallery under
-    another camera. An identity seen by one camera is gallery only.
+    The first image of each camera that has another one does; if none has, the first image of the
+    first camera. So every query finds this person in the gallery under another camera. A person
+    seen by one camera has none.
+
+    Args:
+        sightings: of one person, by camera.
     """
-    by_camera: defaultdict[int, list[ImageRecord]] = defaultdict(list)
-    for record in images:
-        by_camera[record.camera].append(record)
-    queries: list[ImageRecord] = []
-    if len(by_camera) > 1:
-        queries = [records[0] for records in by_camera.values() if len(records) > 1]
-        queries = queries or [by_camera[min(by_camera)][0]]
-    for records in by_camera.values():
-        for record in records:
-            split = Split.VALIDATION_QUERY if record in queries else Split.VALIDATION_GALLERY
-            yield replace(record, split=split)
+    if len(sightings) < 2:
+        return []
+    repeated = [sighting.first for sighting in sightings if sighting.num_images > 1]
+    return repeated or [sightings[0].first]
+
+
+def _last_hash(people: Iterable[int], *, num: int) -> bytes:
+    """The largest of the `num` smallest hashes."""
+    if not num:
+        return b""
+    with (
+        full_disk_told("the people of the train split"),
+        closing(temporary_tables("CREATE TABLE people (hash BLOB)")) as tables,
+    ):
+        hashes = ((_hash(identity),) for identity in people)
+        tables.executemany("INSERT INTO people VALUES (?)", hashes)
+        select = "SELECT hash FROM people ORDER BY hash LIMIT 1 OFFSET ?"
+        (last,) = tables.execute(select, (num - 1,)).fetchone()
+    return last
+
+
+@lru_cache(maxsize=1)
+def _hash(identity: int) -> bytes:
+    return hashlib.sha256(f"{SALT} {identity}".encode()).digest()

@@ -7,6 +7,7 @@ and -1 junk (a box too poor to count as right or wrong).
 from daam.data.layouts.index import (
     DatasetIndex,
     ImageRecord,
+    Sighting,
     SkippedFile,
 )
 from daam.data.layouts.reading import LAYOUTS, read_layout
@@ -15,6 +16,7 @@ __all__ = [
     "LAYOUTS",
     "DatasetIndex",
     "ImageRecord",
+    "Sighting",
     "SkippedFile",
     "read_layout",
 ]

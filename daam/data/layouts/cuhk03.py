@@ -13,7 +13,7 @@ JSON begin anew in the train split. Cameras are the two views of a pair, as in t
 import json
 from pathlib import Path, PureWindowsPath
 
-from daam.data.layouts.files import skip_unlisted
+from daam.data.layouts.files import is_folder, skip_unlisted
 from daam.data.layouts.folders import MARKET_FOLDERS, read_folders
 from daam.data.layouts.index import DatasetIndex, ImageRecord
 from daam.data.layouts.names import NameRule
@@ -49,7 +49,7 @@ def read_cuhk03(root: Path) -> DatasetIndex:
         LayoutError: it is none of these, a folder or list is missing, empty or damaged, a name
             fits no rule, or a file is listed twice or not there.
     """
-    if (root / MARKET_FOLDERS[Split.TRAIN]).is_dir():
+    if is_folder(root / MARKET_FOLDERS[Split.TRAIN]):
         return read_folders(root, layout="cuhk03", rule=FOLDER_RULE)
     place = root.absolute()
     if place.name not in SPLIT_LISTS:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +17,20 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; what may not be looked at, or is a link to itself, is none."""
+    with suppress(OSError):
+        return path.is_dir()
+    return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; what may not be looked at, or is a link to itself, is none."""
+    with suppress(OSError):
+        return path.is_file()
+    return False
+
+
 def image_files(folder: Path, *, index: DatasetIndex) -> Iterator[Path]:
     """Yield the images directly in a folder, and skip all else in the index.
 
@@ -27,7 +42,7 @@ def image_files(folder: Path, *, index: DatasetIndex) -> Iterator[Path]:
     found = False
     for entry in _entries(folder, root=index.root):
         path = Path(entry.path).relative_to(index.root)
-        if entry.is_dir():
+        if is_folder(Path(entry.path)) if entry.is_symlink() else entry.is_dir():
             index.skip(path, "a folder")
         elif is_image(path):
             found = True
@@ -41,17 +56,23 @@ def image_files(folder: Path, *, index: DatasetIndex) -> Iterator[Path]:
         )
 
 
-def files_below(folder: Path, *, root: Path) -> Iterator[Path]:
+def files_below(folder: Path, *, index: DatasetIndex) -> Iterator[Path]:
     """Yield all files in a folder and the folders in it, relative to the data set's.
 
+    Links to folders are not followed. A folder in it that may not be read is skipped in the index.
+
     Raises:
-        LayoutError: a folder is missing or unreadable.
+        LayoutError: the folder itself is missing or unreadable.
     """
-    for entry in _entries(folder, root=root):
-        if entry.is_dir(follow_symlinks=False):
-            yield from files_below(Path(entry.path), root=root)
-        elif entry.is_file():
-            yield Path(entry.path).relative_to(root)
+    for entry in _entries(folder, root=index.root):
+        path = Path(entry.path)
+        if not entry.is_dir(follow_symlinks=False):
+            if is_file(path) if entry.is_symlink() else entry.is_file():
+                yield path.relative_to(index.root)
+        elif os.access(path, os.R_OK | os.X_OK):
+            yield from files_below(path, index=index)
+        else:
+            index.skip(path.relative_to(index.root), "a folder that may not be read")
 
 
 def skip_unlisted(index: DatasetIndex, *, folders: Iterable[Path]) -> None:
@@ -61,9 +82,7 @@ def skip_unlisted(index: DatasetIndex, *, folders: Iterable[Path]) -> None:
         LayoutError: a file of the index is not there, or a folder is unreadable.
     """
     root = index.root
-    missing = (
-        file.path for file in chain(index, index.skipped()) if not (root / file.path).is_file()
-    )
+    missing = (file.path for file in chain(index, index.skipped()) if not is_file(root / file.path))
     first = next(missing, None)
     if first is not None:
         num_missing = 1 + sum(1 for _ in missing)
@@ -72,8 +91,15 @@ def skip_unlisted(index: DatasetIndex, *, folders: Iterable[Path]) -> None:
             "images again"
         )
     for folder in folders:
-        for path in files_below(folder, root=root):
+        for path in files_below(folder, index=index):
             index.skip(path, "in no list" if is_image(path) else "not an image file")
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly in a folder, in the order of their names; none if it is none."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return sorted(path for entry in entries if is_folder(path := Path(entry.path)))
+    return []
 
 
 def _entries(folder: Path, *, root: Path) -> Iterator[os.DirEntry[str]]:
@@ -87,9 +113,10 @@ def _entries(folder: Path, *, root: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _what_to_do(error: OSError, folder: Path, *, root: Path) -> str:
+    if isinstance(error, PermissionError):
+        return "change its permissions"
     wanted = folder.relative_to(root)
-    if isinstance(error, FileNotFoundError) and root.is_dir():
-        for child in sorted(root.iterdir()):
-            if (child / wanted).is_dir():
-                return f"did you mean --root {child}?"
+    for child in folders_in(root):
+        if is_folder(child / wanted):
+            return f"did you mean --root {child}?"
     return "check --root and --layout"

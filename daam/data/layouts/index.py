@@ -2,10 +2,10 @@
 
 import hashlib
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from threading import RLock
 from typing import Any, Self
@@ -15,12 +15,17 @@ from daam.domains import Split
 from daam.errors import DataError, LayoutError
 
 # A file is an image, with a split, or skipped, with a reason. Paths are bytes, as a file system
-# may have names that are no UTF-8; their order is that of the names.
+# may have names that are no UTF-8; their order is that of the names. The place among shuffled
+# images is the SHA-256 of the path.
 SCHEMA = """
     CREATE TABLE files (
-        path BLOB PRIMARY KEY, split TEXT, identity INTEGER, camera INTEGER, reason TEXT
-    ) WITHOUT ROWID
+        path BLOB PRIMARY KEY, split TEXT, identity INTEGER, camera INTEGER, place BLOB, reason TEXT
+    ) WITHOUT ROWID;
+    CREATE TABLE moving (identity INTEGER PRIMARY KEY)
 """
+NAMES_SCHEMA = "CREATE TABLE names (name TEXT PRIMARY KEY, path BLOB) WITHOUT ROWID"
+# What shards have room for.
+MOST = {"identity": 2**63 - 1, "camera": 2**31 - 1}
 ROWS_AT_A_TIME = 64
 
 
@@ -38,6 +43,21 @@ class ImageRecord:
     identity: int
     camera: int
     split: Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A person's images of one camera.
+
+    Attributes:
+        first: the first of them by path.
+        num_images: how many there are.
+    """
+
+    identity: int
+    camera: int
+    first: Path
+    num_images: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +90,8 @@ class DatasetIndex:
         self._lock = RLock()
         with self._disk():
             self._tables = temporary_tables(SCHEMA)
-        self._tables.create_function("sha256", 1, _sha256, deterministic=True)
-        self._tables.create_function("name", 1, _name, deterministic=True)
-        weakref.finalize(self, self._tables.close)
+        # At its exit the interpreter closes them itself, after whoever still reads.
+        weakref.finalize(self, self._tables.close).atexit = False
 
     def __iter__(self) -> Iterator[ImageRecord]:
         return self.of(*Split)
@@ -84,7 +103,7 @@ class DatasetIndex:
         """Take in an image; tells whether its path is new, and leaves what was there if not.
 
         Raises:
-            LayoutError: the path is no UTF-8.
+            LayoutError: the path is no UTF-8, or a number does not fit into a shard.
         """
         try:
             path = record.path.as_posix().encode()
@@ -92,7 +111,14 @@ class DatasetIndex:
             raise LayoutError(
                 f"{str(self.root / record.path)!a} has a name that is no UTF-8; rename it"
             ) from error
-        return self._insert(path, record.split, record.identity, record.camera, None)
+        for what, number in (("identity", record.identity), ("camera", record.camera)):
+            if number > MOST[what]:
+                raise LayoutError(
+                    f"{self.root / record.path} has {what} {number}, which is too large; "
+                    f"{MOST[what]} is most"
+                )
+        place = hashlib.sha256(path).digest()
+        return self._insert(path, record.split, record.identity, record.camera, place, None)
 
     def skip(self, path: Path, reason: str) -> bool:
         """Take in a file to skip; tells whether its path is new, and leaves what was there if not.
@@ -100,7 +126,7 @@ class DatasetIndex:
         Args:
             path: relative to the data set's folder.
         """
-        return self._insert(_bytes_of(path), None, None, None, reason)
+        return self._insert(_bytes_of(path), None, None, None, None, reason)
 
     def move(self, path: Path, split: Split) -> None:
         """Make an image one of another split."""
@@ -108,6 +134,17 @@ class DatasetIndex:
             self._tables.execute(
                 "UPDATE files SET split = ? WHERE path = ?", (split, _bytes_of(path))
             )
+
+    def move_people(self, people: Iterable[int], *, split: Split, to: Split) -> None:
+        """Make all images that people have in a split ones of another split."""
+        with self._disk():
+            self._tables.executemany(
+                "INSERT OR IGNORE INTO moving VALUES (?)", ((person,) for person in people)
+            )
+            self._tables.execute(
+                "UPDATE files SET split = ? WHERE split = ? AND identity IN moving", (to, split)
+            )
+            self._tables.execute("DELETE FROM moving")
 
     def copy(self) -> Self:
         """Another index of the same files, to be changed on its own."""
@@ -125,30 +162,29 @@ class DatasetIndex:
 
     def shuffled(self, split: Split) -> Iterator[ImageRecord]:
         """The images of a split by a hash of their names, in which neighbours are strangers."""
-        return self._images("WHERE split = ? ORDER BY sha256(path)", split)
+        return self._images("WHERE split = ? ORDER BY place", split)
 
     def shuffled_names(self, split: Split) -> Iterator[tuple[int, str]]:
         """Identity and path (with slashes) of each image, in the order of `shuffled`."""
-        query = "SELECT identity, path FROM files WHERE split = ? ORDER BY sha256(path)"
+        query = "SELECT identity, path FROM files WHERE split = ? ORDER BY place"
         return ((identity, path.decode()) for identity, path in self._rows(query, split))
 
-    def draw_people(self, split: Split, *, num: int, salt: str) -> Iterator[list[ImageRecord]]:
-        """The images, by path, of each of `num` people of a split: those first by a hash.
+    def people(self, split: Split) -> Iterator[int]:
+        """The number of each person of a split, once."""
+        rows = self._rows("SELECT DISTINCT identity FROM files WHERE split = ?", split)
+        return (identity for (identity,) in rows)
 
-        Args:
-            salt: the hash is the SHA-256 of this, a space and the person's number.
-        """
-        images = self._images(
-            "WHERE split = ?1 AND identity IN "
-            "(SELECT identity FROM files WHERE split = ?1 GROUP BY identity "
-            "ORDER BY sha256(CAST(?2 || ' ' || identity AS BLOB)) LIMIT ?3) "
-            "ORDER BY identity, path",
+    def sightings(self, split: Split) -> Iterator[Sighting]:
+        """The cameras that saw each person of a split, by person, then by camera."""
+        rows = self._rows(
+            "SELECT identity, camera, min(path), count(*) FROM files WHERE split = ? "
+            "GROUP BY identity, camera ORDER BY identity, camera",
             split,
-            salt,
-            num,
         )
-        for _, group in groupby(images, key=lambda record: record.identity):
-            yield list(group)
+        for identity, camera, first, num_images in rows:
+            yield Sighting(
+                identity=identity, camera=camera, first=_path_of(first), num_images=num_images
+            )
 
     def skipped(self) -> Iterator[SkippedFile]:
         """The files to skip, by reason, then by path."""
@@ -157,17 +193,16 @@ class DatasetIndex:
         )
         return (SkippedFile(path=_path_of(path), reason=reason) for path, reason in rows)
 
+    def counts(self) -> dict[Split, int]:
+        """How many images there are in each split that has one."""
+        query = "SELECT split, count(*) FROM files WHERE split IS NOT NULL GROUP BY split"
+        found = dict(self._rows(query))
+        return {split: found[split] for split in Split if split in found}
+
     def count(self, *splits: Split) -> int:
         """How many images there are in these splits."""
-        return sum(
-            next(self._rows("SELECT count(*) FROM files WHERE split = ?", split))[0]
-            for split in splits
-        )
-
-    def num_people(self, split: Split) -> int:
-        """How many numbers the people of a split have, those of distractors and junk included."""
-        query = "SELECT count(DISTINCT identity) FROM files WHERE split = ?"
-        return int(next(self._rows(query, split))[0])
+        counts = self.counts()
+        return sum(counts.get(split, 0) for split in splits)
 
     def cameras(self, *splits: Split) -> Iterator[int]:
         """Each camera that has an image in one of these splits, once."""
@@ -176,18 +211,19 @@ class DatasetIndex:
         return (camera for (camera,) in self._rows(query, *splits))
 
     def namesakes(self) -> tuple[Path, Path] | None:
-        """Two images of one name in different folders, if there are any."""
-        query = (
-            "SELECT min(path), max(path) FROM files WHERE split IS NOT NULL "
-            "GROUP BY name(path) HAVING count(*) > 1 ORDER BY min(path) LIMIT 1"
-        )
-        for first, other in self._rows(query):
-            return _path_of(first), _path_of(other)
+        """Two images of one name in different folders, if there are any: the first by path."""
+        with self._disk(), closing(temporary_tables(NAMES_SCHEMA)) as names:
+            for record in self:
+                row = (record.path.name, _bytes_of(record.path))
+                if not names.execute("INSERT OR IGNORE INTO names VALUES (?, ?)", row).rowcount:
+                    select = "SELECT path FROM names WHERE name = ?"
+                    (first,) = names.execute(select, row[:1]).fetchone()
+                    return _path_of(first), record.path
         return None
 
     def _insert(self, *row: object) -> bool:
         with self._disk():
-            insert = "INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?)"
+            insert = "INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?)"
             return self._tables.execute(insert, row).rowcount == 1
 
     def _images(self, which: str, *values: object) -> Iterator[ImageRecord]:
@@ -215,8 +251,7 @@ class DatasetIndex:
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
-        # SQLite waits for the interpreter where it calls our functions, and a thread that has the
-        # interpreter would wait for SQLite.
+        # SQLite may have been built for one thread at a time.
         with self._lock, full_disk_told(f"the list of files of {self.root}"):
             yield
 
@@ -229,7 +264,7 @@ def check_index(index: DatasetIndex) -> DatasetIndex:
         DataError: its train split, or query and gallery together, come from a single camera, so
             that no person can be matched across cameras.
     """
-    present = {split for split in Split if index.count(split)}
+    present = index.counts().keys()
     if (Split.QUERY in present) != (Split.GALLERY in present):
         raise LayoutError(
             f"{index.root} has only one of query and gallery; a domain has both or neither"
@@ -247,14 +282,6 @@ def check_index(index: DatasetIndex) -> DatasetIndex:
                 "matched across cameras, so at least two are needed"
             )
     return index
-
-
-def _sha256(path: bytes) -> bytes:
-    return hashlib.sha256(path).digest()
-
-
-def _name(path: bytes) -> bytes:
-    return path.rpartition(b"/")[2]
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from daam.data.layouts.files import skip_unlisted
+from daam.data.layouts.files import is_folder, skip_unlisted
 from daam.data.layouts.folders import MARKET_FOLDERS, read_folders
 from daam.data.layouts.index import DatasetIndex, ImageRecord
 from daam.data.layouts.names import NameRule
@@ -56,7 +56,7 @@ def read_msmt17(root: Path, *, with_val: bool = True) -> DatasetIndex:
             names a file that is not there, a file is listed twice, or the validation list cannot
             be left out of a conversion that has no lists.
     """
-    if not (root / MARKET_FOLDERS[Split.TRAIN]).is_dir():
+    if not is_folder(root / MARKET_FOLDERS[Split.TRAIN]):
         return _read_lists(root, with_val=with_val)
     if not with_val:
         raise LayoutError(
@@ -88,7 +88,7 @@ def _read_lists(root: Path, *, with_val: bool) -> DatasetIndex:
 
 
 def _trees(root: Path) -> tuple[str, str]:
-    found = [trees for trees in TREES if all((root / tree).is_dir() for tree in trees)]
+    found = [trees for trees in TREES if all(is_folder(root / tree) for tree in trees)]
     if len(found) != 1:
         wanted = " or ".join(f"{train} and {test}" for train, test in TREES)
         raise LayoutError(

@@ -8,6 +8,7 @@ three folders. A person has one number in all of them, so subsets are read toget
 from collections.abc import Iterable
 from pathlib import Path
 
+from daam.data.layouts.files import folders_in, is_folder
 from daam.data.layouts.folders import MARKET_FOLDERS, read_folders
 from daam.data.layouts.index import DatasetIndex, ImageRecord
 from daam.data.layouts.names import NameRule
@@ -42,9 +43,9 @@ def read_personx(root: Path) -> DatasetIndex:
 
 def _subsets(root: Path) -> list[str]:
     train = MARKET_FOLDERS[Split.TRAIN]
-    if not root.is_dir() or (root / train).is_dir():
+    if is_folder(root / train):
         return []
-    return sorted(child.name for child in root.iterdir() if (child / train).is_dir())
+    return [folder.name for folder in folders_in(root) if is_folder(folder / train)]
 
 
 def _check_cameras(records: Iterable[ImageRecord], *, root: Path) -> None:

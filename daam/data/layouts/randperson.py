@@ -33,7 +33,7 @@ def read_randperson(root: Path) -> DatasetIndex:
             scenes lie beside the subset that was taken from them.
     """
     index = DatasetIndex(layout="randperson", root=root)
-    for path in files_below(root, root=root):
+    for path in files_below(root, index=index):
         if not is_image(path):
             index.skip(path, "not an image file")
         elif any(folder.startswith(DELETED) for folder in path.parent.parts):

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from daam.data.layouts.files import is_file, is_folder
 from daam.data.layouts.index import DatasetIndex, ImageRecord
 from daam.domains import DISTRACTOR, JUNK, Split
 from daam.errors import LayoutError
@@ -35,7 +36,7 @@ def read_csv(root: Path) -> DatasetIndex:
         LayoutError: the table is missing, lacks a column, or a line of it is wrong or names a
             file that is not there or was named before.
     """
-    table = root / CSV_NAME if root.is_dir() else root
+    table = root / CSV_NAME if is_folder(root) else root
     return _index(_csv_rows(table), layout="csv", folder=table.parent)
 
 
@@ -48,7 +49,7 @@ def read_parquet(root: Path) -> DatasetIndex:
     Raises:
         LayoutError: as with `read_csv`.
     """
-    table = root / PARQUET_NAME if root.is_dir() else root
+    table = root / PARQUET_NAME if is_folder(root) else root
     return _index(_parquet_rows(table), layout="parquet", folder=table.parent)
 
 
@@ -112,8 +113,8 @@ def _record(row: Mapping[str, object], *, folder: Path, place: str) -> ImageReco
     if text["split"] not in SPLITS:
         raise LayoutError(f"{place}: split {text['split']!r} is not one of {', '.join(SPLITS)}")
     split = Split(text["split"])
-    identity = _whole_number(text["identity"], column="identity", most=2**63 - 1, place=place)
-    camera = _whole_number(text["camera"], column="camera", most=2**31 - 1, place=place)
+    identity = _whole_number(text["identity"], column="identity", place=place)
+    camera = _whole_number(text["camera"], column="camera", place=place)
     lowest = JUNK if split == Split.GALLERY else DISTRACTOR + 1
     if identity < lowest or camera < 0:
         raise LayoutError(
@@ -124,18 +125,15 @@ def _record(row: Mapping[str, object], *, folder: Path, place: str) -> ImageReco
     if not text["path"] or relative.is_absolute() or ".." in relative.parts:
         raise LayoutError(f"{place}: path {text['path']!r} must lie inside the table's folder")
     path = Path(relative)
-    if not (folder / path).is_file():
+    if not is_file(folder / path):
         raise LayoutError(
             f"{place}: {folder / path} is not there; mend the path or remove the line"
         )
     return ImageRecord(path=path, identity=identity, camera=camera, split=split)
 
 
-def _whole_number(text: str, *, column: str, most: int, place: str) -> int:
+def _whole_number(text: str, *, column: str, place: str) -> int:
     try:
-        number = int(text)
+        return int(text)
     except ValueError as error:
         raise LayoutError(f"{place}: {column} {text!r} is not a whole number") from error
-    if number > most:
-        raise LayoutError(f"{place}: {column} {number} is too large; {most} is most")
-    return number

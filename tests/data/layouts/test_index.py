@@ -7,11 +7,12 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from daam.data.layouts import DatasetIndex, ImageRecord, SkippedFile
+from daam.data.layouts import DatasetIndex, ImageRecord, Sighting, SkippedFile
 from daam.domains import Split
 from daam.errors import LayoutError
 
@@ -55,7 +56,7 @@ def test_images_come_as_from_a_sorted_list(seed: int) -> None:
     assert index.count(*two) == sum(record.split in two for record in records)
     for split in Split:
         of_split = [record for record in in_order if record.split == split]
-        assert index.num_people(split) == len({record.identity for record in of_split})
+        assert sorted(index.people(split)) == sorted({record.identity for record in of_split})
         assert sorted(index.cameras(split)) == sorted({record.camera for record in of_split})
         assert list(index.shuffled(split)) == sorted(
             of_split, key=lambda record: hashlib.sha256(by_name(record).encode()).digest()
@@ -63,13 +64,12 @@ def test_images_come_as_from_a_sorted_list(seed: int) -> None:
         assert list(index.shuffled_names(split)) == [
             (record.identity, by_name(record)) for record in index.shuffled(split)
         ]
-        drawn = sorted(
-            {record.identity for record in of_split},
-            key=lambda who: hashlib.sha256(b"salt %d" % who).digest(),
-        )[:3]
-        assert list(index.draw_people(split, num=3, salt="salt")) == [
-            [record for record in of_split if record.identity == who] for who in sorted(drawn)
-        ]
+        seen = sorted({(record.identity, record.camera) for record in of_split})
+        for sighting, (identity, camera) in zip(index.sightings(split), seen, strict=True):
+            images = [r.path for r in of_split if (r.identity, r.camera) == (identity, camera)]
+            assert sighting == Sighting(
+                identity=identity, camera=camera, first=images[0], num_images=len(images)
+            )
 
 
 def test_a_path_is_taken_once_whether_image_or_skipped() -> None:
@@ -86,6 +86,25 @@ def test_a_path_is_taken_once_whether_image_or_skipped() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("identity", "camera", "complaint"),
+    [
+        (2**63, 1, "a.jpg has identity 9223372036854775808, which is too large"),
+        (1, 2**31, "a.jpg has camera 2147483648, which is too large"),
+    ],
+)
+def test_numbers_that_no_shard_has_room_for_are_refused(
+    identity: int, camera: int, complaint: str
+) -> None:
+    index = DatasetIndex(layout="csv", root=Path("root"))
+    fits = ImageRecord(path=Path("b.jpg"), identity=2**63 - 1, camera=2**31 - 1, split=Split.TRAIN)
+    assert index.add(fits)
+    record = ImageRecord(path=Path("a.jpg"), identity=identity, camera=camera, split=Split.TRAIN)
+    with pytest.raises(LayoutError, match=complaint):
+        index.add(record)
+    assert list(index) == [fits]
+
+
 @pytest.mark.timeout(60)
 def test_threads_read_one_index_at_once() -> None:
     index = DatasetIndex(layout="csv", root=Path("root"))
@@ -93,9 +112,8 @@ def test_threads_read_one_index_at_once() -> None:
         path = Path(f"{number}.jpg")
         index.add(ImageRecord(path=path, identity=number % 50, camera=1, split=Split.TRAIN))
 
-    def read(_: int) -> tuple[list[tuple[int, str]], list[ImageRecord]]:
-        drawn = index.copy().draw_people(Split.TRAIN, num=5, salt="salt")
-        return list(index.shuffled_names(Split.TRAIN)), next(drawn)
+    def read(_: int) -> tuple[list[tuple[int, str]], list[Sighting]]:
+        return list(index.shuffled_names(Split.TRAIN)), list(index.copy().sightings(Split.TRAIN))
 
     with ThreadPoolExecutor(4) as pool:
         first, *others = pool.map(read, range(24))
@@ -116,8 +134,21 @@ def test_a_copy_is_changed_on_its_own() -> None:
     assert list(copy.skipped()) == list(index.skipped())
 
 
+def test_people_are_moved_with_all_their_images_of_a_split() -> None:
+    index = make_index(make_records(1))
+    before = list(index)
+    for _ in range(2):  # a second time there is nobody left
+        index.move_people(iter([1, 2**62, 7]), split=Split.TRAIN, to=Split.VALIDATION_GALLERY)
+    moved = {r.path for r in before if r.split == Split.TRAIN and r.identity in (1, 2**62)}
+    assert moved
+    for record in index:
+        (was,) = (r for r in before if r.path == record.path)
+        split = Split.VALIDATION_GALLERY if record.path in moved else was.split
+        assert record == replace(was, split=split)
+
+
 def test_namesakes_are_the_same_pair_in_whatever_order_they_come() -> None:
-    paths = [Path("x/1.jpg"), Path("x/2.jpg"), Path("y/2.jpg"), Path("y/1.jpg"), Path("z/1.jpg")]
+    paths = [Path("x/1.jpg"), Path("x/3.jpg"), Path("y/2.jpg"), Path("z/2.jpg"), Path("z/1.jpg")]
     for order in (paths, paths[::-1]):
         index = DatasetIndex(layout="randperson", root=Path("root"))
         for path in order:
@@ -125,7 +156,7 @@ def test_namesakes_are_the_same_pair_in_whatever_order_they_come() -> None:
         assert index.namesakes() == (Path("x/1.jpg"), Path("z/1.jpg"))
     index = DatasetIndex(layout="randperson", root=Path("root"))
     index.add(ImageRecord(path=paths[0], identity=1, camera=1, split=Split.TRAIN))
-    index.skip(paths[3], "sorted out by the authors")
+    index.skip(paths[4], "sorted out by the authors")
     assert index.namesakes() is None
 
 
