@@ -71,7 +71,8 @@ class DataSettings(Section):
     decode: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
         description="where JPEGs become pixels; auto is cpu, whose pixels are the same on every "
-        "machine; a GPU's differ, at edges of colours by much. Tests are decoded on the CPU always",
+        "machine; a GPU's differ, at edges of colours by much. What is scored is always decoded "
+        "on the CPU",
     )
     augmentation: AugmentationSettings = AugmentationSettings()
 

@@ -4,11 +4,13 @@ Shapes: B = images asked for, H = height, W = width; RGB, channels last.
 """
 
 import functools
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -16,6 +18,8 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from daam.data.decode import ImageSource, Jpeg, decode_images
 from daam.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 class DevicePixels:
@@ -35,6 +39,7 @@ class DevicePixels:
         self.device = device
         self.source = source
         self._lane = _lane_on(device) if device.type == "cuda" else None
+        self._has_warned = False
 
     @property
     def num_rows(self) -> int:
@@ -74,6 +79,8 @@ class DevicePixels:
         encoded = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in jpegs]
         try:
             decoded = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=self.device)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:  # which does not tell of which image
             decoded = self._one_by_one(encoded, rows, error=error)
         return torch.stack([self._resized(image_CHW) for image_CHW in decoded])
@@ -86,13 +93,22 @@ class DevicePixels:
         for jpeg, row in zip(encoded, rows.tolist(), strict=True):
             try:
                 images += decode_jpeg([jpeg], mode=ImageReadMode.RGB, device=self.device)
-            except RuntimeError:
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as refusal:
                 num_refused += 1
                 images.append(self._decoded_on_cpu(jpeg, row))
-        if num_refused == len(images) > 1:
+                if not self._has_warned:
+                    self._has_warned = True
+                    log.warning(
+                        "%s does not decode %s, which is decoded on the CPU, as others will be: %s",
+                        self.device,
+                        self.source.place(row),
+                        refusal,
+                    )
+        if num_refused == len(images) and not _decodes_anything(self.device):
             raise DataError(
-                f"{self.device} decodes none of {num_refused} images that the CPU can decode, the "
-                f"first of them {self.source.place(rows.tolist()[0])}: {error}; set data.decode=cpu"
+                f"{self.device} decodes no JPEG at all: {error}; set data.decode=cpu"
             ) from error
         return images
 
@@ -121,6 +137,16 @@ class DevicePixels:
                 .byte()
             )
         return image_CHW.permute(1, 2, 0)
+
+
+def _decodes_anything(device: torch.device) -> bool:
+    jpeg = simplejpeg.encode_jpeg(np.full((64, 64, 3), 128, np.uint8))
+    encoded = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
+    try:
+        decode_jpeg([encoded], mode=ImageReadMode.RGB, device=device)
+    except RuntimeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

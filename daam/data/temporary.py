@@ -21,8 +21,8 @@ DISK_ERRORS = frozenset(
 def temporary_tables(schema: str) -> sqlite3.Connection:
     """Tables that SQLite keeps in memory up to 8 MiB, and beyond that in a file without a name.
 
-    The file lies where SQLite makes them, in TMPDIR if that is set, and is gone once the connection
-    is closed or the process has ended in whatever way.
+    The file lies in SQLITE_TMPDIR, TMPDIR, /var/tmp or /tmp, the first that can be, and is gone
+    once the connection is closed or the process has ended in whatever way.
 
     Args:
         schema: statements that create the tables.

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -31,6 +30,7 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
     Raises:
         DataError: the share is out of range, the index has validation splits already, or no moved
             identity was seen by two cameras.
+        StorageError: the disk does not take the lists of files and people.
     """
     if not 0 <= share < 1:
         raise DataError(f"validation share {share} is not in [0, 1); .25 is usual")
@@ -88,6 +88,5 @@ def _last_hash(people: Iterable[int], *, num: int) -> bytes:
     return last
 
 
-@lru_cache(maxsize=1)
 def _hash(identity: int) -> bytes:
     return hashlib.sha256(f"{SALT} {identity}".encode()).digest()

@@ -64,11 +64,7 @@ class RetrievalTest:
 
     @classmethod
     def on_test(cls, config: RunConfig, *, domain: str) -> Self:
-        """Open a domain's query and gallery. Collective: all ranks call it.
-
-        Images are decoded on the CPU, so that scores are of the pixels that every machine has.
-        """
-        config = with_settings(config, {"data.decode": "cpu"})
+        """Open a domain's query and gallery. Collective: all ranks call it."""
         return cls.opened(
             config,
             manifest=manifest_of(config, domain),
@@ -85,7 +81,11 @@ class RetrievalTest:
         splits: tuple[Split, Split],
         unlabelled: tuple[Split, ...],
     ) -> Self:
-        """Open two splits with labels, and others without."""
+        """Open two splits with labels, and others without.
+
+        Images are decoded on the CPU, so that scores are of the pixels that every machine has.
+        """
+        config = with_settings(config, {"data.decode": "cpu"})
         query, gallery = (open_labelled(config, manifest=manifest, split=split) for split in splits)
         return cls(
             domain=manifest.domain,

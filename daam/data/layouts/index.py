@@ -73,7 +73,7 @@ class DatasetIndex:
 
     They are kept in a temporary file, so that memory stays the same for any number of them, and
     read from there whenever they are asked for. Iterating gives the images by split, then by path.
-    Any number of threads may use an index.
+    Any number of threads may use an index; it is not to be changed while it is read.
 
     Attributes:
         layout: its name.

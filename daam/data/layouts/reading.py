@@ -46,6 +46,7 @@ def read_layout(
         LayoutError: the layout is unknown or needs an acknowledgement, a folder is missing or
             empty, a name in it fits no rule of the layout, or an argument is not for the layout.
         DataError: train, or query and gallery together, have one camera only.
+        StorageError: the disk does not take the list of files.
     """
     if layout not in LAYOUTS:
         raise LayoutError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")

@@ -49,6 +49,16 @@ def test_msmt17_reads_lists_and_two_digit_cameras(tmp_path: Path, train: str, te
     assert list(index.skipped()) == []
 
 
+def test_listed_images_may_lie_behind_links_to_folders(tmp_path: Path) -> None:
+    root = make_msmt17(tmp_path / "set", train="train", test="test")
+    before = found(read_layout("msmt17", root))
+    (root / "train" / "0000").rename(tmp_path / "elsewhere")
+    (root / "train" / "0000").symlink_to(tmp_path / "elsewhere")
+    index = read_layout("msmt17", root)
+    assert found(index) == before
+    assert list(index.skipped()) == []
+
+
 def test_msmt17_counts_files_in_no_list(tmp_path: Path) -> None:
     root = make_msmt17(tmp_path, train="train", test="test")
     (root / "test" / "0000" / "0000_009_01_0303morning_0015_0.jpg").touch()
