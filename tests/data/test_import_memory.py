@@ -41,7 +41,6 @@ PROGRAM = """
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")
-@pytest.mark.timeout(180)
 def test_twice_the_images_take_no_more(tmp_path: Path) -> None:
     few, many = (peak_mib_of_import(tmp_path, num_images=number) for number in (FEW, MANY))
     print(f"{few:.0f} MiB for {FEW} images, {many:.0f} for {MANY}")
