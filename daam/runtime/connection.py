@@ -6,7 +6,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,21 +45,25 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
             "--address ray://... is Ray's client, whose driver is another process than this one; "
             "run this on a machine of the cluster with --address auto, or by `ray job submit`"
         )
+    own_folder = private_folder(_temporary() / f"daam-{os.getuid()}")
     try:
-        if address is None:
-            _keep_token_private()
-            context = ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                object_store_memory=OBJECT_STORE_BYTES,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                _temp_dir=str(private_folder(_temporary() / f"daam-{os.getuid()}") / "ray"),
-            )
-        else:
-            context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        with chdir(_first_on_workers_path(own_folder)):
+            if address is None:
+                _keep_token_private()
+                context = ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    include_dashboard=True,
+                    dashboard_host="127.0.0.1",
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    _temp_dir=str(own_folder / "ray"),
+                )
+            else:
+                context = ray.init(
+                    address=address, logging_level=logging.ERROR, log_to_driver=False
+                )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise TrainingError(
             f"there is no Ray cluster at {address or 'this machine'}: {error}; start one with "
@@ -97,6 +101,20 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def _first_on_workers_path(own_folder: Path) -> Path:
+    """Return the folder to start Ray in, so that its workers import what this process imports.
+
+    Ray puts the driver's current folder first on the path of all workers. In the user's, a
+    `tune.py`, `daam.py` or `utils.py` would hide ours and the libraries'. So it is the folder
+    that daam was imported from, or, where that is already on their path since Ray is there too,
+    an empty one: site-packages in front of the standard library could hide that.
+    """
+    code = Path(__file__).resolve().parents[2]
+    if code != Path(ray.__file__).resolve().parents[1]:
+        return code
+    return private_folder(own_folder / "empty")
+
+
 def _keep_token_private() -> None:
     # Ray writes the token it makes for all to read.
     is_given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
@@ -108,7 +126,7 @@ def _temporary() -> Path:
     # As Ray has it. The paths of its sockets have about 70 characters more, of the 104 that macOS
     # takes, whose own folder for temporary files is too long for that.
     here = "/tmp" if sys.platform == "darwin" else tempfile.gettempdir()  # noqa: S108 (private)
-    return Path(os.environ.get("RAY_TMPDIR") or here)
+    return Path(os.environ.get("RAY_TMPDIR") or here).absolute()
 
 
 def require_reachable(places: Mapping[str, str]) -> None:

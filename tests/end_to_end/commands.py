@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240
+# In the folder that every command is given from, as in a user's project: none may be imported.
+USERS_MODULES = ("tune.py", "daam.py", "config.py", "utils.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ def started(*arguments: str, scratch: Path) -> Iterator[Command]:
 def started_python(*arguments: str, scratch: Path) -> Iterator[Command]:
     """Start `python ARGUMENTS` in the same way."""
     scratch.mkdir(parents=True, exist_ok=True)
+    for name in USERS_MODULES:
+        (scratch / name).write_text(f"raise SystemExit('imported the user's {name}')\n")
     out, err = scratch / "out", scratch / "err"
     with out.open("wb") as out_file, err.open("wb") as err_file:
         process = subprocess.Popen(
