@@ -37,10 +37,10 @@ from daam.config.load import nested, read_preset, run_config
 from daam.config.schema import RunConfig
 from daam.domains import Split
 from daam.errors import ConfigError
-from daam.runtime.preparation import prepare_domains
-from daam.training.assemble import assemble
+from daam.runs.preparation import prepare_domains
 from daam.training.loop import fit
-from daam.training.scoring import RetrievalTest, score
+from daam.training.scoring.retrieval_test import RetrievalTest, score
+from daam.training.setup.assemble import assemble
 
 ROOT = Path(__file__).resolve().parent.parent
 TRANSFERS = ("plaza->station", "campus->plaza")

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from daam.config.load import nested, read_preset, run_config
 from daam.domains import Split
-from daam.runtime.preparation import prepare_domains
+from daam.runs.preparation import prepare_domains
 from daam.training import loop, relabel, step
-from daam.training.assemble import assemble
+from daam.training.setup.assemble import assemble
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -20,10 +20,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from daam.config.load import run_config
-from daam.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
-from daam.runtime.contract import EmbeddingContract
-from daam.runtime.export import exported_program, onnx_content, torch_content
-from daam.training.build import build_network
+from daam.dataset.pixels.normalise import IMAGENET_MEAN, IMAGENET_STD, normalise
+from daam.inference.contract import EmbeddingContract
+from daam.inference.export import exported_program, onnx_content, torch_content
+from daam.training.setup.network import build_network
 
 BATCH, ROUNDS = 16, 7
 Result = TypeVar("Result")

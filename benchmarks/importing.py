@@ -67,8 +67,8 @@ def write_images(folder: Path, *, num_images: int) -> None:
 
 def measure(folder: Path) -> None:
     """Import, and print what it took."""
-    from daam.data.importing import import_domain
-    from daam.data.layouts import read_layout
+    from daam.dataset.importing.import_domain import import_domain
+    from daam.dataset.importing.layouts import read_layout
     from daam.storage import open_store
 
     most_temporary = 0

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from daam.evaluation.retrieval import cosine_distances
+from daam.metrics.retrieval import cosine_distances
 
 NUM_QUERIES, NUM_PEOPLE, NUM_CAMERAS = 3368, 750, 6
 NUM_IMAGES_OF_PEOPLE, NUM_DISTRACTORS, NUM_JUNK = 13115, 2798, 3819

@@ -22,7 +22,7 @@ PEER_MODULES = {
 def ours(found: dict[str, object]) -> Callable[..., NDArray[np.int64]]:
     """Notes the CPU seconds of each piece, and how many shared neighbours were added up."""
     sys.path.insert(0, str(ROOT))
-    from daam.labels import grouping, jaccard
+    from daam.pseudo_labels import grouping, jaccard
 
     def timed(name: str, piece: Callable) -> Callable:
         def timed_piece(*given: object, **named: object) -> object:

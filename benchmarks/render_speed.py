@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import simplejpeg
 
-from daam.data.render.named import DOMAINS, domain_look
-from daam.data.render.people import draw_person
-from daam.data.render.settings import DomainLook, camera_look
-from daam.data.render.shot import take_shot
-from daam.data.render.spot import Framing
-from daam.data.render.streams import stream
+from daam.synthetic.camera.shot import take_shot
+from daam.synthetic.named import DOMAINS, domain_look
+from daam.synthetic.person.people import draw_person
+from daam.synthetic.scene.spot import Framing
+from daam.synthetic.settings import DomainLook, camera_look
+from daam.synthetic.streams import stream
 
 ROUNDS, IMAGES, CAMERAS = 5, 200, 6
 HEIGHT, WIDTH = 128, 64

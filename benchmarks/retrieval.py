@@ -46,7 +46,7 @@ from market_sized import (
 from measuring import Cost, forget_peak, resident_bytes, timed
 from retrieval_sides import OURS, given, rerank_ours, rerank_peer, score_ours, score_peer
 
-from daam.evaluation.retrieval import (
+from daam.metrics.retrieval import (
     RetrievalScores,
     retrieval_scores,
     retrieval_scores_from_embeddings,

@@ -11,8 +11,8 @@ import torch
 from market_sized import Labels
 from numpy.typing import NDArray
 
-from daam.evaluation.reranking import reranked_distances
-from daam.evaluation.retrieval import cosine_distances, retrieval_scores
+from daam.metrics.reranking import reranked_distances
+from daam.metrics.retrieval import cosine_distances, retrieval_scores
 
 OURS = "daam"
 # Of the re-ranking that everybody publishes.

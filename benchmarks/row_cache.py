@@ -14,14 +14,14 @@ import numpy as np
 from benchmarks.loader import BUCKET, bucket_server
 from benchmarks.loaders.place import set_credentials
 from benchmarks.measuring import Cost, timed
-from daam.data.cache import ShardCache, checked_chunks
-from daam.data.images import ImageTable, open_images
-from daam.data.manifest import read_manifest
+from daam.dataset.cache import ShardCache, checked_chunks
+from daam.dataset.format.manifest import read_manifest
+from daam.dataset.reading.image_table import ImageTable, open_images
 from daam.domains import Split
 from daam.storage import Store, open_store
 from daam.storage.publish import write_whole
-from tests.data.rows_on_s3 import put_rows
-from tests.fault_proxy import FaultProxy, Rule
+from tests.support.fault_proxy import FaultProxy, Rule
+from tests.support.rows_on_s3 import put_rows
 
 NUM_ROWS, SIZES_BYTES, SHARD_SIZE_BYTES = 12_936, (8_000, 15_000), 64 << 20
 LATENCY_S = 0.02

@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from daam.data.sampling import IdentityBatches, RowsByIdentity, ShuffledBatches
+from daam.dataset.sampling.samplers import IdentityBatches, RowsByIdentity, ShuffledBatches
 
 NUM_CAMERAS = 15
 P, K = 16, 4

@@ -66,7 +66,7 @@ def measure_all(results: dict[str, list[float]], *, rows: list[int], path: Path)
 
 
 def read_a_manifest(num_rows: int) -> tuple[float, float]:
-    from daam.data.manifest import DomainManifest
+    from daam.dataset.format.manifest import DomainManifest
 
     data = manifest_of(num_rows).to_json()
     return cost(lambda: DomainManifest.from_json(data, domain="people", place="a store"))
@@ -76,9 +76,9 @@ def open_an_index(num_rows: int) -> tuple[float, float]:
     """Reading an index and the cameras of all its rows, as opening images does."""
     import pyarrow as pa
 
-    from daam.data.index import read_index
-    from daam.data.manifest import ShardEntry
-    from daam.data.shards import INDEX_SCHEMA, write_index
+    from daam.dataset.format.manifest import ShardEntry
+    from daam.dataset.format.shard_index import read_index
+    from daam.dataset.format.shards import INDEX_SCHEMA, write_index
     from daam.domains import Split
 
     shards = manifest_of(num_rows).split(Split.TRAIN).shards
@@ -123,7 +123,7 @@ def check_an_index(num_rows: int) -> tuple[float, float]:
 
 
 def sort_labels(num_rows: int) -> tuple[float, float]:
-    from daam.data.sampling import RowsByIdentity
+    from daam.dataset.sampling.samplers import RowsByIdentity
 
     generator = np.random.default_rng(0)
     identities = generator.integers(0, int(num_rows * IDENTITIES_PER_ROW), num_rows)
@@ -133,7 +133,7 @@ def sort_labels(num_rows: int) -> tuple[float, float]:
 
 def make_a_batch(num_rows: int) -> tuple[float, float]:
     """One batch of 16 people with 4 images each; the mean of 500."""
-    from daam.data.sampling import IdentityBatches, RowsByIdentity
+    from daam.dataset.sampling.samplers import IdentityBatches, RowsByIdentity
 
     generator = np.random.default_rng(0)
     identities = generator.integers(0, int(num_rows * IDENTITIES_PER_ROW), num_rows)
@@ -176,7 +176,12 @@ def private_mb() -> float:
 
 def manifest_of(num_rows: int, *, shard_bytes: int = 64 * MIB):
     """A manifest as long as that of so many rows."""
-    from daam.data.manifest import DomainManifest, ImportSettings, ShardEntry, SplitManifest
+    from daam.dataset.format.manifest import (
+        DomainManifest,
+        ImportSettings,
+        ShardEntry,
+        SplitManifest,
+    )
     from daam.domains import Split
 
     per_shard = rows_per_shard(shard_bytes)

@@ -29,17 +29,17 @@ from torch import Tensor, nn
 
 from daam.config.load import nested, read_preset, run_config
 from daam.config.schema import RunConfig
-from daam.data.batches import DomainBatch
-from daam.data.transforms import normalise
+from daam.dataset.loader.batches import DomainBatch
+from daam.dataset.pixels.normalise import normalise
 from daam.domains import Split
-from daam.labels.memory import initial_centres
 from daam.model.backbone import num_output_channels
-from daam.runtime.preparation import prepare_domains
-from daam.training.assemble import Run, assemble, compute_of
-from daam.training.build import backbone_of
-from daam.training.device import Compute
+from daam.pseudo_labels.memory import initial_centres
+from daam.runs.preparation import prepare_domains
 from daam.training.loop import source_batches, target_batches
 from daam.training.objective import BatchGroups, Weights
+from daam.training.setup.assemble import Run, assemble, compute_of
+from daam.training.setup.compute import Compute
+from daam.training.setup.network import backbone_of
 from daam.training.step import train_step
 
 NUM_IDENTITIES, NUM_GROUPS = 751, 500

@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from daam.config.load import nested, read_preset, run_config
 from daam.config.schema import RunConfig
-from daam.data.windows import ShardWindows
-from daam.training.assemble import Windows, assemble
+from daam.dataset.sampling.windows import ShardWindows
 from daam.training.loop import fit
-from daam.training.scoring import RetrievalTest, score
+from daam.training.scoring.retrieval_test import RetrievalTest, score
+from daam.training.setup.assemble import Windows, assemble
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_SHARDS = 16

@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from daam.data.windows import ShardWindows, balanced_in_windows
+from daam.dataset.sampling.windows import ShardWindows, balanced_in_windows
 
 P, K = 16, 4
 

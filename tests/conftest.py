@@ -12,11 +12,11 @@ import simplejpeg
 
 from daam.config.load import run_config, to_toml
 from daam.config.schema import RunConfig
-from daam.runtime.local_s3 import LocalS3
-from daam.runtime.session import start_run, train_here
+from daam.execution.session import start_run, train_here
 from daam.storage import Store, open_store
-from tests.swift_server import SwiftServer, user_attributes_work
-from tests.tiny_domains import TINY_RUN, add_domain
+from daam.storage.local_s3 import LocalS3
+from tests.support.swift_server import SwiftServer, user_attributes_work
+from tests.support.tiny_domains import TINY_RUN, add_domain
 
 BUCKET = "daam-tests"
 

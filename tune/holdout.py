@@ -17,9 +17,9 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from daam.config.load import merged, read_preset, run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError
-from daam.runtime.metrics import label_process
-from daam.runtime.trainer import forward, run_workers, wants_gpu
-from daam.runtime.worker import SCORES, portable, train_and_test
+from daam.execution.metrics import label_process
+from daam.execution.trainer import forward, run_workers, wants_gpu
+from daam.runs.worker import SCORES, portable, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
 from tune.launching import failure_reported, failures, report_epochs, tuner_for
 from tune.space import StudyConfig

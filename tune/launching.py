@@ -13,8 +13,8 @@ from ray.tune.execution import class_cache
 
 from daam.config.schema import RunConfig
 from daam.errors import DaamError, StorageError
-from daam.runtime.metrics import label_process
-from daam.runtime.trainer import wants_gpu
+from daam.execution.metrics import label_process
+from daam.execution.trainer import wants_gpu
 
 SCORE = "score"
 EPOCH = "epoch"

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daam.domains import Transfer
-from daam.runtime.evaluation import colour_histogram_scores
+from daam.inference.evaluation import colour_histogram_scores
 from daam.storage import Store
-from tune.comparison import Entrant, entrants, verdict
-from tune.provenance import git_commit, library_versions
-from tune.report import write_report
+from tune.report.comparison import Entrant, entrants, verdict
+from tune.report.files import write_report
+from tune.report.provenance import git_commit, library_versions
 from tune.space import StudyConfig
 from tune.study import run_study
 from tune.watch import StudyWatch

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from daam.config.load import setting, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError
-from daam.runtime.trainer import check_size, wants_gpu
-from daam.runtime.worker import portable
+from daam.execution.trainer import check_size, wants_gpu
+from daam.runs.worker import portable
 from daam.storage import Store
 from tune.folder import open_study
 from tune.holdout import Contender, run_holdout

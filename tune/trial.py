@@ -9,9 +9,9 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import NonFiniteLossError
-from daam.runtime.metrics import label_process, trial_gauges
-from daam.runtime.trainer import forward, run_workers, wants_gpu
-from daam.runtime.worker import train_together
+from daam.execution.metrics import label_process, trial_gauges
+from daam.execution.trainer import forward, run_workers, wants_gpu
+from daam.runs.worker import train_together
 from daam.storage import open_store
 from tune.launching import EPOCH, LAST_EPOCH, MAP, SCORE, failed, failure_reported, report_epochs
 from tune.score import aggregated

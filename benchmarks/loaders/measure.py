@@ -177,7 +177,7 @@ def run_rank(task: Task, rank: int, barrier: Any, results: Any) -> None:
     with_torch = memory_of_tree()
     from benchmarks.loaders.ours import uint8_batches
     from benchmarks.loaders.work import work_of
-    from daam.data.transforms import normalise
+    from daam.dataset.pixels.normalise import normalise
 
     # With torchvision, which training needs in any case.
     work = work_of("documented")

@@ -17,17 +17,17 @@ from benchmarks.loaders.work import (
     WIDTH,
     Work,
 )
-from daam.data.batches import iterate_batches
-from daam.data.cache import ShardCache
-from daam.data.decode import PixelReader
-from daam.data.images import open_images, read_identities
-from daam.data.importing import import_domain
-from daam.data.layouts import read_layout
-from daam.data.manifest import read_manifest
-from daam.data.sampling import IdentityBatches, RowsByIdentity
-from daam.data.stream import ordered_batches
-from daam.data.transforms import normalise
-from daam.data.variation import Augmentation
+from daam.dataset.cache import ShardCache
+from daam.dataset.format.manifest import read_manifest
+from daam.dataset.importing.import_domain import import_domain
+from daam.dataset.importing.layouts import read_layout
+from daam.dataset.loader.batches import iterate_batches
+from daam.dataset.loader.ordered import ordered_batches
+from daam.dataset.pixels.augmentation import Augmentation
+from daam.dataset.pixels.decode import PixelReader
+from daam.dataset.pixels.normalise import normalise
+from daam.dataset.reading.image_table import open_images, read_identities
+from daam.dataset.sampling.samplers import IdentityBatches, RowsByIdentity
 from daam.domains import Split
 from daam.storage import open_store
 

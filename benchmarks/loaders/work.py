@@ -116,8 +116,8 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _decoded_by_ours(jpegs: Sequence[bytes]) -> Tensor:
-    from daam.data.decode import decode_each
-    from daam.data.variation import Augmentation, draw_variation, vary_each
+    from daam.dataset.pixels.augmentation import Augmentation, draw_variation, vary_each
+    from daam.dataset.pixels.decode import decode_each
 
     keys = np.random.default_rng().integers(2**63, size=len(jpegs), dtype=np.uint64)
     variation = draw_variation(
@@ -130,6 +130,6 @@ def _decoded_by_ours(jpegs: Sequence[bytes]) -> Tensor:
 
 
 def _normalised_by_ours(images: Tensor) -> Tensor:
-    from daam.data.transforms import normalise
+    from daam.dataset.pixels.normalise import normalise
 
     return normalise(images)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from daam.commands.options import DomainName, DomainsAt
-from daam.commands.screen import going_on_when_repeated, print_line, progress_bar
+from daam.commands.terminal.options import DomainName, DomainsAt
+from daam.commands.terminal.screen import going_on_when_repeated, print_line, progress_bar
 from daam.config.schema import RunConfig
 from daam.domains import check_domain
 
@@ -39,8 +39,8 @@ def data_render(
     width: Annotated[int, typer.Option(help="Image width in pixels.")] = 64,
 ) -> None:
     """Render people who do not exist, in Market-1501 layout."""
-    from daam.data.render import RenderPlan, render_domain
-    from daam.data.render.demo import demo_plan
+    from daam.runs.demo_domains import demo_plan
+    from daam.synthetic import RenderPlan, render_domain
 
     demo = demo_plan(check_domain(domain), seed=seed)
     plan = RenderPlan(
@@ -91,9 +91,9 @@ def data_import(
     ] = False,
 ) -> None:
     """Turn a dataset's folder into Arrow shards and a manifest."""
-    from daam.commands.domain_report import SentFiles, print_description, size_of
-    from daam.data.importing import import_domain
-    from daam.data.layouts import read_layout
+    from daam.commands.terminal.domain_report import SentFiles, print_description, size_of
+    from daam.dataset.importing.import_domain import import_domain
+    from daam.dataset.importing.layouts import read_layout
     from daam.storage import open_store
 
     check_domain(domain)
@@ -132,8 +132,8 @@ def data_copy(
     recheck: Recheck = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Copy a domain to another store, every byte checked on the way."""
-    from daam.commands.domain_report import SentFiles
-    from daam.data.copying import copy_domain
+    from daam.commands.terminal.domain_report import SentFiles
+    from daam.dataset.maintenance.copy_domain import copy_domain
     from daam.storage import open_store
 
     sent = SentFiles()
@@ -161,8 +161,8 @@ def data_describe(
     ] = None,
 ) -> None:
     """Print what a domain holds; with --to, draw it."""
-    from daam.commands.domain_report import print_description
-    from daam.data.manifest import read_manifest
+    from daam.commands.terminal.domain_report import print_description
+    from daam.dataset.format.manifest import read_manifest
     from daam.storage import open_store
 
     store = open_store(at)
@@ -172,10 +172,10 @@ def data_describe(
 @data.command("verify")
 def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
     """Check every byte of a domain against its manifest."""
-    from daam.commands.domain_report import megabytes, named
-    from daam.data.manifest import read_manifest
-    from daam.data.publishing import unnamed_files
-    from daam.data.verification import repair_commands, verify_domain
+    from daam.commands.terminal.domain_report import megabytes, named
+    from daam.dataset.format.manifest import read_manifest
+    from daam.dataset.format.publishing import unnamed_files
+    from daam.dataset.maintenance.verify import repair_commands, verify_domain
     from daam.errors import ShardError
     from daam.storage import open_store
 
@@ -212,8 +212,8 @@ def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
 @data.command("clean")
 def data_clean(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
     """Remove files of a domain that its manifest does not name; not while it is imported."""
-    from daam.data.manifest import read_manifest
-    from daam.data.publishing import remove_unnamed
+    from daam.dataset.format.manifest import read_manifest
+    from daam.dataset.format.publishing import remove_unnamed
     from daam.storage import open_store
 
     store = open_store(at)
@@ -231,7 +231,7 @@ def data_preview(
     people: Annotated[int, typer.Option(min=1, max=50, help="Rows of the sheet.")] = 6,
 ) -> None:
     """Write a contact sheet of a domain: a row for each person."""
-    from daam.data.gallery import preview_domain
+    from daam.plots.domain_sheet import preview_domain
     from daam.storage import open_store
 
     preview_domain(open_store(at), domain=check_domain(domain), num_people=people, to=to)
@@ -248,7 +248,7 @@ def data_serve(
     import secrets
     import signal
 
-    from daam.runtime.local_s3 import LocalS3
+    from daam.storage.local_s3 import LocalS3
 
     server = LocalS3(
         directory,

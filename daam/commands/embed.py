@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from daam.commands.options import Checkpoint, EmbeddedDomain, MovedTo
-from daam.commands.screen import print_line, progress_bar, quiet_libraries
+from daam.commands.terminal.options import Checkpoint, EmbeddedDomain, MovedTo
+from daam.commands.terminal.screen import print_line, progress_bar, quiet_libraries
 
 NUM_NAMED = 20
 
@@ -18,7 +18,7 @@ def embed(
     at: MovedTo = None,
 ) -> None:
     """Embed every image of a folder, into a table of names and embeddings."""
-    from daam.runtime.embedding import embed_folder
+    from daam.inference.embedding import embed_folder
     from daam.storage import open_store
 
     quiet_libraries()

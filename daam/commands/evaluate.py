@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from daam.commands.options import Checkpoint, MovedTo
-from daam.commands.screen import console, print_files
+from daam.commands.terminal.options import Checkpoint, MovedTo
+from daam.commands.terminal.screen import console, print_files
 from daam.domains import check_domain
 from daam.errors import ConfigError
 
 if TYPE_CHECKING:
-    from daam.evaluation.calibration import Calibration
-    from daam.runtime.evaluation import Evaluation
+    from daam.inference.evaluation import Evaluation
+    from daam.metrics.calibration import Calibration
 
 
 def evaluate(
@@ -33,7 +33,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Test a trained model on a domain with labels: scores, a threshold, pictures."""
-    from daam.runtime.evaluation import evaluate_run
+    from daam.inference.evaluation import evaluate_run
     from daam.storage import open_store
 
     check_domain(domain)

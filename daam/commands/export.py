@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from daam.commands.options import Checkpoint, EmbeddedDomain, MovedTo
-from daam.commands.screen import print_line, quiet_libraries
-from daam.runtime.contract import FileFormat
+from daam.commands.terminal.options import Checkpoint, EmbeddedDomain, MovedTo
+from daam.commands.terminal.screen import print_line, quiet_libraries
+from daam.inference.contract import FileFormat
 
 
 def export(
@@ -19,7 +19,7 @@ def export(
     at: MovedTo = None,
 ) -> None:
     """Write the embedder to a file that needs no daam, if it embeds what PyTorch embeds."""
-    from daam.runtime.export import export_run
+    from daam.inference.export import export_run
 
     quiet_libraries()
     made = export_run(checkpoint, file_format=file_format, to=to, domain=domain, data_root=at)

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from daam.commands.options import Settings
-from daam.commands.screen import console
+from daam.commands.terminal.options import Settings
+from daam.commands.terminal.screen import console
 from daam.config.load import (
     nested,
     parse_settings,

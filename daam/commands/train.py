@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from daam.commands.domains import ready_domains
-from daam.commands.options import Address, Settings
-from daam.commands.screen import print_line, quiet_libraries
+from daam.commands.terminal.domains import ready_domains
+from daam.commands.terminal.options import Address, Settings
+from daam.commands.terminal.screen import print_line, quiet_libraries
 from daam.config.load import nested, parse_settings, read_preset, read_toml, run_config
 from daam.domains import Split
 from daam.errors import ConfigError, DaamError, RunInterruptedError
-from daam.runtime.environment import prepare_environment
+from daam.execution.environment import prepare_environment
 
 
 def train(
@@ -30,8 +30,8 @@ def train(
 ) -> None:
     """Train one model from a source to a target, in this process or on Ray workers."""
     prepare_environment(address=address)
-    from daam.runtime.session import abandon_run, open_run, start_run, train_here, train_on_ray
-    from daam.runtime.worker import portable
+    from daam.execution.session import abandon_run, open_run, start_run, train_here, train_on_ray
+    from daam.runs.worker import portable
     from daam.storage import open_store
 
     quiet_libraries()

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from daam.commands.domains import ready_domains
-from daam.commands.options import Address, Settings
-from daam.commands.screen import console, print_files, print_line, quiet_libraries
+from daam.commands.terminal.domains import ready_domains
+from daam.commands.terminal.options import Address, Settings
+from daam.commands.terminal.screen import console, print_files, print_line, quiet_libraries
 from daam.config.load import parse_settings, read_packaged_toml, read_toml
 from daam.errors import ConfigError, StudyInterruptedError
-from daam.runtime.environment import prepare_environment
+from daam.execution.environment import prepare_environment
 
 if TYPE_CHECKING:
-    from tune.comparison import Entrant
+    from tune.report.comparison import Entrant
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,9 +38,9 @@ def tune(
 ) -> None:
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
     prepare_environment(address=address)
-    from daam.commands.display import StudyDisplay
-    from daam.runtime.connection import connected, require_reachable
-    from daam.runtime.worker import portable
+    from daam.commands.terminal.study_display import StudyDisplay
+    from daam.execution.connection import connected, require_reachable
+    from daam.runs.worker import portable
     from daam.storage import open_store
     from tune.folder import create_folder, read_folder, sole_driver, unused_folder
     from tune.session import finish_study

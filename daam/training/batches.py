@@ -4,10 +4,15 @@ from collections.abc import Generator
 
 import numpy as np
 
-from daam.data.batches import DomainBatch, iterate_batches
-from daam.data.decode import Pixels
-from daam.data.sampling import BatchSampler, IdentityBatches, RowsByIdentity, ShuffledBatches
-from daam.data.windows import (
+from daam.dataset.loader.batches import DomainBatch, iterate_batches
+from daam.dataset.pixels.decode import Pixels
+from daam.dataset.sampling.samplers import (
+    BatchSampler,
+    IdentityBatches,
+    RowsByIdentity,
+    ShuffledBatches,
+)
+from daam.dataset.sampling.windows import (
     ShardedImages,
     ShardWindows,
     balanced_in_windows,
@@ -15,8 +20,8 @@ from daam.data.windows import (
     with_windows_at_hand,
 )
 from daam.training import collectives
-from daam.training.assemble import Run
 from daam.training.relabel import EpochExemplars, EpochGroups
+from daam.training.setup.assemble import Run
 
 
 def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBatch, None, None]:

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from daam.data.batches import DomainBatch
+from daam.dataset.loader.batches import DomainBatch
 from daam.errors import NonFiniteLossError
 from daam.model.norm import begin_target_as_source
 from daam.training import collectives
-from daam.training.assemble import Run
 from daam.training.batches import source_batches, target_batches
-from daam.training.inspection import inspect
 from daam.training.relabel import EpochExemplars, EpochGroups, relabel
 from daam.training.schedule import learning_rate_at, teacher_momentum_at, weights_at
+from daam.training.scoring.inspection import inspect
+from daam.training.setup.assemble import Run
 from daam.training.step import train_step
 
 

@@ -10,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from daam.labels.exemplars import moved_exemplars
-from daam.labels.memory import moved_centres
-from daam.loss.domain_classification import domain_classification_loss
-from daam.loss.domain_similarity import (
+from daam.losses.domain_classification import domain_classification_loss
+from daam.losses.domain_similarity import (
     domain_confusion_loss,
     domain_moments,
     gradient_reversal_loss,
@@ -23,11 +21,13 @@ from daam.loss.domain_similarity import (
     nominal_moment,
     soft_svdd_loss,
 )
-from daam.loss.identity import identity_loss
-from daam.loss.target import exemplar_loss, group_triplet_loss, soft_label_loss
-from daam.loss.triplet import batch_hard_triplet
+from daam.losses.identity import identity_loss
+from daam.losses.target import exemplar_loss, group_triplet_loss, soft_label_loss
+from daam.losses.triplet import batch_hard_triplet
 from daam.model.branches import Embedding
 from daam.model.network import ModelOutput
+from daam.pseudo_labels.exemplars import moved_exemplars
+from daam.pseudo_labels.memory import moved_centres
 from daam.training import collectives
 
 

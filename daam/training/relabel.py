@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from daam.errors import TrainingError
-from daam.evaluation.diagnostics import silhouette
-from daam.labels.exemplars import initial_exemplars
-from daam.labels.grouping import PseudoLabels, pseudo_labels
-from daam.labels.memory import initial_centres
+from daam.metrics.diagnostics import silhouette
+from daam.pseudo_labels.exemplars import initial_exemplars
+from daam.pseudo_labels.grouping import PseudoLabels, pseudo_labels
+from daam.pseudo_labels.memory import initial_centres
 from daam.training import collectives
-from daam.training.assemble import Run
-from daam.training.extract import adapted_to, embed_rows
 from daam.training.objective import BatchExemplars, BatchGroups
+from daam.training.scoring.extract import adapted_to, embed_rows
+from daam.training.setup.assemble import Run
 
 # An exemplar that kept all of itself would never move.
 MOST_KEPT = 0.99

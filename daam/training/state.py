@@ -7,9 +7,9 @@ from torch import Tensor
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError
 from daam.model.network import DaamNetwork
-from daam.training.assemble import Run, compute_of
-from daam.training.build import build_network
 from daam.training.objective import Memory
+from daam.training.setup.assemble import Run, compute_of
+from daam.training.setup.network import build_network
 
 FORMAT = 3
 

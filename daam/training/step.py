@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from daam.data.batches import DomainBatch
-from daam.data.transforms import normalise
+from daam.dataset.loader.batches import DomainBatch
+from daam.dataset.pixels.normalise import normalise
 from daam.model.heads import NominalHead
 from daam.model.network import DaamNetwork
-from daam.training.assemble import Run
 from daam.training.objective import BatchExemplars, BatchGroups, LossReport, Weights
+from daam.training.setup.assemble import Run
 from daam.training.teacher import move_teacher
 
 

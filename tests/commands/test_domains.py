@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import launch
-from daam.data.manifest import read_manifest
+from daam.dataset.format.manifest import read_manifest
 from daam.storage import Store, open_store
-from tests.files_of_domains import damage
-from tests.tiny_domains import write_market
+from tests.support.files_of_domains import damage
+from tests.support.tiny_domains import write_market
 
 
 class Commands:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import launch
-from daam.runtime import export
+from daam.inference import export
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import launch
-from daam.commands.domain_report import SentFiles
-from daam.data.manifest import ShardEntry
+from daam.commands.terminal.domain_report import SentFiles
+from daam.dataset.format.manifest import ShardEntry
 from daam.storage import open_store
-from tests.tiny_domains import write_market
+from tests.support.tiny_domains import write_market
 
 
 def run_import(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

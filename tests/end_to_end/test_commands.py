@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 import launch
-from daam.commands.screen import console
+from daam.commands.terminal.screen import console
 from daam.config.load import run_config
 from daam.config.schema import RunConfig
 from daam.errors import EvaluationError
-from daam.runtime.evaluation import evaluate_run
-from daam.runtime.worker import trained
-from tests.end_to_end.commands import started
+from daam.inference.evaluation import evaluate_run
+from daam.runs.worker import trained
+from tests.support.commands import started
 
 Run = Callable[..., str]
 

@@ -16,9 +16,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from daam.config.load import read_toml, run_config
-from daam.runtime.worker import read_reports, trained
+from daam.runs.worker import read_reports, trained
 from daam.storage import open_store
-from tests.end_to_end.commands import Command, Finished, processes_of, ran, started
+from tests.support.commands import Command, Finished, processes_of, ran, started
 from tune.folder import open_study, read_folder
 from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED
 from tune.space import study_config

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from daam.runtime.local_s3 import LocalS3
-from tests.end_to_end.commands import Finished, ran
+from daam.storage.local_s3 import LocalS3
+from tests.support.commands import Finished, ran
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 

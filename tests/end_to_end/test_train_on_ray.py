@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from daam.runtime.worker import read_reports, trained
+from daam.runs.worker import read_reports, trained
 from daam.storage import open_store
-from tests.end_to_end.commands import Command, Finished, processes_of, ran, started
+from tests.support.commands import Command, Finished, processes_of, ran, started
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from daam.runtime.worker import read_reports
+from daam.runs.worker import read_reports
 from daam.storage import open_store
-from tests.end_to_end.commands import processes_of, started
+from tests.support.commands import processes_of, started
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 

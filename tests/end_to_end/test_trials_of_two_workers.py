@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from daam.config.load import read_toml
-from daam.runtime.worker import read_reports
+from daam.runs.worker import read_reports
 from daam.storage import open_store
-from tests.end_to_end.commands import Finished, started_python
+from tests.support.commands import Finished, started_python
 from tune.folder import open_study
 from tune.space import study_config
 
@@ -29,7 +29,7 @@ workers_per_trial = 2
 
 def search(study_file: Path, *, scratch: Path) -> Finished:
     """Run the search of a study, in the folder `study`."""
-    script = ("-m", "tests.end_to_end.trials_of_two_workers")
+    script = ("-m", "tests.support.trials_of_two_workers")
     arguments = (str(study_file), str(scratch / "study"))
     with started_python(*script, *arguments, scratch=scratch) as command:
         return command.finished(within_s=500)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import launch
-from daam.data.manifest import manifest_key
-from daam.runtime.session import start_run
+from daam.dataset.format.manifest import manifest_key
+from daam.execution.session import start_run
 from daam.storage import Store, open_store
 from tests.conftest import BUCKET
-from tests.tiny_domains import add_domain, write_market
+from tests.support.tiny_domains import add_domain, write_market
 from tune.folder import create_folder
 from tune.space import study_config
 

@@ -8,17 +8,17 @@ from uuid import uuid4
 
 import pytest
 
-from daam.data.importing import import_domain
-from daam.data.layouts import read_layout
-from daam.data.manifest import manifest_key, read_manifest
+from daam.dataset.format.manifest import manifest_key, read_manifest
+from daam.dataset.importing.import_domain import import_domain
+from daam.dataset.importing.layouts import read_layout
 from daam.domains import Split
 from daam.storage import open_store
 from tests.conftest import BUCKET
-from tests.fault_proxy import FaultProxy
-from tests.swift_server import SwiftServer
-from tests.tiny_domains import write_market
+from tests.support.fault_proxy import FaultProxy
+from tests.support.swift_server import SwiftServer
+from tests.support.tiny_domains import write_market
 
-PROGRAM = Path(__file__).with_name("trials_on_one_node.py")
+PROGRAM = Path(__file__).parents[1] / "support" / "trials_on_one_node.py"
 DOMAINS = ("plaza", "campus")
 # So that each split has several.
 SHARD_SIZE_BYTES = 25_000

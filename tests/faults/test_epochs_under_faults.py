@@ -13,8 +13,8 @@ import pytest
 from daam.errors import ShardError, StorageError
 from daam.storage import Store, open_store
 from tests.conftest import BUCKET
-from tests.fault_proxy import Fault, FaultProxy, Rule
-from tests.faults.one_epoch import SourceFile, check_an_epoch, import_source, write_source
+from tests.support.fault_proxy import Fault, FaultProxy, Rule
+from tests.support.one_epoch import SourceFile, check_an_epoch, import_source, write_source
 
 # Long enough for a busy machine to answer within a try's share of it; short where nothing does.
 DEADLINE_S, SHORT_DEADLINE_S = 9, 1

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.fault_proxy import Fault, FaultProxy, Rule
+from tests.support.fault_proxy import Fault, FaultProxy, Rule
 
 BODY = bytes(range(256)) * 2000
 

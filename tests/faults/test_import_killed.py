@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from daam.data.importing import import_domain
-from daam.data.layouts import read_layout
-from daam.data.manifest import read_manifest
-from daam.data.verification import verify_domain
-from daam.runtime.local_s3 import LocalS3
+from daam.dataset.format.manifest import read_manifest
+from daam.dataset.importing.import_domain import import_domain
+from daam.dataset.importing.layouts import read_layout
+from daam.dataset.maintenance.verify import verify_domain
 from daam.storage import open_store
-from tests.end_to_end.commands import started
-from tests.fault_proxy import FaultProxy, Rule
-from tests.files_of_domains import domains_in
-from tests.tiny_domains import write_market
+from daam.storage.local_s3 import LocalS3
+from tests.support.commands import started
+from tests.support.fault_proxy import FaultProxy, Rule
+from tests.support.files_of_domains import domains_in
+from tests.support.tiny_domains import write_market
 
 SLOWLY_STORED = Rule(methods=("PUT",), latency_s=0.3)
 

@@ -12,15 +12,15 @@ import torch
 
 from daam.config.schema import RunConfig
 from daam.errors import StorageError
-from daam.runtime.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from daam.runtime.session import start_run, train_here
-from daam.runtime.worker import read_reports
+from daam.execution.session import start_run, train_here
+from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from daam.runs.worker import read_reports
 from daam.storage import open_store
 from daam.storage.s3 import store as s3_store
 from tests.conftest import BUCKET
-from tests.fault_proxy import Fault, FaultProxy, Rule
-from tests.faults.one_epoch import check_an_epoch, import_source, write_source
-from tests.files_of_domains import domains_in
+from tests.support.fault_proxy import Fault, FaultProxy, Rule
+from tests.support.files_of_domains import domains_in
+from tests.support.one_epoch import check_an_epoch, import_source, write_source
 
 DEADLINE_S, SHORT_DEADLINE_S = 9, 1
 WORK_S = 15

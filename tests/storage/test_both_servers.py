@@ -9,7 +9,7 @@ import pytest
 from daam.storage import MissingKeyError, Store, open_store
 from daam.storage.s3 import store as s3_store
 from tests.conftest import BUCKET
-from tests.swift_server import PAGE_SIZE
+from tests.support.swift_server import PAGE_SIZE
 
 PART_BYTES = 5 << 20  # the least that S3 allows
 

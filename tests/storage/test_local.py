@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daam.data.cache import ShardCache
+from daam.dataset.cache import ShardCache
 from daam.errors import StorageError
 from daam.storage import open_store
 from daam.storage.local import LocalStore

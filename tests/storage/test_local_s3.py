@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daam.errors import StorageError
-from daam.runtime.local_s3 import LocalS3
+from daam.storage.local_s3 import LocalS3
 
 
 def test_the_secret_is_not_in_the_arguments_of_any_process(s3_server: LocalS3) -> None:

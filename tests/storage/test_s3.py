@@ -6,9 +6,9 @@ import time
 import pytest
 
 from daam.errors import StorageError
-from daam.runtime.local_s3 import LocalS3
 from daam.storage import open_store
-from tests.fault_proxy import Fault, FaultProxy, Rule
+from daam.storage.local_s3 import LocalS3
+from tests.support.fault_proxy import Fault, FaultProxy, Rule
 
 
 def test_an_unreachable_endpoint_is_named_within_seconds(

@@ -10,7 +10,7 @@ from daam.storage import open_store
 from daam.storage.s3 import connection as connections
 from daam.storage.s3.address import S3Settings
 from daam.storage.s3.direct import direct_endpoint, object_url
-from tests.canned_server import Answer, Asked, CannedServer
+from tests.support.canned_server import Answer, Asked, CannedServer
 
 SERVER = "http://127.0.0.1:9000"
 

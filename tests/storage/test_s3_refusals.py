@@ -19,7 +19,7 @@ from daam.storage import MissingKeyError, open_store
 from daam.storage.s3.address import S3Settings
 from daam.storage.s3.connection import Connection
 from daam.storage.s3.reading import ObjectReader
-from tests.canned_server import Answer, Asked, CannedServer, refusal
+from tests.support.canned_server import Answer, Asked, CannedServer, refusal
 
 ACCESS, SECRET, TOKEN = "AKIAEXAMPLE", "wJalrXUtnFEMI", "FQoDYXdzEPT"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from daam.errors import StorageError
-from daam.runtime.local_s3 import LocalS3
 from daam.storage import open_store
+from daam.storage.local_s3 import LocalS3
 from daam.storage.s3.address import S3Settings
 from daam.storage.s3.connection import connection
 from daam.storage.s3.reading import PART_SIZE_BYTES, PARTS_AT_A_TIME
-from tests.canned_server import Answer, Asked, CannedServer, refusal
-from tests.fault_proxy import Fault, FaultProxy, Rule
+from tests.support.canned_server import Answer, Asked, CannedServer, refusal
+from tests.support.fault_proxy import Fault, FaultProxy, Rule
 
 
 def ranged(data: bytes, request: Asked) -> Answer:

@@ -13,13 +13,13 @@ import pytest
 
 from daam.config.load import run_config
 from daam.errors import ConfigError, DaamError, StorageError
-from daam.runtime.local_s3 import LocalS3
-from daam.runtime.session import open_run, start_run, train_here
-from daam.runtime.trainer import train_on_workers
-from daam.runtime.worker import portable, trained
+from daam.execution.session import open_run, start_run, train_here
+from daam.execution.trainer import train_on_workers
+from daam.runs.worker import portable, trained
 from daam.storage import open_store
-from tests.canned_server import CannedServer, refusal
-from tests.tiny_domains import add_domain
+from daam.storage.local_s3 import LocalS3
+from tests.support.canned_server import CannedServer, refusal
+from tests.support.tiny_domains import add_domain
 from tune.space import study_config
 from tune.trial import TrialPlan, run_trial
 

@@ -9,8 +9,8 @@ import torch
 
 from daam.config.schema import RunConfig
 from daam.storage import open_store
-from tests.tiny_domains import add_domain
-from tests.training.tiny_runs import tiny_config
+from tests.support.tiny_domains import add_domain
+from tests.support.tiny_runs import tiny_config
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def config_of(domains: Path) -> Callable[..., RunConfig]:
-    """Settings of a tiny run, see `tests.training.tiny_runs.tiny_config`."""
+    """Settings of a tiny run, see `tests.support.tiny_runs.tiny_config`."""
     return partial(tiny_config, domains)
 
 

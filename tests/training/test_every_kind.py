@@ -5,11 +5,11 @@ import math
 import pytest
 
 from daam.storage import open_store
-from daam.training.assemble import assemble
 from daam.training.loop import fit
+from daam.training.setup.assemble import assemble
 from daam.training.state import captured, restore
-from tests.tiny_domains import add_domain
-from tests.training.tiny_runs import facts, same, weights_of
+from tests.support.tiny_domains import add_domain
+from tests.support.tiny_runs import facts, same, weights_of
 
 KINDS = {
     "channel": {"model.attention.kind": "channel"},

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from daam.errors import NonFiniteLossError, ShardError, TrainingError
-from daam.training.assemble import assemble
 from daam.training.loop import averaged, fit, source_batches, target_batches
 from daam.training.relabel import regroup
 from daam.training.schedule import learning_rate_at
-from daam.training.scoring import RetrievalTest
-from tests.training.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
+from daam.training.scoring.retrieval_test import RetrievalTest
+from daam.training.setup.assemble import assemble
+from tests.support.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
 
 SOURCE_TERMS = {"total", "identity", "triplet"}
 ALL_TERMS = SOURCE_TERMS | {"domain_classification", "domain_similarity", "target"}

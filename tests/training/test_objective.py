@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from daam.labels.exemplars import moved_exemplars
-from daam.loss.domain_similarity import (
+from daam.losses.domain_similarity import (
     domain_confusion_loss,
     gradient_reversal_loss,
     nominal_classifier_loss,
 )
-from daam.loss.target import exemplar_loss, group_triplet_loss
+from daam.losses.target import exemplar_loss, group_triplet_loss
 from daam.model.network import ModelOutput
+from daam.pseudo_labels.exemplars import moved_exemplars
 from daam.training.objective import (
     BatchExemplars,
     BatchGroups,

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from daam.labels.grouping import pseudo_labels
-from daam.training.assemble import Run, assemble
-from daam.training.extract import adapted_to, embed_rows
+from daam.pseudo_labels.grouping import pseudo_labels
 from daam.training.relabel import regroup, without_cameras
-from tests.training.tiny_runs import same, weights_of
+from daam.training.scoring.extract import adapted_to, embed_rows
+from daam.training.setup.assemble import Run, assemble
+from tests.support.tiny_runs import same, weights_of
 
 
 def make_embeddings(num_images: int, *, width: int = 6) -> torch.Tensor:

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from daam.data.importing import import_domain
-from daam.data.layouts import read_layout
-from daam.data.windows import ShardWindows
+from daam.dataset.importing.import_domain import import_domain
+from daam.dataset.importing.layouts import read_layout
+from daam.dataset.sampling.windows import ShardWindows
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import CheckpointError
 from daam.storage import open_store
-from daam.training.assemble import Run, Windows, assemble
 from daam.training.loop import fit
+from daam.training.setup.assemble import Run, Windows, assemble
 from daam.training.state import captured, restore
-from tests.tiny_domains import add_domain
-from tests.training.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
+from tests.support.tiny_domains import add_domain
+from tests.support.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
 
 
 def stored(state: dict[str, Any]) -> dict[str, Any]:

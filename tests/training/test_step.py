@@ -6,14 +6,14 @@ import dataclasses
 import pytest
 import torch
 
-from daam.data.batches import DomainBatch
-from daam.data.transforms import normalise
-from daam.training.assemble import Run, assemble
+from daam.dataset.loader.batches import DomainBatch
+from daam.dataset.pixels.normalise import normalise
 from daam.training.loop import source_batches, target_batches
 from daam.training.objective import BatchGroups, Memory, Weights
 from daam.training.relabel import regroup
+from daam.training.setup.assemble import Run, assemble
 from daam.training.step import StepResult, train_step
-from tests.training.tiny_runs import same, weights_of
+from tests.support.tiny_runs import same, weights_of
 
 ALL = Weights(
     triplet=0.5, domain_similarity=3.0, domain_classification=0.25, target=2.0, target_triplet=0.0

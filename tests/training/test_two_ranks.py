@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from daam.training.assemble import assemble
-from tests.training.tiny_runs import same
-from tests.training.two_ranks import NUM_RANKS, NUM_STEPS, PRESETS, config_of, rows_seen
+from daam.training.setup.assemble import assemble
+from tests.support.tiny_runs import same
+from tests.support.two_ranks import NUM_RANKS, NUM_STEPS, PRESETS, config_of, rows_seen
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -25,7 +25,7 @@ def ranks(domains: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.training.two_ranks", str(rank), domains, folder],
+            [sys.executable, "-m", "tests.support.two_ranks", str(rank), domains, folder],
             cwd=REPOSITORY,
             env=environment,
             stdout=subprocess.PIPE,

@@ -1,5 +1,0 @@
-"""The node's cache: images of remote shards, each fetched once for all processes of the node."""
-
-from daam.data.cache.shard_cache import ShardCache, checked_chunks
-
-__all__ = ["ShardCache", "checked_chunks"]

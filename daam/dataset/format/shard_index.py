@@ -1,0 +1,81 @@
+"""The index of a split in memory: where in its shard each image lies, known before any shard is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from daam.dataset.format.manifest import ShardEntry
+from daam.dataset.format.shards import INDEX_SCHEMA, numbers, open_shard
+from daam.errors import ShardError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardIndex:
+    """What the index says of one shard's n images, straight from its memory-mapped file.
+
+    Attributes:
+        entry: the shard.
+        cameras: (n,) int32.
+        offsets: n numbers, the byte of the shard's file where each JPEG begins.
+        sizes: n numbers, bytes of each JPEG.
+        checksums: n numbers, the zlib.crc32 of each JPEG.
+    """
+
+    entry: ShardEntry
+    cameras: np.ndarray
+    offsets: memoryview
+    sizes: memoryview
+    checksums: memoryview
+
+    def bounds(self) -> np.ndarray:
+        """Cut the file into 2 n + 1 pieces: what is before, between and after the images, and them.
+
+        Returns:
+            (2 n + 2,) int64, ascending: piece p is bytes `bounds[p]` to `bounds[p + 1]`, and row r
+            is piece 2 r + 1.
+        """
+        bounds = np.zeros(2 * len(self.offsets) + 2, np.int64)
+        bounds[1:-1:2] = self.offsets
+        bounds[2:-1:2] = bounds[1:-1:2] + np.asarray(self.sizes)
+        bounds[-1] = self.entry.size_bytes
+        return bounds
+
+
+def read_index(
+    path: Path, *, entry: ShardEntry, shards: Sequence[ShardEntry]
+) -> tuple[ShardIndex, ...]:
+    """Map an index file.
+
+    Args:
+        path: the file, its bytes already found right.
+        entry: the index in its manifest.
+        shards: those that it tells of, in their order.
+
+    Raises:
+        ShardError: it is no index of these shards.
+    """
+    batches = open_shard(path, entry=entry, schema=INDEX_SCHEMA).to_batches()
+    if [batch.num_rows for batch in batches] != [shard.num_rows for shard in shards]:
+        raise _not_theirs(entry, "it has other numbers of rows")
+    indexes = [
+        ShardIndex(
+            entry=shard,
+            cameras=numbers(batch["camera"]),
+            offsets=numbers(batch["offset"]).data,
+            sizes=numbers(batch["size"]).data,
+            checksums=numbers(batch["crc32"]).data,
+        )
+        for shard, batch in zip(shards, batches, strict=True)
+    ]
+    for index in indexes:
+        if (np.diff(index.bounds()) < 0).any():
+            raise _not_theirs(entry, f"its images overlap or are outside {index.entry.key}")
+    return tuple(indexes)
+
+
+def _not_theirs(entry: ShardEntry, problem: str) -> ShardError:
+    return ShardError(
+        f"{entry.key} is not the index of its split's shards: {problem}; import the domain again"
+    )

@@ -1,0 +1,1 @@
+"""From a data set's folder to a domain in a store."""

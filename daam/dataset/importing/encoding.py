@@ -1,0 +1,116 @@
+"""From an image file of a data set to the JPEG that is stored of it."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+from daam.dataset.importing.layouts import DatasetIndex
+from daam.errors import DataError
+
+QUALITY = 95
+JPEG_START = b"\xff\xd8\xff"
+LEAST_SIDE, MOST_SIDE = 16, 2048
+SIZES_SAMPLED = 200
+
+
+def read_jpeg(path: Path, *, verify: bool, size: tuple[int, int] | None = None) -> bytes:
+    """The image of a file as JPEG: as it is, or re-encoded if it is of another format or size.
+
+    What is re-encoded gets quality 95 and keeps its colours at full resolution (4:4:4): a person's
+    clothes are a few dozen pixels wide, and halving their colours would cost more than the bytes
+    are worth.
+
+    Args:
+        path: an image file; what counts is its content, not its suffix.
+        verify: decode a JPEG to make sure that all of it is there.
+        size: (height, width) to store it at, resized as everywhere in daam; None keeps its own.
+
+    Raises:
+        DataError: the file cannot be read, is truncated or damaged, or is no image.
+    """
+    try:
+        data = path.read_bytes()
+        is_jpeg = data.startswith(JPEG_START)
+        if is_jpeg and size in (None, _size_of_jpeg(data)):
+            if verify:
+                simplejpeg.decode_jpeg(data)
+            return data
+        pixels = simplejpeg.decode_jpeg(data) if is_jpeg else _pixels_of_other(data)
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path} is no image that can be read; replace or remove it, then import again"
+        ) from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(
+            f"{path} cannot be read or is damaged ({error}); replace or remove it, then import "
+            "again"
+        ) from error
+    if size not in (None, pixels.shape[:2]):
+        # torch takes seconds to import, and few imports change the size.
+        from daam.dataset.pixels.decode import resized
+
+        height, width = size
+        pixels = np.ascontiguousarray(resized(pixels[None], height=height, width=width)[0])
+    return simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorsubsampling="444")
+
+
+def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
+    """Refuse a size to store images at that is absurd, or larger than most images are.
+
+    Looks at the headers of a few images, spread over the data set.
+
+    Raises:
+        DataError: as said, or one of these files is no image.
+    """
+    height, width = size
+    if not all(LEAST_SIDE <= side <= MOST_SIDE for side in size):
+        raise DataError(
+            f"images cannot be stored at {height}x{width}: each side must be from {LEAST_SIDE} to "
+            f"{MOST_SIDE} pixels; 256x128 (height x width) is usual"
+        )
+    places = set(
+        np.linspace(0, len(index) - 1, min(SIZES_SAMPLED, len(index))).astype(int).tolist()
+    )
+    sizes = [
+        _size_of_file(index.root / record.path)
+        for place, record in enumerate(index)
+        if place in places
+    ]
+    if _share_smaller(sizes, than=size) > 0.5:
+        typical = "x".join(str(int(median(sides))) for sides in zip(*sizes, strict=True))
+        raise DataError(
+            f"most images of {index.root} are smaller than {height}x{width} (typically {typical}, "
+            "height x width): stored larger they would take more room and show no more; give a "
+            "smaller size, or none to keep them as they are"
+        )
+
+
+def _share_smaller(sizes: Sequence[tuple[int, int]], *, than: tuple[int, int]) -> float:
+    area = than[0] * than[1]
+    return sum(height * width < area for height, width in sizes) / len(sizes)
+
+
+def _size_of_file(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(
+            f"{path} cannot be read or is damaged ({error}); replace or remove it, then import "
+            "again"
+        ) from error
+
+
+def _size_of_jpeg(data: bytes) -> tuple[int, int]:
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    return int(height), int(width)
+
+
+def _pixels_of_other(data: bytes) -> np.ndarray:
+    with Image.open(BytesIO(data)) as image:
+        return np.array(image.convert("RGB"))  # a copy: torch wants to be able to write

@@ -1,0 +1,1 @@
+"""Batches, decoded and augmented in threads ahead of their use."""

@@ -1,0 +1,58 @@
+"""An ordered pass over a domain's images, to embed them."""
+
+from collections.abc import Generator
+
+import numpy as np
+from torch import Tensor
+
+from daam.dataset.pixels.decode import Pixels
+from daam.dataset.prefetch import work_ahead
+from daam.dataset.sampling.windows import ShardedImages, with_rows_at_hand
+from daam.errors import ConfigError
+
+
+def ordered_batches(
+    reader: Pixels,
+    *,
+    batch_size: int,
+    rank: int,
+    num_ranks: int,
+    num_threads: int,
+    prefetch: int = 2,
+) -> Generator[tuple[np.ndarray, Tensor], None, None]:
+    """Yield `(rows, images)` over this rank's contiguous part of the rows, in order.
+
+    Over all ranks each row comes exactly once: nothing is padded or repeated, so the last batch may
+    be smaller and ranks may differ by one in their number of rows. If the images are more than the
+    cache holds, the next shard is fetched ahead and the last one let go.
+
+    Args:
+        reader: the domain's pixels.
+        batch_size: rows in a batch of this rank.
+        rank: from 0 to `num_ranks` - 1.
+        num_ranks: ranks that share the pass.
+        num_threads: threads that decode, each a whole batch at a time.
+        prefetch: finished batches that may wait, besides one being made in each thread.
+
+    Yields:
+        rows (B,) int64 and images (B, H, W, 3) uint8, not augmented.
+
+    Raises:
+        ConfigError: there is no such rank, or no thread (raised by the call).
+        DataError: an image cannot be decoded (raised in place of its batch).
+    """
+    if not 0 <= rank < num_ranks:
+        raise ConfigError(f"rank {rank} is not one of {num_ranks} ranks; count from 0")
+    first = reader.num_rows * rank // num_ranks
+    end = reader.num_rows * (rank + 1) // num_ranks
+
+    def make_batch(start: int) -> tuple[np.ndarray, Tensor]:
+        rows = np.arange(start, min(start + batch_size, end))
+        return rows, reader.read(rows)
+
+    batches = work_ahead(
+        make_batch, range(first, end, batch_size), num_threads=num_threads, prefetch=prefetch
+    )
+    if isinstance(reader.source, ShardedImages) and not reader.source.fits_cache:
+        return with_rows_at_hand(batches, reader.source, first_row=first)
+    return batches

@@ -1,0 +1,1 @@
+"""What is done to a stored domain: copy, describe, verify."""

@@ -1,0 +1,66 @@
+"""A domain from one store to another, every byte checked on the way."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from daam.dataset.format.download import BytesSeen, Progress, whole_file
+from daam.dataset.format.manifest import DomainManifest, ShardEntry, manifest_key, stored_manifest
+from daam.dataset.format.publishing import is_stored, publish, upload
+from daam.dataset.prefetch import work_ahead
+from daam.errors import ConfigError
+from daam.storage import Store
+
+FILES_AT_ONCE = 4
+
+
+def copy_domain(
+    domain: str,
+    *,
+    source: Store,
+    target: Store,
+    recheck: bool = False,
+    progress: Progress | None = None,
+    on_file: Callable[[ShardEntry, bool], None] | None = None,
+) -> DomainManifest:
+    """Copy a domain between stores, several files at once, its manifest last and byte for byte.
+
+    Files that the target has already, by name and size, are not sent; so a copy that was cut
+    short goes on when it is run again. A file is checked before any byte of it is sent; through
+    the disk, so that memory does not grow with it. If one is damaged nothing is published.
+
+    Args:
+        recheck: read back every file of the target, also those just sent, and send those that are
+            damaged again: this repairs a domain from another copy of it.
+        progress: called with (bytes done, bytes in all).
+        on_file: called with each file that the target has now, and whether it was sent.
+
+    Raises:
+        BadFileError: the source has a damaged file, or misses one.
+        ShardError: the domain is not in the source, or its manifest cannot be used.
+        ConfigError: the two stores are the same.
+        StorageError: a store cannot be used.
+    """
+    if source.uri == target.uri:
+        raise ConfigError(f"{source.uri} is both source and target; copy to another store")
+    data = stored_manifest(source, domain)
+    place = source.locate(manifest_key(domain))
+    manifest = DomainManifest.from_json(data, domain=domain, place=place)
+    seen = BytesSeen(sum(entry.size_bytes for entry in manifest.files), report=progress)
+
+    with tempfile.TemporaryDirectory(prefix="daam-copy-") as scratch:
+
+        def copied(entry: ShardEntry) -> None:
+            missing = not is_stored(entry, store=target, recheck=recheck)
+            if missing:
+                with whole_file(source, entry, scratch=Path(scratch), seen=seen) as path:
+                    upload(path, entry, to=target, recheck=recheck)
+            else:
+                seen.add(entry.size_bytes)
+            if on_file is not None:
+                on_file(entry, missing)
+
+        for _ in work_ahead(copied, manifest.files, num_threads=FILES_AT_ONCE, prefetch=0):
+            pass
+    publish(manifest, data, to=target)
+    return manifest

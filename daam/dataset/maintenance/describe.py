@@ -1,0 +1,108 @@
+"""What a stored domain consists of: counts and distributions, from index and labels alone.
+
+Shapes: N = images, P = identities, S = pairs of an identity and a camera that saw it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from daam.dataset.cache import checked_chunks
+from daam.dataset.format.manifest import DomainManifest, ShardEntry, SplitManifest
+from daam.dataset.format.shards import numbers
+from daam.domains import DISTRACTOR, JUNK, Split
+from daam.errors import ShardError
+from daam.storage import MissingKeyError, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitDescription:
+    """One split. Distractors and junk are images, but not identities.
+
+    Attributes:
+        num_distractors: images of nobody whom a query shows.
+        num_junk: images that count neither as right nor as wrong.
+        sightings: (S, 3) int64, identity, camera and number of images of each identity under each
+            camera that saw it.
+        images_per_camera: of all images, by the camera's number.
+        image_sizes: (N,) bytes of each JPEG.
+        size_bytes: of its image shards.
+    """
+
+    num_distractors: int
+    num_junk: int
+    sightings: np.ndarray
+    images_per_camera: Mapping[int, int]
+    image_sizes: np.ndarray
+    size_bytes: int
+
+    @property
+    def num_images(self) -> int:
+        return len(self.image_sizes)
+
+    @property
+    def num_identities(self) -> int:
+        return len(np.unique(self.sightings[:, 0]))
+
+    @property
+    def num_cameras(self) -> int:
+        return len(self.images_per_camera)
+
+
+def describe_domain(store: Store, manifest: DomainManifest) -> dict[Split, SplitDescription]:
+    """Count what each split holds; no image is read.
+
+    Raises:
+        ShardError: an index or labels file is missing or damaged.
+        StorageError: the store cannot be read.
+    """
+    return {split: _described(store, content) for split, content in manifest.splits.items()}
+
+
+def images_per_identity(sightings: np.ndarray) -> np.ndarray:
+    """Images of each identity, whatever the camera: (S, 3) -> (P,), of one or more splits."""
+    _, at = np.unique(sightings[:, 0], return_inverse=True)
+    return np.bincount(at, weights=sightings[:, 2]).astype(np.int64)
+
+
+def cameras_per_identity(sightings: np.ndarray) -> np.ndarray:
+    """Cameras that saw each identity: (S, 3) -> (P,), of one or more splits."""
+    _, counts = np.unique(np.unique(sightings[:, :2], axis=0)[:, 0], return_counts=True)
+    return counts
+
+
+def _described(store: Store, content: SplitManifest) -> SplitDescription:
+    index = _table(store, content.index)
+    identities = numbers(_table(store, content.labels)["identity"])
+    cameras = numbers(index["camera"])
+    people = identities > DISTRACTOR
+    pairs, images = np.unique(
+        np.stack([identities[people], cameras[people]], axis=1), axis=0, return_counts=True
+    )
+    seen_by, counts = np.unique(cameras, return_counts=True)
+    return SplitDescription(
+        num_distractors=int((identities == DISTRACTOR).sum()),
+        num_junk=int((identities == JUNK).sum()),
+        sightings=np.column_stack([pairs, images]),
+        images_per_camera=dict(zip(seen_by.tolist(), counts.tolist(), strict=True)),
+        image_sizes=numbers(index["size"]),
+        size_bytes=sum(entry.size_bytes for entry in content.shards),
+    )
+
+
+def _table(store: Store, entry: ShardEntry) -> pa.Table:
+    try:
+        data = b"".join(checked_chunks(store, entry))
+    except MissingKeyError as error:
+        raise ShardError(
+            f"{store.locate(entry.key)} is missing; python launch.py data verify tells how to "
+            "repair it"
+        ) from error
+    try:
+        return pa.ipc.open_file(data).read_all()
+    except (pa.ArrowException, KeyError) as error:
+        raise ShardError(
+            f"{entry.key} in {store.uri} is not a file of ours: {error}; import the domain again"
+        ) from error

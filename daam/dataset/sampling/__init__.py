@@ -1,0 +1,1 @@
+"""Which rows make up a batch: pure functions of labels, seed, epoch and step."""

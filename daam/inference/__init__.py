@@ -1,0 +1,1 @@
+"""What a trained run is for: embed, evaluate, export."""

@@ -1,0 +1,77 @@
+"""A trained run as what it is for: something that embeds images of a domain."""
+
+from dataclasses import dataclass
+
+from daam.config.load import with_settings
+from daam.config.schema import RunConfig
+from daam.dataset.pixels.normalise import IMAGENET_MEAN, IMAGENET_STD
+from daam.domains import check_domain
+from daam.inference.contract import EmbeddingContract, daam_version
+from daam.model.network import DaamNetwork
+from daam.runs.worker import ANYWHERE, trained
+from daam.storage import open_store
+from daam.training.scoring.retrieval_test import embedder_for, open_unlabelled, with_norms_of
+from daam.training.setup.assemble import manifest_of
+from daam.training.state import trained_network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedder:
+    """A network that embeds a domain as `evaluate` does.
+
+    Attributes:
+        network: on the device of `config`.
+        config: of the run, for this machine.
+        contract: for whoever uses the embeddings.
+        domain: that it is for.
+    """
+
+    network: DaamNetwork
+    config: RunConfig
+    contract: EmbeddingContract
+    domain: str
+
+
+def open_embedder(
+    folder_uri: str, *, domain: str | None, data_root: str | None, precision: str | None = None
+) -> Embedder:
+    """Load the newest checkpoint of a run, with the norm statistics of a domain.
+
+    Args:
+        folder_uri: of the run, local or on S3.
+        domain: that will be embedded; by default the run's target.
+        data_root: where the domains are, if not where the run had them.
+        precision: of the computation, if not the run's.
+
+    Raises:
+        DaamError: there is no such run or domain, or one of them is damaged.
+    """
+    config, state = trained(folder_uri)
+    changes = dict(ANYWHERE)
+    if data_root is not None:
+        changes["data.root"] = data_root
+    if precision is not None:
+        changes["compute.precision"] = precision
+    config = with_settings(config, changes)
+    domain = config.pair().target if domain is None else check_domain(domain)
+    network = trained_network(config, state)
+    if config.evaluation.reestimate_norm:
+        unlabelled = open_unlabelled(config, manifest=manifest_of(config, domain))
+        network = embedder_for(unlabelled, network, config, domain=domain)
+    else:  # the domain need not be here
+        network = with_norms_of(domain, network, config)
+    contract = EmbeddingContract(
+        height=config.data.height,
+        width=config.data.width,
+        embedding_width=network.shared.bottleneck.num_features,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        embedding=network.retrieval_embedding,
+        precision=config.compute.precision,
+        run=open_store(folder_uri).name,
+        transfer=config.transfer,
+        num_epochs=state["num_epochs_done"],
+        norm_statistics=domain if config.evaluation.reestimate_norm else "training",
+        daam_version=daam_version(),
+    )
+    return Embedder(network=network.eval(), config=config, contract=contract, domain=domain)

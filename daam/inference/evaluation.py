@@ -1,0 +1,195 @@
+"""A trained run on the test of a domain: scores, and pictures of what it sees."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from daam.config.load import with_settings
+from daam.config.schema import RunConfig
+from daam.dataset.loader.ordered import ordered_batches
+from daam.errors import EvaluationError
+from daam.inference.pictures import draw_embeddings, draw_lists, draw_maps, draw_thresholds
+from daam.metrics.calibration import (
+    Calibration,
+    PairChoice,
+    calibrate,
+    check_supported,
+    choose_pairs,
+)
+from daam.metrics.colour_histogram import colour_histogram
+from daam.metrics.reranking import reranked_scores
+from daam.metrics.retrieval import (
+    RetrievalScores,
+    cosine_distances,
+    retrieval_scores_from_embeddings,
+)
+from daam.runs.worker import ANYWHERE, trained
+from daam.storage.publish import write_whole
+from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest, TestResult, score
+from daam.training.state import trained_network
+
+FALSE_MATCH_RATE = 0.001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What an evaluation found and wrote."""
+
+    scores: RetrievalScores
+    reranked: RetrievalScores | None
+    """After re-ranking, if that was asked for; never to be compared with plain scores."""
+    calibration: Calibration | None
+    """None where the test has too few pairs for the default rate."""
+    warnings: list[str]
+    files: list[Path]
+
+
+def evaluate_run(
+    folder_uri: str,
+    *,
+    domain: str,
+    to: Path,
+    data_root: str | None = None,
+    false_match_rate: float | None = None,
+    rerank: bool = False,
+) -> Evaluation:
+    """Test the newest checkpoint of a run on a domain's query and gallery.
+
+    Writes `scores.json`, `ranked-lists.png`, `projection.png`, `calibration.png` and, for a network
+    with attention, `attention.png`.
+
+    Args:
+        folder_uri: of the run, local or on S3.
+        domain: its query and gallery are looked at.
+        to: folder for what is written.
+        data_root: where the domains are, if not where the run had them.
+        false_match_rate: to find a threshold for; by default 0.001 if there are pairs enough.
+        rerank: score k-reciprocal re-ranked distances as well, with the published settings.
+
+    Raises:
+        DaamError: there is no such run or domain, one of them is damaged, or there are too few
+            pairs for the rate that was asked for.
+    """
+    config, state = trained(folder_uri)
+    changes = {} if data_root is None else {"data.root": data_root}
+    config = with_settings(config, {**changes, **ANYWHERE})
+    test = RetrievalTest.on_test(config, domain=domain)
+    choice = choose_pairs(
+        query_identities=test.query.identities,
+        query_cameras=test.query.cameras,
+        gallery_identities=test.gallery.identities,
+        gallery_cameras=test.gallery.cameras,
+    )
+    rate, unsupported = supported_rate(choice, asked=false_match_rate)
+
+    network = trained_network(config, state)
+    result = score(network, test, config)
+
+    to.mkdir(parents=True, exist_ok=True)
+    title = f"{folder_uri} ({config.transfer}) on {domain}"
+    files = [
+        draw_lists(test, result, title=title, to=to / "ranked-lists.png"),
+        draw_embeddings(test, network, config, title=title, to=to / "projection.png"),
+    ]
+    same, other = choice.pairs(
+        cosine_distances(result.query_NC[choice.rows_R], result.gallery_NC).numpy()
+    )
+    calibration = None
+    if rate is not None:
+        calibration = calibrate(same, other, false_match_rate=rate, seed=config.seed)
+    if len(same) and len(other):
+        drawn = draw_thresholds(same, other, calibration, title=title, to=to / "calibration.png")
+        files.append(drawn)
+    if network.attention is not None:
+        files.append(draw_maps(test, result, config, title=title, to=to / "attention.png"))
+
+    reranked = reranked_scores_of(test, result) if rerank else None
+    warning = unsupported if calibration is None else calibration.warning
+    document = {
+        "run": folder_uri,
+        "transfer": config.transfer,
+        "domain": domain,
+        **result.scores.as_document(),
+        **({} if reranked is None else {"reranked": reranked.as_document()}),
+        "calibration": {"threshold": None, "warning": warning}
+        if calibration is None
+        else calibration.as_document(),
+    }
+    write_whole(to / "scores.json", [json.dumps(document, indent=1).encode()])
+    return Evaluation(
+        scores=result.scores,
+        reranked=reranked,
+        calibration=calibration,
+        warnings=[] if warning is None else [warning],
+        files=[to / "scores.json", *files],
+    )
+
+
+def reranked_scores_of(test: RetrievalTest, result: TestResult) -> RetrievalScores:
+    """Score a test again, by re-ranked distances."""
+    return reranked_scores(
+        result.query_NC,
+        result.gallery_NC,
+        query_identities=test.query.identities,
+        query_cameras=test.query.cameras,
+        gallery_identities=test.gallery.identities,
+        gallery_cameras=test.gallery.cameras,
+        chunk=QUERIES_AT_ONCE,
+    )
+
+
+def supported_rate(choice: PairChoice, *, asked: float | None) -> tuple[float | None, str | None]:
+    """Return the false-match rate to find a threshold for, or None and why there is none.
+
+    Raises:
+        EvaluationError: a rate was asked for that the pairs cannot tell.
+    """
+    rate = FALSE_MATCH_RATE if asked is None else asked
+    try:
+        check_supported(
+            rate,
+            num_same=int(np.count_nonzero(choice.same_RG)),
+            num_other=int(np.count_nonzero(choice.other_RG)),
+        )
+    except EvaluationError as error:
+        if asked is not None:
+            raise
+        return None, str(error)
+    return rate, None
+
+
+def colour_histogram_scores(config: RunConfig, *, domain: str) -> RetrievalScores:
+    """Score the colour-histogram baseline on a domain's query and gallery.
+
+    Histograms are taken of the middle of the image, where the person is: over the whole of it the
+    background decides, and the baseline would be too easy to beat.
+    """
+    test = RetrievalTest.on_test(config, domain=domain)
+    top, left = config.data.height // 16, config.data.width // 4
+    query, gallery = (
+        torch.cat(
+            [
+                colour_histogram(images_BHWC[:, top:-top, left:-left].contiguous())
+                for _, images_BHWC in ordered_batches(
+                    side.reader,
+                    batch_size=config.evaluation.batch_size,
+                    rank=0,
+                    num_ranks=1,
+                    num_threads=config.data.num_threads,
+                )
+            ]
+        )
+        for side in (test.query, test.gallery)
+    )
+    return retrieval_scores_from_embeddings(
+        query,
+        gallery,
+        query_identities=test.query.identities,
+        query_cameras=test.query.cameras,
+        gallery_identities=test.gallery.identities,
+        gallery_cameras=test.gallery.cameras,
+        chunk=QUERIES_AT_ONCE,
+    )

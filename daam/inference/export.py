@@ -1,0 +1,185 @@
+"""A trained embedder as one file that needs no daam: ONNX, or a PyTorch program.
+
+The file is tried before anybody can see it: it is published only if it embeds real images as
+PyTorch does. Shapes: B = images, H = height, W = width, C = embedding width.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import Dim, ExportedProgram
+
+from daam.dataset.pixels.normalise import normalise
+from daam.errors import ExportError
+from daam.inference.contract import FILE_NAME, KEY, EmbeddingContract, FileFormat
+from daam.inference.deployed import DeployedEmbedder
+from daam.inference.embedder import Embedder, open_embedder
+from daam.model.network import DaamNetwork
+from daam.storage import open_parent
+from daam.training.scoring.retrieval_test import open_unlabelled
+from daam.training.setup.assemble import compute_of, manifest_of
+
+TOLERANCE = 1e-4
+NUM_TRIED = 64
+BATCH_ENDS = (1, 8)  # batches of 1, 7 and all others: their size is free
+
+FileEmbedder = Callable[[np.ndarray], np.ndarray]
+"""(B, 3, H, W) float32 to (B, C) float32, with nothing but what is in the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A model file and how close it comes to PyTorch.
+
+    Attributes:
+        size_bytes: of the file.
+        largest_difference: of any number of any embedding from PyTorch's.
+        num_tried: real images that were embedded both ways.
+        contract: as it is in the file.
+    """
+
+    size_bytes: int
+    largest_difference: float
+    num_tried: int
+    contract: EmbeddingContract
+
+
+def export_run(
+    folder_uri: str,
+    *,
+    file_format: FileFormat,
+    to: str,
+    domain: str | None = None,
+    data_root: str | None = None,
+) -> Exported:
+    """Write the embedder of a run's newest checkpoint to a file.
+
+    It embeds what `evaluate` embeds on the domain, in float32 and without averaging over flips.
+
+    Args:
+        folder_uri: of the run, local or on S3.
+        file_format: of the file.
+        to: the file, local or on S3; replaced if it is there.
+        domain: whose images it is for; by default the run's target. Norm statistics and the images
+            it is tried on are of its unlabelled train images.
+        data_root: where the domains are, if not where the run had them.
+
+    Raises:
+        ExportError: the file embeds differently from PyTorch, by more than 1e-4 in any number;
+            nothing is written.
+        DaamError: there is no such run or domain, or one of them is damaged.
+    """
+    if to.endswith("/"):
+        raise ExportError(f"{to} is a folder; name the file to write, for example {to}model.onnx")
+    store, name = open_parent(to)
+    embedder = open_embedder(folder_uri, domain=domain, data_root=data_root, precision="float32")
+    program = exported_program(
+        embedder.network, height=embedder.contract.height, width=embedder.contract.width
+    )
+    if file_format == FileFormat.ONNX:
+        content = onnx_content(program, contract=embedder.contract)
+        opened = opened_onnx(content)
+    else:
+        content = torch_content(program, contract=embedder.contract)
+        opened = opened_torch(content)
+    difference, num_tried = largest_difference(opened, embedder)
+    if not difference <= TOLERANCE:  # also when it is not a number
+        raise ExportError(
+            f"{to} was not written: as {file_format} the embedder differs from PyTorch's by "
+            f"{difference:.1e} on images of {embedder.domain}, more than {TOLERANCE:.0e}; "
+            "try the other --format"
+        )
+    store.write(name, content)
+    return Exported(
+        size_bytes=len(content),
+        largest_difference=difference,
+        num_tried=num_tried,
+        contract=embedder.contract,
+    )
+
+
+def exported_program(network: DaamNetwork, *, height: int, width: int) -> ExportedProgram:
+    """Trace what embeds, for any number of images; nothing in it tells of this machine."""
+    program = torch.export.export(
+        DeployedEmbedder(network),
+        (torch.zeros(2, 3, height, width),),
+        dynamic_shapes={"images": {0: Dim.DYNAMIC}},
+    )
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)  # it names our folders
+    return program
+
+
+def onnx_content(program: ExportedProgram, *, contract: EmbeddingContract) -> bytes:
+    """Return an ONNX file of the program: `images` to `embeddings`."""
+    converted = torch.onnx.export(
+        program,
+        (),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=["embeddings"],
+    )
+    if converted is None:
+        raise AssertionError("without a file to write to, the exporter returns the program")
+    model = converted.model_proto
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output):
+        part.ClearField("metadata_props")  # how PyTorch got there: of no use, half of a small file
+    for value in (*model.graph.value_info, *model.graph.initializer):
+        value.ClearField("metadata_props")
+    model.producer_name, model.producer_version = "daam", contract.daam_version
+    model.metadata_props.add(key=KEY, value=contract.to_json())
+    return model.SerializeToString()
+
+
+def torch_content(program: ExportedProgram, *, contract: EmbeddingContract) -> bytes:
+    """Return an archive for `torch.export.load`, which holds JSON and raw tensors and no pickle."""
+    program.example_inputs = None  # these would be pickled
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={FILE_NAME: contract.to_json()})
+    return buffer.getvalue()
+
+
+def opened_onnx(content: bytes) -> FileEmbedder:
+    """Run an ONNX file with ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda images_BCHW: session.run(["embeddings"], {"images": images_BCHW})[0]
+
+
+def opened_torch(content: bytes) -> FileEmbedder:
+    """Run a PyTorch archive on the CPU."""
+    module = torch.export.load(io.BytesIO(content)).module()
+
+    def embed(images_BCHW: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(images_BCHW)).numpy()
+
+    return embed
+
+
+def largest_difference(opened: FileEmbedder, embedder: Embedder) -> tuple[float, int]:
+    """Embed real images with the file and as `evaluate` does.
+
+    Returns:
+        The largest difference of any number, NaN if there is one among them; and how many images
+        were tried, spread evenly over the domain's train images.
+    """
+    manifest = manifest_of(embedder.config, embedder.domain)
+    reader = open_unlabelled(embedder.config, manifest=manifest)
+    num_rows = reader.num_rows
+    rows = np.unique(np.linspace(0, num_rows - 1, min(num_rows, NUM_TRIED)).astype(np.int64))
+    images_BHWC = reader.read(rows)
+    with torch.inference_mode():
+        wanted_BC = embedder.network.embed(normalise(compute_of(embedder.config).move(images_BHWC)))
+    images_BCHW = images_BHWC.permute(0, 3, 1, 2).float().contiguous().numpy()
+    parts = [part for part in np.split(images_BCHW, BATCH_ENDS) if len(part)]
+    found_BC = np.concatenate([opened(part) for part in parts])
+    return float(np.abs(found_BC - wanted_BC.cpu().numpy()).max()), len(rows)

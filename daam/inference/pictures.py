@@ -1,0 +1,223 @@
+"""Pictures of a test: ranked lists, attention maps, where embeddings lie, what a threshold gives.
+
+Shapes: Q = queries, G = gallery images, N = images.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from daam.config.schema import RunConfig
+from daam.dataset.format.manifest import manifest_key
+from daam.dataset.pixels.decode import Pixels
+from daam.dataset.pixels.normalise import normalise
+from daam.metrics.calibration import Calibration, Pairs
+from daam.metrics.diagnostics import domain_probe_accuracy
+from daam.metrics.projection import project
+from daam.metrics.retrieval import cosine_distances, ranked_gallery
+from daam.model.network import DaamNetwork
+from daam.plots.charts import Legend, draw_calibration, draw_projection
+from daam.plots.pictures import draw_attention_maps, draw_ranked_lists, spread_queries
+from daam.storage import open_store
+from daam.training.scoring.retrieval_test import (
+    RetrievalTest,
+    TestResult,
+    embedder_for,
+    open_unlabelled,
+)
+from daam.training.setup.assemble import compute_of, manifest_of
+
+NUM_LISTS, NUM_RANKS = 8, 10
+NUM_MAPS = 12
+NUM_POINTS = 500
+
+
+def draw_lists(test: RetrievalTest, result: TestResult, *, title: str, to: Path) -> Path:
+    """Draw the ten nearest of a few queries, spread from the best to the worst."""
+    rows = spread_queries(result.scores.average_precisions, count=NUM_LISTS)
+    ranked = ranked_gallery(
+        cosine_distances(result.query_NC[rows], result.gallery_NC).numpy(),
+        query_identities=test.query.identities[rows],
+        query_cameras=test.query.cameras[rows],
+        gallery_identities=test.gallery.identities,
+        gallery_cameras=test.gallery.cameras,
+        count=NUM_RANKS,
+    )
+    found = [columns[columns >= 0] for columns in ranked.columns]
+    precisions = result.scores.average_precisions[rows]
+    scores = result.scores
+    draw_ranked_lists(
+        list(test.query.reader.read(rows).numpy()),
+        results=[list(test.gallery.reader.read(columns).numpy()) for columns in found],
+        right=ranked.right,
+        query_captions=[
+            f"camera {camera}\nAP {precision:.2f}"
+            for camera, precision in zip(test.query.cameras[rows], precisions, strict=True)
+        ],
+        result_captions=[
+            [f"camera {test.gallery.cameras[column]}" for column in columns] for columns in found
+        ],
+        title=title,
+        subtitle=(
+            f"mAP {scores.mean_average_precision:.3f}, rank-1 {scores.cmc[1]:.3f}; {len(rows)} of "
+            f"{scores.num_queries} queries, spread evenly from the best to the worst"
+        ),
+        to=to,
+    )
+    return to
+
+
+def draw_maps(
+    test: RetrievalTest, result: TestResult, config: RunConfig, *, title: str, to: Path
+) -> Path:
+    """Draw where the features of a few queries count as shared and where as specific."""
+    rows = rows_of_all_cameras(test.query.cameras, count=NUM_MAPS)
+    images_BHWC = test.query.reader.read(rows)
+    compute = compute_of(config)
+    result.embedder.eval()
+    with torch.inference_mode(), compute.autocast():
+        attention = result.embedder.attention_maps(normalise(compute.move(images_BHWC)))
+    if attention is None:
+        raise AssertionError("only a network with attention has maps to draw")
+    draw_attention_maps(
+        list(images_BHWC.numpy()),
+        shared=attention.float().mean(dim=1).cpu().numpy(),
+        captions=[f"camera {camera}" for camera in test.query.cameras[rows]],
+        title=title,
+        subtitle=(
+            f"{len(rows)} of {len(test.query.cameras)} queries, spread over the cameras; yellow: "
+            "where most of the features go to that part (mean over the channels)"
+        ),
+        to=to,
+    )
+    return to
+
+
+def rows_of_all_cameras(cameras_N: np.ndarray, *, count: int) -> np.ndarray:
+    """Choose rows spread over a split, as evenly as can be over its cameras, in their order.
+
+    Where there are more cameras than rows to choose, the cameras are spread too.
+    """
+    cameras = np.unique(cameras_N)
+    if len(cameras) > count:
+        cameras = cameras[np.linspace(0, len(cameras) - 1, count).astype(np.int64)]
+    shares = np.diff(np.linspace(0, count, len(cameras) + 1).astype(np.int64))
+    chosen = []
+    for camera, share in zip(cameras, shares, strict=True):
+        rows = np.flatnonzero(cameras_N == camera)
+        # The middle one of each of `share` equal parts.
+        places = (2 * np.arange(share) + 1) * len(rows) // (2 * share)
+        chosen.append(rows[np.unique(places)])
+    return np.concatenate(chosen)
+
+
+def draw_embeddings(
+    test: RetrievalTest, network: DaamNetwork, config: RunConfig, *, title: str, to: Path
+) -> Path:
+    """Draw unlabelled images of the tested domain and of the run's others as points.
+
+    Each domain is embedded as for a search in it. Domains that are not where the tested one is are
+    left out.
+    """
+    names = [test.domain]
+    store = open_store(config.data.root)
+    names += [
+        name
+        for name in config.pair().domains()
+        if name != test.domain and store.exists(manifest_key(name))
+    ]
+    others = [manifest_of(config, name) for name in names[1:]]
+    readers = [test.unlabelled, *(open_unlabelled(config, manifest=other) for other in others)]
+    rows = [spread(reader, count=NUM_POINTS) for reader in readers]
+    embeddings = [
+        embedded(
+            embedder_for(reader, network, config, domain=name),
+            reader,
+            rows=chosen,
+            config=config,
+        )
+        for name, reader, chosen in zip(names, readers, rows, strict=True)
+    ]
+    domains_N = np.repeat(np.arange(len(names)), [len(chosen) for chosen in rows])
+    cameras = np.unique(test.unlabelled.cameras)
+    tested_cameras = np.searchsorted(cameras, test.unlabelled.cameras[rows[0]])
+    draw_projection(
+        project(torch.cat(embeddings).numpy(), seed=config.seed),
+        panels=[
+            Legend(title="by domain", names=names, kinds_N=domains_N),
+            Legend(
+                title=f"by camera of {test.domain}",
+                names=[f"camera {camera}" for camera in cameras],
+                kinds_N=np.concatenate(
+                    [tested_cameras, np.full(len(domains_N) - len(tested_cameras), -1)]
+                ),
+            ),
+        ],
+        title=title,
+        subtitle=(
+            f"{len(domains_N):,} unlabelled train images, laid out by t-SNE: near neighbours are "
+            "alike, distances between groups mean nothing\n"
+            + probed(embeddings, names=names, seed=config.seed)
+        ),
+        to=to,
+    )
+    return to
+
+
+def probed(embeddings: Sequence[Tensor], *, names: Sequence[str], seed: int) -> str:
+    """Say how well a linear probe tells the first domain from each of the others."""
+    accuracies = [
+        f"{names[0]} from {name} in {100 * accuracy:.0f} % of held-out images"
+        for name, other in zip(names[1:], embeddings[1:], strict=True)
+        for accuracy in [
+            domain_probe_accuracy(
+                torch.cat([embeddings[0], other]),
+                torch.cat([torch.zeros(len(embeddings[0])), torch.ones(len(other))]),
+                seed=seed,
+            )
+        ]
+    ]
+    if not accuracies:
+        return f"the run's other domains are not where {names[0]} is"
+    return f"a linear probe tells {', '.join(accuracies)} (50 %: not at all)"
+
+
+def embedded(
+    embedder: DaamNetwork,
+    reader: Pixels,
+    *,
+    rows: np.ndarray,
+    config: RunConfig,
+) -> Tensor:
+    """Embed rows of a split: (N, C) float32 of length 1, on the CPU."""
+    compute = compute_of(config)
+    embedder.eval()
+    parts = np.array_split(rows, -(-len(rows) // config.evaluation.batch_size))
+    with torch.inference_mode(), compute.autocast():
+        return torch.cat(
+            [embedder.embed(normalise(compute.move(reader.read(part)))).cpu() for part in parts]
+        )
+
+
+def spread(reader: Pixels, *, count: int) -> np.ndarray:
+    """Choose up to `count` rows spread evenly over a split."""
+    count = min(count, reader.num_rows)
+    return np.linspace(0, reader.num_rows - 1, count).astype(np.int64)
+
+
+def draw_thresholds(
+    same: Pairs, other: Pairs, calibration: Calibration | None, *, title: str, to: Path
+) -> Path:
+    """Draw the distances of pairs, and what thresholds give on them."""
+    draw_calibration(
+        same,
+        other,
+        calibration=calibration,
+        title=title,
+        subtitle="query and gallery images from different cameras, without junk and distractors",
+        to=to,
+    )
+    return to

@@ -1,0 +1,1 @@
+"""One run's folder: settings, checkpoints, reports; and training in this process."""

@@ -1,0 +1,1 @@
+"""One person: body, pose, clothes, what they carry."""

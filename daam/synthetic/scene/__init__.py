@@ -1,0 +1,1 @@
+"""One place: grounds, walls, what stands around, where somebody stands."""

@@ -1,0 +1,1 @@
+"""How good the embedding is during training: retrieval tests and diagnostics."""

@@ -1,0 +1,194 @@
+"""How well a network finds people in a domain whose labels may be looked at.
+
+This is not part of `fit`: whoever calls it decides when labels are looked at, and which.
+Shapes: N = rows, C = embedding width.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from torch import Tensor
+
+from daam.config.load import with_settings
+from daam.config.schema import RunConfig
+from daam.dataset.format.manifest import DomainManifest
+from daam.dataset.pixels.decode import Pixels
+from daam.dataset.reading.image_table import open_images, read_identities
+from daam.dataset.sampling.windows import ShardedImages
+from daam.domains import WHOLE_TRAIN_SPLITS, Split
+from daam.metrics.retrieval import RetrievalScores, retrieval_scores_from_embeddings
+from daam.model.network import DaamNetwork
+from daam.model.norm import SOURCE, TARGET, plain
+from daam.storage import open_store
+from daam.training.scoring.extract import adapted_to, embed_rows
+from daam.training.setup.assemble import Windows, compute_of, manifest_of, pixel_reader, shard_cache
+
+QUERIES_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSplit:
+    """The images of a split with their labels."""
+
+    reader: Pixels
+    identities: np.ndarray
+    cameras: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalTest:
+    """A query and a gallery with labels, and unlabelled images of the same domain."""
+
+    domain: str
+    query: LabelledSplit
+    gallery: LabelledSplit
+    unlabelled: Pixels
+
+    @classmethod
+    def on_validation(cls, config: RunConfig, *, manifest: DomainManifest) -> Self:
+        """Open the identities cut from the train split of the run's target.
+
+        `evaluation.hold_out` keeps them out of training.
+
+        Args:
+            manifest: of the target, the one that is trained on: another import may hold out others.
+        """
+        return cls.opened(
+            config,
+            manifest=manifest,
+            splits=(Split.VALIDATION_QUERY, Split.VALIDATION_GALLERY),
+            unlabelled=(Split.TRAIN,),
+        )
+
+    @classmethod
+    def on_test(cls, config: RunConfig, *, domain: str) -> Self:
+        """Open a domain's query and gallery. Collective: all ranks call it."""
+        return cls.opened(
+            config,
+            manifest=manifest_of(config, domain),
+            splits=(Split.QUERY, Split.GALLERY),
+            unlabelled=WHOLE_TRAIN_SPLITS,
+        )
+
+    @classmethod
+    def opened(
+        cls,
+        config: RunConfig,
+        *,
+        manifest: DomainManifest,
+        splits: tuple[Split, Split],
+        unlabelled: tuple[Split, ...],
+    ) -> Self:
+        """Open two splits with labels, and others without.
+
+        Images are decoded on the CPU, so that scores are of the pixels that every machine has.
+        """
+        config = with_settings(config, {"data.decode": "cpu"})
+        query, gallery = (open_labelled(config, manifest=manifest, split=split) for split in splits)
+        return cls(
+            domain=manifest.domain,
+            query=query,
+            gallery=gallery,
+            unlabelled=open_unlabelled(config, manifest=manifest, splits=unlabelled),
+        )
+
+    def leave_cache_to(self, windows: Windows) -> None:
+        """Complete no shard in the background if a run beside the test needs the cache."""
+        if windows.source is None and windows.target is None:
+            return
+        for reader in (self.query.reader, self.gallery.reader, self.unlabelled):
+            if isinstance(reader.source, ShardedImages):
+                reader.source.fits_cache = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """The scores of a network on a test, and the embeddings they were computed from."""
+
+    __test__ = False  # not a test case of pytest
+
+    scores: RetrievalScores
+    embedder: DaamNetwork
+    query_NC: Tensor
+    gallery_NC: Tensor
+
+
+def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestResult:
+    """Embed query and gallery and score the retrieval. Collective: all ranks call it.
+
+    The network embeds as `embedder_for` the test's domain.
+    """
+    evaluation, compute = config.evaluation, compute_of(config)
+    embedder = embedder_for(test.unlabelled, network, config, domain=test.domain)
+    query_NC, gallery_NC = (
+        embed_rows(
+            embedder,
+            side.reader,
+            batch_size=evaluation.batch_size,
+            flip=evaluation.flip,
+            compute=compute,
+            num_threads=config.data.num_threads,
+        )
+        for side in (test.query, test.gallery)
+    )
+    scores = retrieval_scores_from_embeddings(
+        query_NC,
+        gallery_NC,
+        query_identities=test.query.identities,
+        query_cameras=test.query.cameras,
+        gallery_identities=test.gallery.identities,
+        gallery_cameras=test.gallery.cameras,
+        chunk=QUERIES_AT_ONCE,
+    )
+    return TestResult(scores=scores, embedder=embedder, query_NC=query_NC, gallery_NC=gallery_NC)
+
+
+def embedder_for(
+    unlabelled: Pixels, network: DaamNetwork, config: RunConfig, *, domain: str
+) -> DaamNetwork:
+    """Return the network as it embeds a domain, of which these are unlabelled images.
+
+    Where source and target have batch norms of their own, it has those of the domain; any domain
+    but the source has the target's. With `evaluation.reestimate_norm` their statistics are taken
+    anew from the images.
+    """
+    network = with_norms_of(domain, network, config)
+    if not config.evaluation.reestimate_norm:
+        return network
+    return adapted_to(
+        network,
+        unlabelled,
+        batch_size=config.evaluation.batch_size,
+        compute=compute_of(config),
+    )
+
+
+def with_norms_of(domain: str, network: DaamNetwork, config: RunConfig) -> DaamNetwork:
+    """Return a network whose only batch norms are a domain's."""
+    if config.model.norm == "shared":
+        return network
+    which = SOURCE if domain == config.pair().source else TARGET
+    return plain(copy.deepcopy(network), domain=which)
+
+
+def open_unlabelled(
+    config: RunConfig, *, manifest: DomainManifest, splits: tuple[Split, ...] = WHOLE_TRAIN_SPLITS
+) -> Pixels:
+    """Open the images of splits without their labels."""
+    images = open_images(
+        open_store(config.data.root), manifest=manifest, splits=splits, cache=shard_cache(config)
+    )
+    return pixel_reader(config, images)
+
+
+def open_labelled(config: RunConfig, *, manifest: DomainManifest, split: Split) -> LabelledSplit:
+    """Open one split with its labels."""
+    store, cache = open_store(config.data.root), shard_cache(config)
+    images = open_images(store, manifest=manifest, splits=(split,), cache=cache)
+    return LabelledSplit(
+        reader=pixel_reader(config, images),
+        identities=read_identities(store, manifest=manifest, splits=(split,), cache=cache),
+        cameras=images.cameras,
+    )

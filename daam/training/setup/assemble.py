@@ -1,0 +1,290 @@
+"""Settings become objects: the one place that reads the settings of a run's parts."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from daam.config.schema import RunConfig
+from daam.dataset.cache import ShardCache
+from daam.dataset.format.manifest import DomainManifest, read_manifest
+from daam.dataset.pixels.augmentation import Augmentation
+from daam.dataset.pixels.decode import ImageSource, PixelReader, Pixels
+from daam.dataset.pixels.device_decode import DevicePixels
+from daam.dataset.reading.image_table import ImageTable, open_images, read_identities
+from daam.dataset.sampling.samplers import RowsByIdentity
+from daam.dataset.sampling.windows import ShardedImages, ShardWindows
+from daam.domains import WHOLE_TRAIN_SPLITS, Split
+from daam.errors import TrainingError
+from daam.model.network import DaamNetwork
+from daam.storage import open_store
+from daam.training import collectives
+from daam.training.objective import Memory, Objective
+from daam.training.setup.compute import Compute, choose_compute
+from daam.training.setup.network import build_network
+from daam.training.teacher import teacher_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledRows:
+    """The source: pixels, and for each row its identity (counted from 0) and camera.
+
+    Attributes:
+        manifest: of its domain.
+        digest: of its images and labels.
+    """
+
+    manifest: DomainManifest
+    digest: str
+    reader: Pixels
+    identities: np.ndarray
+    by_identity: RowsByIdentity
+    cameras: np.ndarray
+    num_identities: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlabelledRows:
+    """The target: pixels and cameras. Its identities are in a file that training never opens.
+
+    Attributes:
+        manifest: of its domain.
+        digest: of its images, whoever is on them.
+    """
+
+    manifest: DomainManifest
+    digest: str
+    reader: Pixels
+    cameras: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Where batches come from a few shards at a time; None: from all rows."""
+
+    source: ShardWindows | None = None
+    target: ShardWindows | None = None
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Windows in a pass over source and target; 0 where batches are drawn from all rows."""
+        source, target = (
+            0 if windows is None else windows.windows_per_pass
+            for windows in (self.source, self.target)
+        )
+        return source, target
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A run that can be trained: what it is made of, and how far it is."""
+
+    config: RunConfig
+    compute: Compute
+    network: DaamNetwork
+    teacher: DaamNetwork | None
+    optimiser: torch.optim.Optimizer
+    objective: Objective
+    augmentation: Augmentation
+    source: LabelledRows
+    target: UnlabelledRows
+    windows: Windows = Windows()
+    memory: Memory = field(default_factory=Memory)
+    num_epochs_done: int = 0
+
+    @property
+    def embedder(self) -> DaamNetwork:
+        """What is tested: the network, or its teacher."""
+        if self.config.teacher.embeds and self.teacher is not None:
+            return self.teacher
+        return self.network
+
+
+def assemble(config: RunConfig) -> Run:
+    """Open the data and make the network of a run. Collective: all ranks make the same one.
+
+    Each domain is what its manifest said once, on rank 0, even if another import takes its place.
+
+    Raises:
+        DaamError: a domain, its shards or the weights are missing or damaged, or there is no GPU
+            and one was asked for.
+    """
+    transfer = config.pair()
+    compute = compute_of(config)
+    learnt = transfer.target if config.data.oracle_labels else transfer.source
+    manifests = {
+        domain: manifest_of(config, domain) for domain in dict.fromkeys((learnt, transfer.target))
+    }
+    source = open_source(config, manifests[learnt])
+    target = open_target(config, manifests[transfer.target])
+    torch.manual_seed(config.seed)
+    network = build_network(config, num_identities=source.num_identities)
+    compute.place(network)
+    loss = config.loss
+    augmentation = config.data.augmentation
+    return Run(
+        config=config,
+        compute=compute,
+        network=network,
+        teacher=teacher_of(network) if config.teacher.is_used else None,
+        optimiser=torch.optim.Adam(
+            [weight for weight in network.parameters() if weight.requires_grad],
+            lr=config.optimiser.learning_rate,
+            weight_decay=config.optimiser.weight_decay,
+        ),
+        objective=Objective(
+            label_smoothing=loss.identity.label_smoothing,
+            triplet_margin=loss.triplet.margin,
+            triplet_embedding=loss.triplet.embedding,
+            similarity_kind=loss.domain_similarity.kind,
+            similarity_embedding=loss.domain_similarity.embedding,
+            similarity_quantile=loss.domain_similarity.quantile,
+            nominal_spread_weight=loss.domain_similarity.spread_weight,
+            nominal_momentum=loss.domain_similarity.momentum,
+            target_kind=loss.target.kind,
+            target_temperature=loss.target.temperature,
+            soft_target_temperature=loss.target.target_temperature,
+            target_softness=loss.target.softness,
+            target_triplet_margin=loss.target.triplet_margin,
+            target_triplet_embedding=loss.target.triplet_embedding,
+            centre_momentum=loss.target.momentum,
+        ),
+        augmentation=Augmentation(**augmentation.model_dump()),
+        source=source,
+        target=target,
+        windows=lay_out_windows(config, source=source.reader.source, target=target.reader.source),
+    )
+
+
+def compute_of(config: RunConfig) -> Compute:
+    """Where and how the run computes.
+
+    Raises:
+        TrainingError: a GPU was asked for, to compute or to decode, and there is none.
+    """
+    compute = choose_compute(
+        device=config.compute.device,
+        precision=config.compute.precision,
+        channels_last=config.compute.channels_last,
+    )
+    if config.data.decode == "cuda" and compute.device.type != "cuda":
+        raise TrainingError(
+            f"data.decode is cuda and the run computes on the {compute.device.type}; "
+            "use data.decode=auto, or compute.device=cuda on a machine with a GPU"
+        )
+    return compute
+
+
+def manifest_of(config: RunConfig, domain: str) -> DomainManifest:
+    """Read a domain's manifest. Collective: all ranks get what rank 0 read.
+
+    Raises:
+        ShardError, StorageError: as `read_manifest`.
+    """
+    found = []
+    if collectives.rank() == 0:
+        found = [read_manifest(open_store(config.data.root), domain)]
+    (manifest,) = collectives.from_rank_zero(found)
+    return manifest
+
+
+def open_source(config: RunConfig, manifest: DomainManifest) -> LabelledRows:
+    """Open the domain that is learnt from with its labels; its identities are renumbered from 0.
+
+    That is the source, or with `data.oracle_labels` the target.
+    """
+    splits = target_splits(config) if config.data.oracle_labels else WHOLE_TRAIN_SPLITS
+    store, cache = open_store(config.data.root), shard_cache(config)
+    images = open_images(store, manifest=manifest, splits=splits, cache=cache)
+    identities = read_identities(store, manifest=manifest, splits=splits, cache=cache)
+    known, numbered = np.unique(identities, return_inverse=True)
+    return LabelledRows(
+        manifest=manifest,
+        digest=manifest.digest(splits, with_labels=True),
+        reader=pixel_reader(config, images),
+        identities=numbered.astype(np.int64),
+        by_identity=RowsByIdentity(numbered, images.cameras),
+        cameras=images.cameras,
+        num_identities=len(known),
+    )
+
+
+def open_target(config: RunConfig, manifest: DomainManifest) -> UnlabelledRows:
+    """Open a domain without its labels."""
+    splits = target_splits(config)
+    images = open_images(
+        open_store(config.data.root), manifest=manifest, splits=splits, cache=shard_cache(config)
+    )
+    return UnlabelledRows(
+        manifest=manifest,
+        digest=manifest.digest(splits, with_labels=False),
+        reader=pixel_reader(config, images),
+        cameras=images.cameras,
+    )
+
+
+def lay_out_windows(config: RunConfig, *, source: ImageSource, target: ImageSource) -> Windows:
+    """Lay out windows of shards if the images of both domains don't fit into the cache together.
+
+    Then half of the cache is for the windows in use, in proportion to the domains' sizes, and half
+    for the next ones. Images in a local folder need no cache.
+    """
+    capacity_bytes = shard_cache(config).capacity_bytes
+    is_local = open_store(config.data.root).local_path("manifest") is not None
+    if is_local or not capacity_bytes:
+        return Windows()
+    if not (isinstance(source, ShardedImages) and isinstance(target, ShardedImages)):
+        return Windows()
+    total_bytes = source.size_bytes + target.size_bytes
+    if total_bytes <= capacity_bytes:
+        return Windows()
+    source.fits_cache = target.fits_cache = False  # not beside each other
+    data, seed = config.data, 2 * config.seed
+    share = capacity_bytes / (2 * total_bytes)
+    of_source, of_target = (max(1, int(len(at.shards) * share)) for at in (source, target))
+    log.info(
+        "%.1f GB of images are more than the cache of %.1f GB: batches come from windows of %d of "
+        "%d shards of the source and %d of %d of the target",
+        total_bytes / 1e9,
+        capacity_bytes / 1e9,
+        of_source,
+        len(source.shards),
+        of_target,
+        len(target.shards),
+    )
+    return Windows(
+        source=ShardWindows(
+            source.shards,
+            shards_per_window=of_source,
+            batch_size=data.identities_per_batch * data.images_per_identity,
+            seed=seed,
+        ),
+        target=ShardWindows(
+            target.shards,
+            shards_per_window=of_target,
+            batch_size=data.target_batch_size,
+            seed=seed + 1,
+        ),
+    )
+
+
+def target_splits(config: RunConfig) -> tuple[Split, ...]:
+    """Name the splits of the target that may be trained on."""
+    return (Split.TRAIN,) if config.evaluation.hold_out else WHOLE_TRAIN_SPLITS
+
+
+def shard_cache(config: RunConfig) -> ShardCache:
+    """The node's cache of shards."""
+    return ShardCache(Path(config.data.cache), capacity_bytes=int(config.data.cache_gb * 1e9))
+
+
+def pixel_reader(config: RunConfig, images: ImageTable) -> Pixels:
+    """Read a domain's images at the run's size, decoded where `data.decode` says."""
+    height, width = config.data.height, config.data.width
+    if config.data.decode == "cuda":
+        return DevicePixels(images, height=height, width=width, device=compute_of(config).device)
+    return PixelReader(images, height=height, width=width)

@@ -1,0 +1,63 @@
+"""Where a run computes and how: device, precision and memory format."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from daam.dataset.pixels.buffers import moved
+from daam.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """A device, the precision of its forward passes and the memory format of its images."""
+
+    device: torch.device
+    precision: torch.dtype
+    channels_last: bool
+
+    @property
+    def varies_on(self) -> torch.device | None:
+        """Where training images are varied: on a GPU, else (None) in the threads that decode."""
+        return self.device if self.device.type == "cuda" else None
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of a forward pass."""
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16
+        )
+
+    def move(self, tensor: Tensor) -> Tensor:
+        """Return a tensor on the device, without waiting for it."""
+        return moved(tensor, self.device)
+
+    def place(self, network: nn.Module) -> None:
+        """Move a network's weights to the device, in the memory format of the images."""
+        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        network.to(self.device)
+        for weight in network.parameters():
+            if weight.dim() == 4:
+                weight.data = weight.data.contiguous(memory_format=memory_format)
+
+
+def choose_compute(*, device: str, precision: str, channels_last: bool) -> Compute:
+    """Make a `Compute` from settings: `auto` is a GPU where there is one.
+
+    Raises:
+        TrainingError: `cuda` was asked for and there is no GPU.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            "compute.device is cuda and PyTorch finds no GPU on this machine; "
+            "use compute.device=auto, or check the driver with nvidia-smi"
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Compute(
+        device=torch.device(device, torch.cuda.current_device())
+        if device == "cuda"
+        else torch.device(device),
+        precision=getattr(torch, precision),
+        channels_last=channels_last,
+    )

@@ -1,0 +1,142 @@
+"""The folder of a run: it is started once, gone on with, and its settings hold everywhere."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from daam.config.load import run_config, with_settings
+from daam.config.schema import RunConfig
+from daam.errors import CheckpointError, ConfigError, TrainingError
+from daam.execution.session import open_run, start_run, train_here
+from daam.runs.checkpoint import latest_checkpoint
+from daam.runs.worker import (
+    CONFIG,
+    append_report,
+    portable,
+    read_reports,
+    resumed_run,
+    train_in,
+    trained,
+)
+from daam.storage import Store
+
+
+def test_a_run_is_opened_with_the_settings_it_was_started_with(store: Store) -> None:
+    config = run_config({"transfer": "campus->plaza", "optimiser": {"num_epochs": 12}})
+    start_run(store.uri, config)
+    assert open_run(store, num_workers=None) == config
+
+
+def test_a_run_is_not_started_over_another(store: Store) -> None:
+    start_run(store.uri, RunConfig())
+    before = store.read(CONFIG)
+    with pytest.raises(TrainingError, match=f"already; go on with it: --resume {store.uri}"):
+        start_run(store.uri, RunConfig(seed=2))
+    assert store.read(CONFIG) == before
+
+
+def test_a_run_may_go_on_with_other_workers(store: Store) -> None:
+    start_run(store.uri, RunConfig())
+    assert open_run(store, num_workers=4).compute.num_workers == 4
+    with pytest.raises(ConfigError, match="cannot be shared by"):
+        open_run(store, num_workers=5)
+
+
+def test_a_folder_without_a_run_is_named(store: Store) -> None:
+    with pytest.raises(TrainingError, match=f"there is no run in {store.uri}"):
+        open_run(store, num_workers=None)
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        trained(store.uri)
+
+
+def test_portable_settings_hold_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights.pt").touch()
+    settings = {"data.root": "domains", "data.cache": "cache", "model.weights": "weights.pt"}
+    config = portable(with_settings(RunConfig(), settings))
+    assert config.data.root == str(tmp_path / "domains")
+    assert config.data.cache == str(tmp_path / "cache")
+    assert config.model.weights == str(tmp_path / "weights.pt")
+    assert portable(config) == config
+
+
+def test_portable_leaves_what_is_no_local_path_as_it_is() -> None:
+    config = portable(with_settings(RunConfig(), {"data.root": "s3://bucket/domains"}))
+    assert config.data.root == "s3://bucket/domains"
+    assert config.model.weights == "imagenet"
+    stored = with_settings(config, {"model.weights": "s3://bucket/resnet50.pt"})
+    assert portable(stored) == stored
+    assert config.data.cache == "~/.cache/daam"
+
+
+def test_reports_are_kept_in_order_and_an_epoch_done_again_replaces_what_came_after(
+    store: Store,
+) -> None:
+    assert read_reports(store) == []
+    for epoch in (1, 2, 3):
+        append_report(store, {"epoch": epoch, "loss": 10.0 * epoch})
+    append_report(store, {"epoch": 2, "loss": 5.0})
+    assert read_reports(store) == [{"epoch": 1, "loss": 10.0}, {"epoch": 2, "loss": 5.0}]
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
+    tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    whole = start_run(str(tmp_path / "whole"), tiny_config)
+    epochs = list(train_here(tiny_config, whole))
+    folder = start_run(str(tmp_path / "cut"), tiny_config)
+    interrupted = train_here(tiny_config, folder)
+    first = next(interrupted)
+    assert isinstance(interrupted, Iterator)
+    del interrupted
+    second = list(train_here(open_run(folder, num_workers=None), folder))
+    assert [row["epoch"] for row in (first, *second)] == [row["epoch"] for row in epochs] == [1, 2]
+    for key in (name for name in epochs[-1] if not name.startswith("seconds")):
+        assert second[-1][key] == epochs[-1][key]
+    assert_same_weights(folder, whole)
+    assert [row["epoch"] for row in read_reports(folder)] == [1, 2]
+
+
+def test_a_run_that_is_done_has_nothing_left_to_do(tiny_config: RunConfig, tmp_path: Path) -> None:
+    folder = start_run(str(tmp_path / "run"), tiny_config)
+    assert len(list(train_here(tiny_config, folder))) == 2
+    before = {key: folder.read(key) for key in folder.list()}
+    assert list(train_here(tiny_config, folder)) == []
+    assert {key: folder.read(key) for key in folder.list()} == before
+
+
+def test_an_epoch_that_is_yielded_is_stored_already(tiny_config: RunConfig, store: Store) -> None:
+    for metrics in train_in(store, resumed_run(tiny_config, store)):
+        entry = latest_checkpoint(store.child("checkpoints"))
+        assert entry is not None
+        assert entry.num_epochs_done == metrics["epoch"] == len(read_reports(store))
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
+    tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    folder = start_run(str(tmp_path / "run"), tiny_config)
+    list(train_here(tiny_config, folder))
+    other = with_settings(tiny_config, {"optimiser.learning_rate": 0.5})
+    with pytest.raises(CheckpointError, match=r"other settings: optimiser\.learning_rate"):
+        list(train_here(other, folder))
+
+
+def test_an_s3_run_loads_from_anywhere(tiny_config: RunConfig, s3_uri: str) -> None:
+    folder = start_run(s3_uri, tiny_config)
+    list(train_here(tiny_config, folder))
+    config, state = trained(s3_uri)
+    assert config == tiny_config
+    assert state["num_epochs_done"] == 2
+
+
+def assert_same_weights(one: Store, other: Store) -> None:
+    """Bit for bit."""
+    (_, first), (_, second) = trained(one.uri), trained(other.uri)
+    assert first["network"].keys() == second["network"].keys()
+    for name, weight in first["network"].items():
+        assert torch.equal(weight, second["network"][name]), name

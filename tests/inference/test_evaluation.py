@@ -1,0 +1,46 @@
+"""A run whose images a GPU decoded is tested and opened anywhere, on the pixels of a CPU."""
+
+from pathlib import Path
+
+import pytest
+
+from daam.config.load import with_settings
+from daam.config.schema import RunConfig
+from daam.inference.embedder import open_embedder
+from daam.inference.evaluation import colour_histogram_scores, evaluate_run
+from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from daam.storage import open_store
+
+
+@pytest.fixture
+def gpu_run(tiny_run: str, tmp_path: Path) -> str:
+    """The tiny run, as if it had been trained on a GPU that decoded its images."""
+    checkpoints = open_store(tiny_run).child("checkpoints")
+    entry = latest_checkpoint(checkpoints)
+    assert entry is not None
+    state = load_checkpoint(checkpoints, entry)
+    state["config"]["compute"]["device"] = state["config"]["data"]["decode"] = "cuda"
+    folder = str(tmp_path / "gpu-run")
+    save_checkpoint(open_store(folder).child("checkpoints"), state)
+    return folder
+
+
+def test_it_is_evaluated_as_any_other(gpu_run: str, tiny_run: str, tmp_path: Path) -> None:
+    found, other = (
+        evaluate_run(run, domain="campus", to=tmp_path / name, false_match_rate=0.05)
+        for name, run in (("gpu", gpu_run), ("cpu", tiny_run))
+    )
+    assert found.scores == other.scores
+    assert all(path.exists() for path in found.files)
+
+
+def test_it_embeds_as_any_other(gpu_run: str) -> None:
+    config = open_embedder(gpu_run, domain=None, data_root=None).config
+    assert (config.compute.device, config.data.decode) == ("auto", "cpu")
+
+
+def test_the_baseline_of_colours_is_the_same(tiny_config: RunConfig) -> None:
+    on_gpu = with_settings(tiny_config, {"data.decode": "cuda"})
+    assert colour_histogram_scores(on_gpu, domain="campus") == colour_histogram_scores(
+        tiny_config, domain="campus"
+    )

@@ -1,0 +1,441 @@
+"""The four files of a finished study."""
+
+import csv
+import dataclasses
+import io
+import json
+import subprocess
+import tomllib
+from datetime import datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from plotly.offline import get_plotlyjs
+
+from daam.config.load import run_config, with_settings
+from daam.storage import Store, open_store
+from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED, Contender, contender_configs
+from tune.report.comparison import entrants, verdict
+from tune.report.figures import importance_figure, short_names
+from tune.report.files import write_report
+from tune.report.provenance import GitCommit, git_commit, library_versions
+from tune.space import StudyConfig, study_config
+from tune.study import StudyResult
+
+START = datetime(2025, 3, 4, 10, 0, 0)
+NUM_EPOCHS = 6
+SEARCH = {
+    "loss.domain_similarity.weight": {"low": 0.5, "high": 50.0, "log": True},
+    "loss.target.weight": {"low": 0.1, "high": 4.0, "log": True},
+    "loss.target.temperature": {"low": 0.02, "high": 0.2},
+    "model.attention.initial_bias": {"low": -1.0, "high": 3.0},
+    "model.attention.reduction": [4, 8, 16],
+    "optimiser.learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
+}
+PRUNED_AT = {6: 2, 7: 3, 9: 2, 11: 4}
+FAILED = 8
+VERSIONS = {"python": "3.11.9", "daam": "0.1.0", "ray": "2.60.0", "torch": "2.15.0"}
+COMMIT = GitCommit(sha="0123456789abcdef0123456789abcdef01234567", dirty=True)
+SECONDS = {"search": 231.4, "holdout": 84.9}
+
+
+def a_study(**settings: Any) -> StudyConfig:
+    """Two search transfers, one holdout, six parameters."""
+    study = {
+        "name": "demo",
+        "search_transfers": ["plaza->campus", "campus->plaza"],
+        "holdout": "plaza->station",
+        "num_trials": 12,
+        **settings,
+    }
+    return study_config(
+        {
+            "study": study,
+            "search": SEARCH,
+            "model": {"backbone": "tiny", "weights": "none"},
+            "optimiser": {"num_epochs": NUM_EPOCHS, "warmup_epochs": 1},
+        },
+        {},
+    )
+
+
+def a_trial(
+    config: StudyConfig, number: int, generator: np.random.Generator, *, state: TrialState
+) -> FrozenTrial:
+    """A trial whose score depends on its parameters, and which learns over its epochs."""
+    params: dict[str, Any] = {}
+    for path, distribution in config.distributions().items():
+        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+            params[path] = distribution.choices[int(generator.integers(3))]
+        elif isinstance(distribution, optuna.distributions.FloatDistribution):
+            low, high = distribution.low, distribution.high
+            share = generator.random()
+            params[path] = (
+                low * (high / low) ** share if distribution.log else low + (high - low) * share
+            )
+    final = (
+        0.62
+        - 0.08 * np.log10(params["loss.domain_similarity.weight"] / 6) ** 2
+        - 0.15 * np.log10(params["optimiser.learning_rate"] / 8e-4) ** 2
+        - 0.05 * np.log10(params["loss.target.weight"]) ** 2
+    )
+    if state == TrialState.PRUNED:
+        final -= 0.12
+    num_epochs = {TrialState.COMPLETE: NUM_EPOCHS, TrialState.FAIL: 0}.get(
+        state, PRUNED_AT.get(number, 1)
+    )
+    curve = {
+        epoch: float(final * (1 - 0.75 * 0.6**epoch) + generator.normal(0, 0.008))
+        for epoch in range(1, num_epochs + 1)
+    }
+    begin = START + timedelta(seconds=(number // 2) * 40 + generator.random() * 3)
+    scores = {
+        transfer: curve[num_epochs] + gap
+        for transfer, gap in zip(config.study.search_transfers, (0.03, -0.03), strict=True)
+        if curve
+    }
+    finished = state.is_finished()
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=state,
+        value=curve[num_epochs] if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+        datetime_start=begin,
+        datetime_complete=begin + timedelta(seconds=4 + 5.5 * num_epochs) if finished else None,
+        params=params,
+        distributions=config.distributions(),
+        user_attrs={"scores": scores} if scores else {},
+        system_attrs={},
+        intermediate_values=curve,
+    )
+
+
+def some_scores(mean_average_precision: float) -> dict[str, Any]:
+    """Scores as a contender's `scores.json` holds them."""
+    return {
+        "mean_average_precision": mean_average_precision,
+        "map_trapezoid": mean_average_precision + 0.01,
+        "mean_inp": mean_average_precision * 0.5,
+        "cmc": {
+            "1": min(1.0, mean_average_precision + 0.14),
+            "5": min(1.0, mean_average_precision + 0.24),
+            "10": min(1.0, mean_average_precision + 0.28),
+        },
+        "num_queries": 240,
+        "num_left_out": 3,
+    }
+
+
+def a_result(config: StudyConfig, states: list[TrialState], *, tuned: float = 0.584) -> StudyResult:
+    """A finished study with trials of these states."""
+    generator = np.random.default_rng(9)
+    trials = [
+        a_trial(config, number, generator, state=state) for number, state in enumerate(states)
+    ]
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    best_trial = max(complete, key=lambda trial: trial.value or 0)
+    best = with_settings(config.run, best_trial.params)
+    scores = {SOURCE_ONLY: 0.341, DEFAULT: 0.527, TUNED: tuned}
+    return StudyResult(
+        config=config,
+        trials=trials,
+        best=with_settings(best, {"transfer": config.study.holdout}),
+        best_trial=best_trial.number,
+        contenders=[
+            Contender(name=name, config=contender, scores=some_scores(scores[name]))
+            for name, contender in contender_configs(config, best).items()
+        ],
+    )
+
+
+def demo_states() -> list[TrialState]:
+    """Of 12 trials: 7 complete, 4 pruned, 1 failed."""
+    states = [TrialState.COMPLETE] * 12
+    for number in PRUNED_AT:
+        states[number] = TrialState.PRUNED
+    states[FAILED] = TrialState.FAIL
+    return states
+
+
+@pytest.fixture(scope="module")
+def result() -> StudyResult:
+    return a_result(a_study(), demo_states())
+
+
+@pytest.fixture(scope="module")
+def folder(result: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The four files of a finished study, in a local folder."""
+    store = open_store(str(tmp_path_factory.mktemp("study")))
+    write(result, store)
+    return store
+
+
+def write(result: StudyResult, store: Store, *, name: str | None = None) -> None:
+    versions = VERSIONS if name is None else {**VERSIONS, name: "1"}
+    write_report(
+        result,
+        store,
+        seconds=SECONDS,
+        baseline=some_scores(0.118),
+        versions=versions,
+        commit=COMMIT,
+    )
+
+
+def text_of(store: Store, key: str) -> str:
+    return store.read(key).decode()
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes, and its text outside scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.silent = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.silent = tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.silent = self.silent and tag not in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent:
+            self.text += data
+
+
+def test_a_study_folder_holds_the_four_files(folder: Store) -> None:
+    assert folder.list() == ["best.toml", "report.html", "study.json", "trials.csv"]
+
+
+def test_the_json_holds_every_trial_with_its_state_and_scores(
+    result: StudyResult, folder: Store
+) -> None:
+    document = json.loads(folder.read("study.json"))
+    assert document["schema_version"] == 1
+    assert len(document["trials"]) == len(result.trials)
+    for row, trial in zip(document["trials"], result.trials, strict=True):
+        assert row["number"] == trial.number
+        assert row["name"] == f"trial-{trial.number:04d}"
+        assert row["state"] == trial.state.name
+        assert row["parameters"] == trial.params
+        assert row["score_by_epoch"] == {
+            str(epoch): score for epoch, score in trial.intermediate_values.items()
+        }
+        assert row["scores"] == trial.user_attrs.get("scores")
+        assert row["seconds"] == pytest.approx((trial.duration or timedelta()).total_seconds())
+        assert datetime.fromisoformat(row["start"]).tzinfo is not None
+
+
+def test_only_a_complete_trial_has_a_score(result: StudyResult, folder: Store) -> None:
+    trials = json.loads(folder.read("study.json"))["trials"]
+    with_score = {row["number"] for row in trials if row["score"] is not None}
+    assert with_score == {
+        trial.number for trial in result.trials if trial.state == TrialState.COMPLETE
+    }
+
+
+def test_the_json_says_what_was_run_and_what_came_of_it(result: StudyResult, folder: Store) -> None:
+    document = json.loads(folder.read("study.json"))
+    assert document["name"] == "demo"
+    assert document["settings"]["search"] == SEARCH
+    assert run_config(document["settings"]["run"]) == result.config.run
+    assert document["best"]["trial"] == result.best_trial
+    assert run_config(document["best"]["config"]) == result.best
+    assert document["holdout"]["transfer"] == "plaza->station"
+    contenders = document["holdout"]["contenders"]
+    assert {name: row["scores"] for name, row in contenders.items()} == {
+        SOURCE_ONLY: some_scores(0.341),
+        DEFAULT: some_scores(0.527),
+        TUNED: some_scores(0.584),
+    }
+    assert document["holdout"]["colour_histogram"] == some_scores(0.118)
+    assert document["seconds"] == SECONDS
+    assert document["versions"] == VERSIONS
+    assert document["git"] == {"sha": COMMIT.sha, "dirty": True}
+
+
+def test_the_best_settings_come_back_from_toml(result: StudyResult, folder: Store) -> None:
+    text = text_of(folder, "best.toml")
+    assert run_config(tomllib.loads(text)) == result.best
+    score = result.trials[result.best_trial].value
+    assert f"trial-{result.best_trial:04d}, with a score of {score:.4f}" in text.splitlines()[0]
+
+
+def test_the_csv_comes_back_with_a_row_for_each_trial(result: StudyResult, folder: Store) -> None:
+    rows = list(csv.DictReader(io.StringIO(text_of(folder, "trials.csv"), newline="")))
+    assert len(rows) == len(result.trials)
+    for row, trial in zip(rows, result.trials, strict=True):
+        assert int(row["number"]) == trial.number
+        assert row["state"] == trial.state.name
+        complete = trial.state == TrialState.COMPLETE
+        assert row["score"] == (str(trial.value) if complete else "")
+        assert int(row["num_epochs"]) == len(trial.intermediate_values)
+        assert {path: float(row[path]) for path in SEARCH} == trial.params
+        scores = trial.user_attrs.get("scores", {})
+        for transfer in result.config.study.search_transfers:
+            assert row[f"mAP/{transfer}"] == str(scores.get(transfer, ""))
+
+
+def test_the_page_loads_nothing(folder: Store) -> None:
+    page = Elements(text_of(folder, "report.html"))
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"link", "img", "iframe", "object", "embed", "base", "audio", "video"}
+    for tag, attributes in page.elements:
+        assert not attributes.keys() & {"src", "href", "srcset", "action"}, (tag, attributes)
+    policies = [
+        attributes["content"]
+        for _, attributes in page.elements
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policies
+    assert (policies[0] or "").startswith("default-src 'none'")
+    assert "http" not in (policies[0] or "")
+
+
+def test_the_page_holds_plotly_once_and_no_address_outside_it(folder: Store) -> None:
+    text = text_of(folder, "report.html")
+    assert text.count(get_plotlyjs()) == 1
+    rest = text.replace(get_plotlyjs(), "")
+    assert "http://" not in rest
+    assert "https://" not in rest
+
+
+def test_the_page_shows_the_comparison_first_and_every_figure(folder: Store) -> None:
+    page = Elements(text_of(folder, "report.html"))
+    figures = [
+        attributes["id"]
+        for tag, attributes in page.elements
+        if tag == "div" and (attributes.get("id") or "").startswith("figure-")
+    ]
+    assert figures == [
+        f"figure-{name}"
+        for name in ("comparison", "history", "learning", "importance", "parallel", "timeline")
+    ]
+    order = [
+        page.text.index(heading)
+        for heading in ("Final comparison", "Best settings", "The search", "All trials")
+    ]
+    assert order == sorted(order)
+    for fact in ("7 complete, 4 pruned, 1 failed", "5 min 16 s", "0123456789ab, with changes"):
+        assert fact in page.text
+
+
+def test_text_is_escaped(result: StudyResult, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    write(result, store, name="<script>alert(1)</script>")
+    text = text_of(store, "report.html")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; 1" in text
+
+
+def test_one_complete_trial_is_enough_for_a_report(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    write(a_result(a_study(num_trials=1), [TrialState.COMPLETE]), store)
+    text = text_of(store, "report.html")
+    assert "figure-importance" not in text
+    assert "at least two complete trials" in text
+    assert len(json.loads(store.read("study.json"))["trials"]) == 1
+
+
+def test_trials_without_an_end_or_transfer_scores_are_shown(tmp_path: Path) -> None:
+    result = a_result(a_study(), [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.RUNNING])
+    for trial in result.trials:
+        trial.user_attrs.clear()
+    store = open_store(str(tmp_path))
+    write(result, store)
+    trials = json.loads(store.read("study.json"))["trials"]
+    assert [row["scores"] for row in trials] == [None] * 3
+    assert (trials[2]["state"], trials[2]["end"], trials[2]["seconds"]) == ("RUNNING", None, None)
+    assert "running" in Elements(text_of(store, "report.html")).text
+
+
+def test_equal_scores_have_no_importances(result: StudyResult) -> None:
+    trials = a_result(a_study(), [TrialState.COMPLETE] * 3).trials
+    for trial in trials:
+        trial.value = 0.5
+    assert importance_figure(trials) is None
+    assert importance_figure(result.trials) is not None
+
+
+def test_default_settings_that_win_are_named_so(tmp_path: Path) -> None:
+    config = a_study()
+    result = a_result(config, [TrialState.COMPLETE, TrialState.COMPLETE])
+    default = dataclasses.replace(
+        result, best=with_settings(config.run, {"transfer": config.study.holdout})
+    )
+    store = open_store(str(tmp_path))
+    write(default, store)
+    assert "They are the default settings" in text_of(store, "report.html")
+
+
+@pytest.mark.parametrize(
+    ("tuned", "words"),
+    [
+        (0.584, "Adaptation helped, and so did the search."),
+        (0.527, "as much mAP as the default settings. Adaptation helped, but the search did not"),
+        (0.500, "2.7 points of mAP less than the default settings"),
+        (0.300, "Adaptation did not help here"),
+    ],
+)
+def test_the_verdict_is_honest(tuned: float, words: str) -> None:
+    contenders = a_result(a_study(), [TrialState.COMPLETE], tuned=tuned).contenders
+    rows = entrants(contenders, baseline=None)
+    assert words in verdict(rows, holdout="plaza->station")
+
+
+def test_ranks_may_be_numbers_or_texts() -> None:
+    scores = some_scores(0.2)
+    numbers = {**scores, "cmc": {int(rank): share for rank, share in scores["cmc"].items()}}
+    assert entrants([], baseline=numbers) == entrants([], baseline=scores)
+
+
+def test_short_names_keep_paths_apart() -> None:
+    assert short_names(["loss.target.weight", "optimiser.learning_rate", "seed"]) == {
+        "loss.target.weight": "target.weight",
+        "optimiser.learning_rate": "optimiser.learning_rate",
+        "seed": "seed",
+    }
+    assert short_names(["a.x.weight", "b.x.weight"]) == {
+        "a.x.weight": "a.x.weight",
+        "b.x.weight": "b.x.weight",
+    }
+
+
+def test_versions_are_of_the_libraries_installed() -> None:
+    root = Path(__file__).parents[3]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    versions = library_versions(root)
+    assert versions["daam"] == project["version"]
+    assert versions["numpy"] == np.__version__
+    assert versions["optuna"] == optuna.__version__
+    assert {"python", "ray", "torch", "torchvision", "pyarrow"} <= versions.keys()
+
+
+def test_a_commit_is_dirty_when_files_differ_from_it(tmp_path: Path) -> None:
+    def git(*command: str) -> None:
+        identity = ("-c", "user.name=A", "-c", "user.email=a@localhost")
+        place = (f"--git-dir={tmp_path / '.git'}", f"--work-tree={tmp_path}")
+        subprocess.run(["git", *place, *identity, *command], check=True, capture_output=True)
+
+    assert git_commit(tmp_path) is None
+    git("init", "--quiet")
+    assert git_commit(tmp_path) is None
+    git("commit", "--quiet", "--allow-empty", "--no-verify", "--message", "Begin")
+    clean = git_commit(tmp_path)
+    assert clean is not None
+    assert len(clean.sha) == 40
+    assert not clean.dirty
+    (tmp_path / "new.py").write_text("")
+    assert git_commit(tmp_path) == dataclasses.replace(clean, dirty=True)
+    (tmp_path / "inner").mkdir()
+    assert git_commit(tmp_path / "inner") is None

@@ -1,0 +1,156 @@
+"""The results of a study, as files in its folder.
+
+study.json      everything: settings, trials, the final comparison, times, versions, commit
+best.toml       the best settings, for `launch.py train --config`
+trials.csv      a row for each trial
+report.html     all of it to look at; one file that needs no network
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from daam.config.load import to_toml
+from daam.storage import Store
+from tune.report.page import report_page
+from tune.report.provenance import GitCommit
+from tune.study import StudyResult
+from tune.trial import trial_name
+
+SCHEMA_VERSION = 1
+STUDY_JSON, BEST, TRIALS, REPORT = "study.json", "best.toml", "trials.csv", "report.html"
+
+
+def write_report(
+    result: StudyResult,
+    folder: Store,
+    *,
+    seconds: Mapping[str, float],
+    baseline: Mapping[str, Any] | None,
+    versions: Mapping[str, str],
+    commit: GitCommit | None,
+) -> None:
+    """Write the four files; each appears whole or not at all, the page last.
+
+    Args:
+        result: of the study.
+        folder: of the study.
+        seconds: what each phase took.
+        baseline: scores of the colour histogram on the holdout's query and gallery, named as in
+            a contender's `scores`; None if it was not scored.
+        versions: of the libraries.
+        commit: of the code; None if unknown.
+
+    Raises:
+        StorageError: the folder cannot be written to.
+    """
+    document = study_document(
+        result, seconds=seconds, baseline=baseline, versions=versions, commit=commit
+    )
+    folder.write(STUDY_JSON, json.dumps(document, indent=1).encode())
+    folder.write(BEST, best_toml(result).encode())
+    folder.write(TRIALS, trials_csv(result).encode())
+    page = report_page(result, seconds=seconds, baseline=baseline, versions=versions, commit=commit)
+    folder.write(REPORT, page.encode())
+
+
+def study_document(
+    result: StudyResult,
+    *,
+    seconds: Mapping[str, float],
+    baseline: Mapping[str, Any] | None,
+    versions: Mapping[str, str],
+    commit: GitCommit | None,
+) -> dict[str, Any]:
+    """The content of study.json; arguments as for `write_report`."""
+    config = result.config
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": config.study.name,
+        "settings": {
+            "study": config.study.model_dump(),
+            "search": config.search,
+            "run": config.run.model_dump(),
+        },
+        "trials": [_trial(trial) for trial in result.trials],
+        "best": {"trial": result.best_trial, "config": result.best.model_dump()},
+        "holdout": {
+            "transfer": config.study.holdout,
+            "contenders": {
+                contender.name: {
+                    "scores": contender.scores,
+                    "config": contender.config.model_dump(),
+                }
+                for contender in result.contenders
+            },
+            "colour_histogram": None if baseline is None else dict(baseline),
+        },
+        "seconds": dict(seconds),
+        "versions": dict(versions),
+        "git": None if commit is None else asdict(commit),
+    }
+
+
+def best_toml(result: StudyResult) -> str:
+    """The best settings as a settings file, which says where they come from."""
+    study = result.config.study
+    score = result.trials[result.best_trial].value
+    header = (
+        f"# The best settings of the study {study.name}: those of {trial_name(result.best_trial)}, "
+        f"with a score of {score:.4f}\n"
+        f"# ({study.aggregate} validation mAP over {', '.join(study.search_transfers)}).\n"
+        "# Train with them: python launch.py train --config best.toml\n\n"
+    )
+    return header + to_toml(result.best)
+
+
+def trials_csv(result: StudyResult) -> str:
+    """A row for each trial; the score is that of complete trials only.
+
+    A trial's scores on the single transfers, `mAP/source->target`, are those after its last epoch.
+    """
+    parameters = list(result.config.search)
+    transfers = result.config.study.search_transfers
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(
+        ["number", "state", "score", "num_epochs", "seconds", *parameters]
+        + [f"mAP/{transfer}" for transfer in transfers]
+    )
+    for trial in result.trials:
+        row = _trial(trial)
+        scores = row["scores"] or {}
+        writer.writerow(
+            [row["number"], row["state"], row["score"], len(row["score_by_epoch"]), row["seconds"]]
+            + [row["parameters"].get(path) for path in parameters]
+            + [scores.get(transfer) for transfer in transfers]
+        )
+    return text.getvalue()
+
+
+def _trial(trial: FrozenTrial) -> dict[str, Any]:
+    duration = trial.duration
+    return {
+        "number": trial.number,
+        "name": trial_name(trial.number),
+        "state": trial.state.name,
+        # Optuna calls the last score of a trial that was stopped early its value, too.
+        "score": trial.value if trial.state == TrialState.COMPLETE else None,
+        "score_by_epoch": dict(sorted(trial.intermediate_values.items())),
+        "scores": trial.user_attrs.get("scores"),
+        "parameters": trial.params,
+        "start": _in_words(trial.datetime_start),
+        "end": _in_words(trial.datetime_complete),
+        "seconds": None if duration is None else round(duration.total_seconds(), 3),
+    }
+
+
+def _in_words(time: datetime | None) -> str | None:
+    """A time with its zone; Optuna's are local and don't say so."""
+    return None if time is None else time.astimezone().isoformat(timespec="seconds")
