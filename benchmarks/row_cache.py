@@ -19,7 +19,7 @@ from daam.dataset.format.manifest import read_manifest
 from daam.dataset.reading.image_table import ImageTable, open_images
 from daam.domains import Split
 from daam.storage import Store, open_store
-from daam.storage.publish import write_whole
+from daam.storage.atomic import atomic_write
 from tests.support.fault_proxy import FaultProxy, Rule
 from tests.support.rows_on_s3 import put_rows
 
@@ -80,7 +80,7 @@ def first_rows_of_shards(store: Store, cache: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(
             pool.map(
-                lambda entry: write_whole(
+                lambda entry: atomic_write(
                     cache / "shards" / f"{entry.sha256}.arrow", checked_chunks(store, entry)
                 ),
                 shards,

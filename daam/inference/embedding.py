@@ -21,7 +21,7 @@ from daam.errors import DataError
 from daam.inference.contract import KEY, EmbeddingContract
 from daam.inference.embedder import Embedder, open_embedder
 from daam.storage import Store, open_parent, open_store
-from daam.storage.publish import whole_file
+from daam.storage.atomic import atomic_file
 from daam.training.setup.assemble import compute_of
 
 UNREADABLE_KEY = "unreadable"
@@ -74,7 +74,7 @@ def embed_folder(
     if not names:
         raise DataError(f"{store.uri} holds no images; give the folder or bucket that has them")
     if "://" not in to:
-        with whole_file(Path(to)) as file:
+        with atomic_file(Path(to)) as file:
             return write_embeddings(embedder, store, names, file, progress)
     with tempfile.TemporaryDirectory(prefix="daam-embed-") as scratch:
         path = Path(scratch) / "embeddings.parquet"

@@ -27,7 +27,7 @@ from daam.metrics.retrieval import (
     retrieval_scores_from_embeddings,
 )
 from daam.runs.worker import ANYWHERE, trained
-from daam.storage.publish import write_whole
+from daam.storage.atomic import atomic_write
 from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest, TestResult, score
 from daam.training.state import trained_network
 
@@ -118,7 +118,7 @@ def evaluate_run(
         if calibration is None
         else calibration.as_document(),
     }
-    write_whole(to / "scores.json", [json.dumps(document, indent=1).encode()])
+    atomic_write(to / "scores.json", [json.dumps(document, indent=1).encode()])
     return Evaluation(
         scores=result.scores,
         reranked=reranked,

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from daam.errors import ConfigError, DataError
-from daam.storage.publish import write_whole
+from daam.storage.atomic import atomic_write
 
 _GAP = 4
 _TITLE_HEIGHT = 16
@@ -56,4 +56,4 @@ def write_contact_sheet(
             sheet.paste(picture, (_GAP + column * (width + _GAP), top + _TITLE_HEIGHT))
     png = BytesIO()
     sheet.save(png, format="PNG")
-    write_whole(to, [png.getvalue()])
+    atomic_write(to, [png.getvalue()])

@@ -22,7 +22,7 @@ from daam.dataset.maintenance.describe import (
 )
 from daam.domains import VALIDATION_SPLITS, Split
 from daam.errors import ConfigError, DataError
-from daam.storage.publish import write_whole
+from daam.storage.atomic import atomic_write
 
 FORMATS = (".png", ".svg")
 # Okabe and Ito's colours: apart under every common colour blindness.
@@ -103,7 +103,7 @@ def draw_description(
         figure.savefig(
             content, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None}
         )
-    write_whole(to, [content.getvalue()])
+    atomic_write(to, [content.getvalue()])
 
 
 def _subtitle(splits: Mapping[Split, SplitDescription], manifest: DomainManifest) -> str:

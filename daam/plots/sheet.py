@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from daam.errors import EvaluationError
-from daam.storage.publish import write_whole
+from daam.storage.atomic import atomic_write
 
 PAPER, INK, GREY = (255, 255, 255), (38, 38, 42), (104, 104, 112)
 # Strokes of a mark in units of its badge's radius, x to the right and y down.
@@ -193,7 +193,7 @@ def write_png(figure: Figure, to: Path) -> None:
     """
     png = BytesIO()
     FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-    write_whole(to, [png.getvalue()])
+    atomic_write(to, [png.getvalue()])
 
 
 def check_images(images: Sequence[NDArray[np.uint8]]) -> None:

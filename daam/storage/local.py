@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daam.errors import StorageError
-from daam.storage.publish import TEMPORARY_SUFFIX, write_whole
+from daam.storage.atomic import TEMPORARY_SUFFIX, atomic_write
 from daam.storage.store import (
     CHUNK_SIZE_BYTES,
     MissingKeyError,
@@ -63,10 +63,10 @@ class LocalStore(Store):
         return data
 
     def write(self, key: str, data: bytes) -> None:
-        write_whole(self.local_path(key), (data,))
+        atomic_write(self.local_path(key), (data,))
 
     def upload(self, path: Path, key: str) -> None:
-        write_whole(self.local_path(key), LocalStore(path.parent).chunks(path.name))
+        atomic_write(self.local_path(key), LocalStore(path.parent).chunks(path.name))
 
     def list(self, prefix: str = "") -> builtins.list[str]:
         check_prefix(prefix)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daam.errors import StorageError
-from daam.storage.publish import write_whole
+from daam.storage.atomic import atomic_write
 
 CHUNK_SIZE_BYTES = 1 << 20
 
@@ -85,7 +85,7 @@ class Store(ABC):
 
     def download(self, key: str, path: Path) -> None:
         """Copy the bytes under the key to a local file, which appears whole or not at all."""
-        write_whole(path, self.chunks(key))
+        atomic_write(path, self.chunks(key))
 
     def exists(self, key: str) -> bool:
         """Whether there is anything under the key."""

@@ -30,7 +30,7 @@ from daam.inference.export import (
 from daam.runs.checkpoint import save_checkpoint
 from daam.runs.worker import trained
 from daam.storage import open_store
-from daam.storage.publish import TEMPORARY_SUFFIX
+from daam.storage.atomic import TEMPORARY_SUFFIX
 from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.network import build_network
 from tests.support.kinds_of_networks import KINDS, network_of

@@ -13,8 +13,8 @@ import pytest
 from daam.dataset.cache import ShardCache
 from daam.errors import StorageError
 from daam.storage import open_store
+from daam.storage.atomic import atomic_write
 from daam.storage.local import LocalStore
-from daam.storage.publish import write_whole
 
 
 def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: 
         raise RuntimeError("cut")
 
     with pytest.raises(RuntimeError, match="cut"):
-        write_whole(path, chunks())
+        atomic_write(path, chunks())
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -35,11 +35,11 @@ def test_a_killed_writer_publishes_nothing(tmp_path: Path) -> None:
     program = f"""
         import os, signal
         from daam.storage import open_store
-        from daam.storage.publish import write_whole
+        from daam.storage.atomic import atomic_write
         def chunks():
             yield b"x" * 1_000_000
             os.kill(os.getpid(), signal.SIGKILL)
-        write_whole(open_store({str(tmp_path)!r}).local_path("folder/key"), chunks())
+        atomic_write(open_store({str(tmp_path)!r}).local_path("folder/key"), chunks())
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
     assert killed.returncode == -9

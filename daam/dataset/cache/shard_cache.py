@@ -28,8 +28,8 @@ from daam.dataset.format.manifest import ShardEntry
 from daam.dataset.format.shard_index import ShardIndex
 from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store
+from daam.storage.atomic import atomic_write
 from daam.storage.local import absolute_folder
-from daam.storage.publish import write_whole
 from daam.storage.store import CHUNK_SIZE_BYTES
 
 FILES_AT_ONCE = 4
@@ -156,11 +156,11 @@ class ShardCache:
 
 def _download(store: Store, entry: ShardEntry, path: Path) -> None:
     try:
-        write_whole(path, checked_chunks(store, entry))
+        atomic_write(path, checked_chunks(store, entry))
     except ShardError as error:
         # Bytes do change on the way: they are said to be wrong in the store after a second look.
         log.warning("%s; reading it again", error)
-        write_whole(path, checked_chunks(store, entry))
+        atomic_write(path, checked_chunks(store, entry))
 
 
 def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:

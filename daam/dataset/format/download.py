@@ -49,7 +49,7 @@ class BytesSeen:
 
 
 @contextmanager
-def whole_file(
+def verified_file(
     store: Store, entry: ShardEntry, *, scratch: Path, seen: BytesSeen
 ) -> Iterator[Path]:
     """Give a local file with exactly the bytes of a domain's file; never write to it.

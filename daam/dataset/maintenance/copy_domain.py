@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from daam.dataset.format.download import BytesSeen, Progress, whole_file
+from daam.dataset.format.download import BytesSeen, Progress, verified_file
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, manifest_key, stored_manifest
 from daam.dataset.format.publishing import is_stored, publish, upload
 from daam.dataset.prefetch import work_ahead
@@ -53,7 +53,7 @@ def copy_domain(
         def copied(entry: ShardEntry) -> None:
             missing = not is_stored(entry, store=target, recheck=recheck)
             if missing:
-                with whole_file(source, entry, scratch=Path(scratch), seen=seen) as path:
+                with verified_file(source, entry, scratch=Path(scratch), seen=seen) as path:
                     upload(path, entry, to=target, recheck=recheck)
             else:
                 seen.add(entry.size_bytes)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from daam.dataset.format.download import BadFileError, BytesSeen, Progress, whole_file
+from daam.dataset.format.download import BadFileError, BytesSeen, Progress, verified_file
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, SplitManifest
 from daam.dataset.format.shards import (
     DIGEST_DIGITS,
@@ -105,7 +105,7 @@ class _Checker:
     ) -> tuple[pa.Table | None, str | None]:
         """The index, which stays there until the stack is closed, or what is wrong with it."""
         try:
-            path = stack.enter_context(whole_file(self._store, split.index, **self._where))
+            path = stack.enter_context(verified_file(self._store, split.index, **self._where))
             index = open_shard(path, entry=split.index, schema=INDEX_SCHEMA)
         except DaamError as error:
             return None, _told(error)
@@ -116,7 +116,7 @@ class _Checker:
 
     def problem_of_labels(self, entry: ShardEntry) -> str | None:
         try:
-            with whole_file(self._store, entry, **self._where) as path:
+            with verified_file(self._store, entry, **self._where) as path:
                 labels = open_shard(path, entry=entry, schema=LABEL_SCHEMA)
                 if not _numbered(labels, first_row=0):
                     return "has rows that are not numbered through from 0"
@@ -134,7 +134,7 @@ class _Checker:
         self, entry: ShardEntry, *, first_row: int, index: pa.Table | None
     ) -> str | None:
         try:
-            with whole_file(self._store, entry, **self._where) as path:
+            with verified_file(self._store, entry, **self._where) as path:
                 images = open_shard(path, entry=entry, schema=IMAGE_SCHEMA)
                 if not _numbered(images, first_row=first_row):
                     return f"has rows that are not numbered through from {first_row}"

@@ -1,4 +1,4 @@
-"""How a local file is published: whole, or not at all."""
+"""Atomic writes to the local disk: a file appears under its name complete, or not at all."""
 
 import errno
 import os
@@ -13,23 +13,27 @@ from daam.errors import StorageError
 TEMPORARY_SUFFIX = ".partial"
 
 
-def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file that appears under its name only when all of it is on the disk.
-
-    The bytes go to a temporary name beside it first; a failure, also one of `chunks`, leaves
-    nothing behind and whatever was there before as it was.
+def atomic_write(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write the chunks to a file, as `atomic_file` does.
 
     Raises:
         StorageError: the folder cannot be written or the disk is full.
     """
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         for chunk in chunks:
             file.write(chunk)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write that appears under its name when the block ends, as in `write_whole`."""
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under its name once the block ends without an error.
+
+    The bytes go to a temporary file beside it, which is flushed to the disk and renamed. After an
+    error nothing is left behind, and a file that was there before is unchanged.
+
+    Raises:
+        StorageError: the folder cannot be written or the disk is full.
+    """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +57,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _sync_folder(folder: Path) -> None:
-    # A rename is only safe from a power cut once the folder itself is on the disk.
+    # A rename survives a power cut only once the folder itself is on the disk.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
