@@ -14,6 +14,7 @@ from tune.space import StudyConfig
 from tune.study import run_study
 from tune.watch import StudyWatch
 
+CODE = Path(__file__).resolve().parents[1]
 FILES = ("study.json", "best.toml", "trials.csv", "report.html")
 
 
@@ -31,7 +32,6 @@ def finish_study(
     folder: Store,
     *,
     watch: StudyWatch,
-    root: Path,
     seconds: dict[str, float],
 ) -> StudySummary:
     """Run what is left of a study and write its report.
@@ -42,7 +42,6 @@ def finish_study(
         config: of the study.
         folder: of the study.
         watch: is told how far it is.
-        root: of the project, for its commit and version.
         seconds: what earlier parts took, for the report.
     """
     begin = time.monotonic()
@@ -55,8 +54,8 @@ def finish_study(
         folder,
         seconds=seconds,
         baseline=baseline,
-        versions=library_versions(root),
-        commit=git_commit(root),
+        versions=library_versions(),
+        commit=git_commit(CODE),
     )
     rows = entrants(result.contenders, baseline=baseline)
     return StudySummary(

@@ -4,8 +4,11 @@ What takes long to import (Ray, torch) is imported by the commands that need it,
 that `--help` answers at once.
 """
 
+from typing import Annotated
+
 import typer
 
+from daam import __version__
 from daam.commands.data import data
 from daam.commands.embed import embed
 from daam.commands.evaluate import evaluate
@@ -15,11 +18,7 @@ from daam.commands.train import train
 from daam.commands.tune import tune
 from daam.errors import DaamError
 
-app = typer.Typer(
-    help="Train and tune models for unsupervised cross-domain person re-identification.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(tune)
 app.command()(train)
 app.command()(evaluate)
@@ -27,6 +26,25 @@ app.command()(export)
 app.command()(embed)
 app.command("config")(show_settings)
 app.add_typer(data, name="data")
+
+
+def print_version(wanted: bool) -> None:  # noqa: FBT001  (typer's way)
+    """Print the version and end."""
+    if wanted:
+        typer.echo(f"daam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: FBT002  (typer's way)
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Train and tune models for unsupervised cross-domain person re-identification."""
 
 
 def main() -> int:

@@ -18,8 +18,6 @@ from daam.execution.environment import prepare_environment
 if TYPE_CHECKING:
     from tune.report.comparison import Entrant
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def tune(
     config: Annotated[Path | None, typer.Option(help="Study file; default: the demo.")] = None,
@@ -88,9 +86,7 @@ def tune(
                 if cluster.needs_token:
                     console.print("It asks for a token: .venv/bin/ray get-auth-token prints it.")
                 require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
-                summary = finish_study(
-                    study, folder, watch=display, root=ROOT, seconds={"data": rendered_s}
-                )
+                summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:
             raise StudyInterruptedError(
                 "the study was stopped; go on with: python launch.py tune --resume "

@@ -1,12 +1,9 @@
 """What whoever uses embeddings must know: written into exported models and embedding files."""
 
 import json
-import tomllib
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 KEY = "contract"  # of the metadata of ONNX and Parquet files
 FILE_NAME = "contract.json"  # in a PyTorch archive
 RESIZE = (
@@ -63,8 +60,3 @@ class EmbeddingContract:
     def to_json(self) -> str:
         """Return it as a JSON document."""
         return json.dumps(asdict(self))
-
-
-def daam_version() -> str:
-    """Return the version of daam that runs."""
-    return tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["version"]

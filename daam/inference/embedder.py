@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from daam import __version__
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from daam.dataset.pixels.normalise import IMAGENET_MEAN, IMAGENET_STD
 from daam.domains import check_domain
-from daam.inference.contract import EmbeddingContract, daam_version
+from daam.inference.contract import EmbeddingContract
 from daam.model.network import DaamNetwork
 from daam.runs.worker import ANYWHERE, trained
 from daam.storage import open_store
@@ -72,6 +73,6 @@ def open_embedder(
         transfer=config.transfer,
         num_epochs=state["num_epochs_done"],
         norm_statistics=domain if config.evaluation.reestimate_norm else "training",
-        daam_version=daam_version(),
+        daam_version=__version__,
     )
     return Embedder(network=network.eval(), config=config, contract=contract, domain=domain)

@@ -7,6 +7,7 @@ PyTorch does. Shapes: B = images, H = height, W = width, C = embedding width.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from daam.training.setup.assemble import compute_of, manifest_of
 
 TOLERANCE = 1e-4
 NUM_TRIED = 64
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 BATCH_ENDS = (1, 8)  # batches of 1, 7 and all others: their size is free
 
 FileEmbedder = Callable[[np.ndarray], np.ndarray]
@@ -69,13 +71,15 @@ def export_run(
         data_root: where the domains are, if not where the run had them.
 
     Raises:
-        ExportError: the file embeds differently from PyTorch, by more than 1e-4 in any number;
-            nothing is written.
+        ExportError: a package is missing; or the file embeds differently from PyTorch, by more than
+            1e-4 in any number, and nothing is written.
         DaamError: there is no such run or domain, or one of them is damaged.
     """
     if to.endswith("/"):
         raise ExportError(f"{to} is a folder; name the file to write, for example {to}model.onnx")
     store, name = open_parent(to)
+    if file_format == FileFormat.ONNX:
+        require_onnx()
     embedder = open_embedder(folder_uri, domain=domain, data_root=data_root, precision="float32")
     program = exported_program(
         embedder.network, height=embedder.contract.height, width=embedder.contract.width
@@ -100,6 +104,20 @@ def export_run(
         num_tried=num_tried,
         contract=embedder.contract,
     )
+
+
+def require_onnx() -> None:
+    """Check before any work that the packages of the extra `export` are installed.
+
+    Raises:
+        ExportError: one of them is not.
+    """
+    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ExportError(
+            f"ONNX files are written with packages that are not installed: pip install "
+            f"{' '.join(missing)} (daam's extra `export`), or choose --format torch"
+        )
 
 
 def exported_program(network: DaamNetwork, *, height: int, width: int) -> ExportedProgram:

@@ -61,7 +61,7 @@ def report_page(
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title>",
-            f"<style>{(files('tune') / 'page.css').read_text(encoding='utf-8')}</style>",
+            f"<style>{(files('tune.report') / 'page.css').read_text(encoding='utf-8')}</style>",
             f"<script>{get_plotlyjs()}</script>",
             "</head>\n<body>\n<main>",
             *sections,

@@ -2,10 +2,11 @@
 
 import platform
 import subprocess
-import tomllib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import daam
 
 LIBRARIES = ("ray", "torch", "torchvision", "optuna", "pyarrow", "numpy")
 GIT_TIMEOUT_S = 10
@@ -22,18 +23,12 @@ class GitCommit:
         return f"{self.sha[:12]}{', with changes' if self.dirty else ''}"
 
 
-def library_versions(root: Path) -> dict[str, str]:
-    """The versions of Python, daam and the libraries; one that is not installed is left out.
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python, daam and the libraries, without importing them.
 
-    Nothing is imported for it.
-
-    Args:
-        root: folder of daam's pyproject.toml.
+    A library that is not installed is left out.
     """
-    versions = {"python": platform.python_version()}
-    project = root / "pyproject.toml"
-    if project.exists():
-        versions["daam"] = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    versions = {"python": platform.python_version(), "daam": daam.__version__}
     for library in LIBRARIES:
         try:
             versions[library] = version(library)
@@ -43,10 +38,10 @@ def library_versions(root: Path) -> dict[str, str]:
 
 
 def git_commit(root: Path) -> GitCommit | None:
-    """The commit that is checked out in this folder.
+    """Return the commit that is checked out in a folder; untracked files count as changes.
 
-    None if the folder is not the top of a git repository with a commit, or if git is not there or
-    refuses. Files that git does not know count as changes.
+    None if the folder is not the top of a git repository with a commit (as where daam was installed
+    from a wheel), or if git is missing or refuses.
     """
     sha = _git(root, "rev-parse", "HEAD")
     changes = _git(root, "status", "--porcelain")

@@ -17,6 +17,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
+import daam
 from daam.config.load import run_config, with_settings
 from daam.storage import Store, open_store
 from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED, Contender, contender_configs
@@ -412,10 +413,8 @@ def test_short_names_keep_paths_apart() -> None:
 
 
 def test_versions_are_of_the_libraries_installed() -> None:
-    root = Path(__file__).parents[3]
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    versions = library_versions(root)
-    assert versions["daam"] == project["version"]
+    versions = library_versions()
+    assert versions["daam"] == daam.__version__
     assert versions["numpy"] == np.__version__
     assert versions["optuna"] == optuna.__version__
     assert {"python", "ray", "torch", "torchvision", "pyarrow"} <= versions.keys()
