@@ -2,7 +2,7 @@
 
 
 class DaamError(Exception):
-    """Anything a user can cause and mend; `launch.py` prints it as one line and exits with 2."""
+    """Anything a user can cause and mend; `daam` prints it as one line and exits with 2."""
 
     exit_code = 2
 

@@ -118,7 +118,7 @@ def read_contenders(configs: dict[str, RunConfig], folder: Store) -> list[Conten
     except MissingKeyError as error:
         raise StudyInterruptedError(
             "the study was stopped in its final comparison; go on with: "
-            f"python launch.py tune --resume {shlex.quote(folder.uri)}"
+            f"daam tune --resume {shlex.quote(folder.uri)}"
         ) from error
 
 

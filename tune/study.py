@@ -139,7 +139,7 @@ def check_finished(config: StudyConfig, folder: Store, study: optuna.Study, foun
     if num_over < config.study.num_trials:
         raise StudyInterruptedError(
             f"the study was stopped after {num_over} of {config.study.num_trials} trials; go on "
-            f"with: python launch.py tune --resume {shlex.quote(folder.uri)}"
+            f"with: daam tune --resume {shlex.quote(folder.uri)}"
         )
     if TrialState.COMPLETE not in states:
         raise StudyError(f"no trial of {folder.uri} finished: {found or 'all were stopped early'}")

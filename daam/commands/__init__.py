@@ -1,1 +1,1 @@
-"""Words to calls: the commands of launch.py, and the only code that prints and sets exit codes."""
+"""Words to calls: the commands of daam, and the only code that prints and sets exit codes."""

@@ -14,6 +14,7 @@ from daam.commands.embed import embed
 from daam.commands.evaluate import evaluate
 from daam.commands.export import export
 from daam.commands.settings import show_settings
+from daam.commands.terminal.screen import as_started
 from daam.commands.train import train
 from daam.commands.tune import tune
 from daam.errors import DaamError
@@ -52,6 +53,6 @@ def main() -> int:
     try:
         app()
     except DaamError as error:
-        typer.echo(f"daam: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"daam: {as_started(' '.join(str(error).split()))}", err=True)
         return error.exit_code
     return 0

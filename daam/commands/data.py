@@ -1,4 +1,4 @@
-"""`launch.py data ...`: domains rendered, imported, copied, checked, shown and served."""
+"""`daam data ...`: domains rendered, imported, copied, checked, shown and served."""
 
 import os
 import shlex
@@ -58,7 +58,7 @@ def data_render(
     with progress_bar(f"rendering {domain}") as advance:
         count = render_domain(plan, to=to, num_processes=os.cpu_count() or 1, progress=advance)
     print_line(
-        f"{count} images in {to}; import them: python launch.py data import "
+        f"{count} images in {to}; import them: daam data import "
         f"--layout market1501 --root {to} --domain {domain}"
     )
 
@@ -196,7 +196,7 @@ def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
     if unnamed.others:
         print_line(
             f"{len(unnamed.others)} files are of no finished import: "
-            f"{named(unnamed.others)}; if none is under way, remove them: python launch.py data "
+            f"{named(unnamed.others)}; if none is under way, remove them: daam data "
             f"clean --domain {domain} --at {shlex.quote(at)}"
         )
     total = f"{domain} in {at}: {len(manifest.files)} files, {megabytes(manifest)}"

@@ -1,4 +1,4 @@
-"""`launch.py embed`: embeddings of any folder of images."""
+"""`daam embed`: embeddings of any folder of images."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`launch.py evaluate`: a trained model on a domain with labels."""
+"""`daam evaluate`: a trained model on a domain with labels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""`launch.py export`: a trained embedder as a file for other programs."""
+"""`daam export`: a trained embedder as a file for other programs."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`launch.py config`: every setting of a run."""
+"""`daam config`: every setting of a run."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""`launch.py train`: one run, new or gone on with."""
+"""`daam train`: one run, new or gone on with."""
 
 import shlex
 from pathlib import Path
@@ -69,11 +69,10 @@ def train(
         raise
     except KeyboardInterrupt as error:
         raise RunInterruptedError(
-            "the run was stopped; go on with: python launch.py train --resume "
-            f"{shlex.quote(folder.uri)}"
+            f"the run was stopped; go on with: daam train --resume {shlex.quote(folder.uri)}"
         ) from error
     print_line(
-        f"Trained. Test it: python launch.py evaluate --checkpoint {shlex.quote(folder.uri)} "
+        f"Trained. Test it: daam evaluate --checkpoint {shlex.quote(folder.uri)} "
         f"--domain {run.pair().target}"
     )
 

@@ -1,6 +1,7 @@
-"""`launch.py tune`: a study, new or gone on with."""
+"""`daam tune`: a study, new or gone on with."""
 
 import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,8 @@ from daam.execution.environment import prepare_environment
 
 if TYPE_CHECKING:
     from tune.report.comparison import Entrant
+
+RAY = Path(sys.executable).with_name("ray")
 
 
 def tune(
@@ -84,13 +87,14 @@ def tune(
                 StudyDisplay(console, cluster.dashboard_url) as display,
             ):
                 if cluster.needs_token:
-                    console.print("It asks for a token: .venv/bin/ray get-auth-token prints it.")
+                    console.print(
+                        f"It asks for a token: {RAY} get-auth-token prints it.", soft_wrap=True
+                    )
                 require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
                 summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:
             raise StudyInterruptedError(
-                "the study was stopped; go on with: python launch.py tune --resume "
-                f"{shlex.quote(folder.uri)}"
+                f"the study was stopped; go on with: daam tune --resume {shlex.quote(folder.uri)}"
             ) from error
     console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
     console.print(summary.verdict, highlight=False)

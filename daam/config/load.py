@@ -188,7 +188,7 @@ def unknown_setting(path: str, model: type[BaseModel]) -> str:
     near = difflib.get_close_matches(path, [*settings, *sorted(tables)], n=1, cutoff=0.5) or [
         name for name in settings if name.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]
     ]
-    hint = f"did you mean {near[0]}?" if near else "see: python launch.py config"
+    hint = f"did you mean {near[0]}?" if near else "see: daam config"
     return f"there is no setting {path}; {hint}"
 
 

@@ -50,7 +50,7 @@ class Driver:
             again = "give the same command again"
             if read_reports(open_store(self._folder_uri)):
                 again = (
-                    "go on from the last checkpoint: python launch.py train --resume "
+                    "go on from the last checkpoint: daam train --resume "
                     f"{shlex.quote(self._folder_uri)}"
                 )
             raise TrainingError(

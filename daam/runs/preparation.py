@@ -41,7 +41,7 @@ def prepare_domains(
             rendered = prepare_demo(store, seed=DEMO_SEED, progress=progress)
     elif missing := sorted(domain for domain in needed if not store.exists(manifest_key(domain))):
         raise ConfigError(
-            f"{root} has no domain {', '.join(missing)}; import it: python launch.py data import "
+            f"{root} has no domain {', '.join(missing)}; import it: daam data import "
             f"--layout market1501 --root FOLDER --domain {missing[0]} --to {shlex.quote(root)}"
         )
     for domain, splits in needed.items():

@@ -1,7 +1,7 @@
 """The results of a study, as files in its folder.
 
 study.json      everything: settings, trials, the final comparison, times, versions, commit
-best.toml       the best settings, for `launch.py train --config`
+best.toml       the best settings, for `daam train --config`
 trials.csv      a row for each trial
 report.html     all of it to look at; one file that needs no network
 """
@@ -105,7 +105,7 @@ def best_toml(result: StudyResult) -> str:
         f"# The best settings of the study {study.name}: those of {trial_name(result.best_trial)}, "
         f"with a score of {score:.4f}\n"
         f"# ({study.aggregate} validation mAP over {', '.join(study.search_transfers)}).\n"
-        "# Train with them: python launch.py train --config best.toml\n\n"
+        "# Train with them: daam train --config best.toml\n\n"
     )
     return header + to_toml(result.best)
 

@@ -1,4 +1,4 @@
-"""What `launch.py data ...` says of a domain."""
+"""What `daam data ...` says of a domain."""
 
 import re
 import threading

@@ -1,6 +1,8 @@
 """What commands print on: tables and bars in a terminal, plain lines in a log."""
 
 import logging
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from rich.progress import (
 from daam.errors import ImportInterruptedError
 
 console = Console()
+COMMAND = re.compile(r"\bdaam (?=(tune|train|evaluate|export|embed|config|data) )")
 
 
 @contextmanager
@@ -59,8 +62,18 @@ def progress_bars(verb: str) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def print_line(text: str) -> None:
-    """Print a line as it is: no colours, no breaks."""
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    """Print a line without colours or line breaks, its commands as the user can give them."""
+    console.print(as_started(text), highlight=False, soft_wrap=True, markup=False)
+
+
+def as_started(text: str) -> str:
+    """Return text with its commands in the form that started this process.
+
+    `daam` is there once the package is installed; a checkout with its requirements has `launch.py`.
+    """
+    if Path(sys.argv[0]).name != "launch.py":
+        return text
+    return COMMAND.sub("python launch.py ", text)
 
 
 def print_files(files: Iterable[str | Path]) -> None:

@@ -188,7 +188,7 @@ class CachedShard:
         except MissingKeyError as error:
             raise ShardError(
                 f"{self._store.locate(key)} is missing: either the domain was replaced since "
-                "this began (start again), or python launch.py data verify tells how to repair it"
+                "this began (start again), or daam data verify tells how to repair it"
             ) from error
         view = memoryview(data)
         images: dict[int, memoryview] = {}

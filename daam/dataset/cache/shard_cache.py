@@ -93,7 +93,7 @@ class ShardCache:
         except MissingKeyError as error:
             raise ShardError(
                 f"{store.locate(entry.key)} is missing: either the domain was replaced since this "
-                "began (start again), or python launch.py data verify tells how to repair it"
+                "began (start again), or daam data verify tells how to repair it"
             ) from error
         return path
 
@@ -183,7 +183,7 @@ def damaged(store: Store, entry: ShardEntry) -> ShardError:
     """The error for a shard whose bytes are not those its manifest says."""
     return ShardError(
         f"{store.locate(entry.key)} is damaged: its bytes do not match the checksum in the "
-        "manifest; python launch.py data verify tells how to repair it and whether there are more"
+        "manifest; daam data verify tells how to repair it and whether there are more"
     )
 
 

@@ -21,7 +21,7 @@ class BadFileError(ShardError):
         self.problem = problem
         domain = entry.key.partition("/")[0]
         super().__init__(
-            f"{entry.key} in {store.uri} {problem}; how to repair it: python launch.py data verify "
+            f"{entry.key} in {store.uri} {problem}; how to repair it: daam data verify "
             f"--domain {domain} --at {shlex.quote(store.uri)}"
         )
 

@@ -141,7 +141,7 @@ class DomainManifest:
             if content["format"] == FORMAT and _checked(content["version"], int) < VERSION:
                 raise OutdatedDomainError(
                     f"{place} is of version {content['version']}, which daam no longer reads; "
-                    "import it again: python launch.py data import --layout LAYOUT --root FOLDER "
+                    "import it again: daam data import --layout LAYOUT --root FOLDER "
                     f"--domain {domain} (shards that are there already are not uploaded again)"
                 )
             _check_header(content, domain=domain)
@@ -163,7 +163,7 @@ class DomainManifest:
             cause = error
         raise ShardError(
             f"{place} is no manifest of domain {domain} that can be used: {problem}; rebuild it "
-            f"with: python launch.py data import --layout LAYOUT --root FOLDER --domain {domain}"
+            f"with: daam data import --layout LAYOUT --root FOLDER --domain {domain}"
         ) from cause
 
 
@@ -191,7 +191,7 @@ def stored_manifest(store: Store, domain: str) -> bytes:
         return store.read(key)
     except MissingKeyError as error:
         raise ShardError(
-            f"{store.uri} has no domain {domain} (no {key}); import it with: python launch.py data "
+            f"{store.uri} has no domain {domain} (no {key}); import it with: daam data "
             f"import --layout LAYOUT --root FOLDER --domain {domain} --to {shlex.quote(store.uri)}"
         ) from error
 

@@ -27,7 +27,7 @@ class MappedShard:
                 self._data = memoryview(source.read_buffer()).cast("B")  # decoders want unsigned
         except FileNotFoundError as error:
             raise ShardError(
-                f"shard {index.entry.key} is missing: there is no {path}; python launch.py data "
+                f"shard {index.entry.key} is missing: there is no {path}; daam data "
                 "verify tells how to repair it"
             ) from error
         except (OSError, pa.ArrowException) as error:
@@ -54,6 +54,6 @@ def damaged_shard(index: ShardIndex, *, place: str, row: int | None = None) -> S
     """The error for bytes that are not those of the import."""
     where = f"shard {index.entry.key}" if row is None else f"row {row} of shard {index.entry.key}"
     return ShardError(
-        f"{where} is damaged in {place}: its bytes are not those that were imported; python "
-        "launch.py data verify tells how to repair it and whether there are more"
+        f"{where} is damaged in {place}: its bytes are not those that were imported; "
+        "daam data verify tells how to repair it and whether there are more"
     )

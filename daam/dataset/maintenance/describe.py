@@ -97,8 +97,7 @@ def _table(store: Store, entry: ShardEntry) -> pa.Table:
         data = b"".join(checked_chunks(store, entry))
     except MissingKeyError as error:
         raise ShardError(
-            f"{store.locate(entry.key)} is missing; python launch.py data verify tells how to "
-            "repair it"
+            f"{store.locate(entry.key)} is missing; daam data verify tells how to repair it"
         ) from error
     try:
         return pa.ipc.open_file(data).read_all()

@@ -76,7 +76,7 @@ def repair_commands(manifest: DomainManifest, *, at: str) -> tuple[str, str]:
     settings = manifest.settings
     place = shlex.quote(at)
     words = [
-        f"python launch.py data import --layout {manifest.layout} --root FOLDER",
+        f"daam data import --layout {manifest.layout} --root FOLDER",
         f"--domain {manifest.domain} --to {place} --recheck",
     ]
     if settings.validation_share != VALIDATION_SHARE:
@@ -89,9 +89,7 @@ def repair_commands(manifest: DomainManifest, *, at: str) -> tuple[str, str]:
         words.append("--acknowledge-withdrawal")
     if settings.reencoded is not None:
         words.append("--reencode {}x{}".format(*settings.reencoded))
-    copy = (
-        f"python launch.py data copy --domain {manifest.domain} --from STORE --to {place} --recheck"
-    )
+    copy = f"daam data copy --domain {manifest.domain} --from STORE --to {place} --recheck"
     return " ".join(words), copy
 
 

@@ -146,8 +146,8 @@ def test_the_commands_that_repair_name_all_that_the_import_was_told() -> None:
         skipped={},
     )
     assert repair_commands(manifest, at="s3://b/my data") == (
-        "python launch.py data import --layout msmt17 --root FOLDER --domain msmt "
+        "daam data import --layout msmt17 --root FOLDER --domain msmt "
         "--to 's3://b/my data' --recheck --validation-share 0.29999999999999999 --shard-mib 1 "
         "--without-val --reencode 256x128",
-        "python launch.py data copy --domain msmt --from STORE --to 's3://b/my data' --recheck",
+        "daam data copy --domain msmt --from STORE --to 's3://b/my data' --recheck",
     )
