@@ -3,13 +3,14 @@
 Shapes: Q = queries, G = gallery images, N = images, D = embedding width.
 """
 
-from typing import TypedDict
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from daam.metrics.labels import Labels
 from daam.metrics.retrieval import cosine_distances
 
 NUM_QUERIES, NUM_PEOPLE, NUM_CAMERAS = 3368, 750, 6
@@ -18,14 +19,13 @@ NUM_IMAGES_OF_PEOPLE, NUM_DISTRACTORS, NUM_JUNK = 13115, 2798, 3819
 SEPARATIONS = {"weak": 0.5, "fair": 0.65, "strong": 0.8}
 
 
-class Labels(TypedDict):
-    query_identities: NDArray[np.int64]
-    query_cameras: NDArray[np.int64]
-    gallery_identities: NDArray[np.int64]
-    gallery_cameras: NDArray[np.int64]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestLabels:
+    query: Labels
+    gallery: Labels
 
 
-def market_labels(*, junk: bool) -> Labels:
+def market_labels(*, junk: bool) -> TestLabels:
     """As many images of people, distractors and junk as Market-1501; few people have many."""
     generator = np.random.default_rng(0)
     share = generator.dirichlet(np.full(NUM_PEOPLE, 3.0))
@@ -38,20 +38,24 @@ def market_labels(*, junk: bool) -> Labels:
     nobody = np.full(NUM_JUNK, -1 if junk else 0)
     gallery = np.concatenate([people, np.zeros(NUM_DISTRACTORS, np.int64), nobody])
     generator.shuffle(gallery)
-    return Labels(
-        query_identities=generator.integers(1, NUM_PEOPLE + 1, NUM_QUERIES),
-        query_cameras=generator.integers(1, NUM_CAMERAS + 1, NUM_QUERIES),
-        gallery_identities=gallery,
-        gallery_cameras=generator.integers(1, NUM_CAMERAS + 1, len(gallery)),
+    return TestLabels(
+        query=Labels(
+            identities=generator.integers(1, NUM_PEOPLE + 1, NUM_QUERIES),
+            cameras=generator.integers(1, NUM_CAMERAS + 1, NUM_QUERIES),
+        ),
+        gallery=Labels(
+            identities=gallery,
+            cameras=generator.integers(1, NUM_CAMERAS + 1, len(gallery)),
+        ),
     )
 
 
-def market_distances(labels: Labels, *, separation: float) -> NDArray[np.float32]:
+def market_distances(labels: TestLabels, *, separation: float) -> NDArray[np.float32]:
     torch.manual_seed(0)
     centres = normalize(torch.randn(NUM_PEOPLE + 1, 128), dim=1)
     query, gallery = (
         embed(torch.from_numpy(of), centres=centres, separation=separation)
-        for of in (labels["query_identities"], labels["gallery_identities"])
+        for of in (labels.query.identities, labels.gallery.identities)
     )
     return cosine_distances(query, gallery).numpy()
 
@@ -70,7 +74,7 @@ def market_embeddings(*, share: float, width: int) -> tuple[torch.Tensor, torch.
             centres=centres,
             separation=SEPARATIONS["fair"],
         )
-        for of in (labels["query_identities"], labels["gallery_identities"])
+        for of in (labels.query.identities, labels.gallery.identities)
     )
     return query, gallery
 

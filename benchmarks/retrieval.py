@@ -37,7 +37,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from market_sized import (
     NUM_CAMERAS,
     SEPARATIONS,
-    Labels,
     embed,
     market_distances,
     market_embeddings,
@@ -46,6 +45,7 @@ from market_sized import (
 from measuring import Cost, forget_peak, resident_bytes, timed
 from retrieval_sides import OURS, given, rerank_ours, rerank_peer, score_ours, score_peer
 
+from daam.metrics.labels import Labels
 from daam.metrics.retrieval import (
     RetrievalScores,
     retrieval_scores,
@@ -108,7 +108,7 @@ def compare_sides(peers: dict[str, str], *, model: str, junk: bool, rounds: int)
     distances = market_distances(labels, separation=SEPARATIONS[model])
     sides = {OURS: score_ours} | {name: score_peer(path) for name, path in peers.items()}
     inputs = {name: given(name, distances, labels) for name in sides}
-    ours = retrieval_scores(distances, **labels)
+    ours = retrieval_scores([distances], query_labels=labels.query, gallery_labels=labels.gallery)
     print(
         f"\n{model} model: mAP {ours.mean_average_precision:.4f}, mINP {ours.mean_inp:.4f}, "
         f"{ours.num_left_out} queries left out; one read of the distances "
@@ -178,17 +178,19 @@ def measure_memory_of_reranking(path: str | None, share: float, width: int) -> i
 def measure_scale(*, num_queries: int, num_gallery: int, width: int, chunk: int) -> None:
     generator = np.random.default_rng(0)
     identities = generator.integers(1, 1 + num_gallery // 20, num_gallery)
-    labels = Labels(
-        query_identities=identities[generator.integers(0, num_gallery, num_queries)],
-        query_cameras=generator.integers(1, 1 + NUM_CAMERAS, num_queries),
-        gallery_identities=identities,
-        gallery_cameras=generator.integers(1, 1 + NUM_CAMERAS, num_gallery),
+    query_labels = Labels(
+        identities=identities[generator.integers(0, num_gallery, num_queries)],
+        cameras=generator.integers(1, 1 + NUM_CAMERAS, num_queries),
+    )
+    gallery_labels = Labels(
+        identities=identities,
+        cameras=generator.integers(1, 1 + NUM_CAMERAS, num_gallery),
     )
     torch.manual_seed(0)
     centres = normalize(torch.randn(int(identities.max()) + 1, width), dim=1)
     query, gallery = (
         embed(torch.from_numpy(of), centres=centres, separation=SEPARATIONS["strong"])
-        for of in (labels["query_identities"], labels["gallery_identities"])
+        for of in (query_labels.identities, gallery_labels.identities)
     )
     # The product alone, on a few chunks that are freed at once.
     samples = [timed(lambda: query[:chunk] @ gallery.T)[0] for _ in range(5)]
@@ -197,7 +199,13 @@ def measure_scale(*, num_queries: int, num_gallery: int, width: int, chunk: int)
     forget_peak()
     before = resident_bytes("VmRSS")
     cost, scores = timed(
-        lambda: retrieval_scores_from_embeddings(query, gallery, **labels, chunk=chunk)
+        lambda: retrieval_scores_from_embeddings(
+            query,
+            gallery,
+            query_labels=query_labels,
+            gallery_labels=gallery_labels,
+            chunk=chunk,
+        )
     )
     assert isinstance(scores, RetrievalScores)
     print(

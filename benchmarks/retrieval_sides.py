@@ -2,21 +2,22 @@
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
-from market_sized import Labels
+from market_sized import TestLabels
 from numpy.typing import NDArray
 
-from daam.metrics.reranking import reranked_distances
+from daam.metrics.reranking import reranked_chunks
 from daam.metrics.retrieval import cosine_distances, retrieval_scores
 
 OURS = "daam"
 # Of the re-ranking that everybody publishes.
 K1, K2, PLAIN_WEIGHT = 20, 6, 0.3
+QUERIES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,24 +26,24 @@ class Found:
     first_rank: float
 
 
-Side = Callable[[NDArray[np.float32], Labels], Found]
+Side = Callable[[NDArray[np.float32], TestLabels], Found]
 
 
-def score_ours(distances: NDArray[np.float32], labels: Labels) -> Found:
-    scores = retrieval_scores(distances, **labels)
+def score_ours(distances: NDArray[np.float32], labels: TestLabels) -> Found:
+    scores = retrieval_scores([distances], query_labels=labels.query, gallery_labels=labels.gallery)
     return Found(mean_average_precision=scores.mean_average_precision, first_rank=scores.cmc[1])
 
 
 def score_peer(path: str) -> Side:
     module = load(path)
 
-    def score(distances: NDArray[np.float32], labels: Labels) -> Found:
+    def score(distances: NDArray[np.float32], labels: TestLabels) -> Found:
         cmc, precision, *_ = module.evaluate_cy(
             distances,
-            labels["query_identities"],
-            labels["gallery_identities"],
-            labels["query_cameras"],
-            labels["gallery_cameras"],
+            labels.query.identities,
+            labels.gallery.identities,
+            labels.query.cameras,
+            labels.gallery.cameras,
             50,
         )
         # A mean of float32 precisions in float64, or the peer's own mean.
@@ -53,22 +54,24 @@ def score_peer(path: str) -> Side:
 
 
 def given(
-    name: str, distances: NDArray[np.float32], labels: Labels
-) -> tuple[NDArray[np.float32], Labels]:
+    name: str, distances: NDArray[np.float32], labels: TestLabels
+) -> tuple[NDArray[np.float32], TestLabels]:
     """What a side is given: peers know no junk, their readers of datasets leave it out."""
     if name == OURS:
         return distances, labels
-    kept = labels["gallery_identities"] >= 0
-    return np.ascontiguousarray(distances[:, kept]), Labels(
-        query_identities=labels["query_identities"],
-        query_cameras=labels["query_cameras"],
-        gallery_identities=labels["gallery_identities"][kept],
-        gallery_cameras=labels["gallery_cameras"][kept],
-    )
+    kept = labels.gallery.identities >= 0
+    return np.ascontiguousarray(distances[:, kept]), replace(labels, gallery=labels.gallery[kept])
 
 
 def rerank_ours(query: torch.Tensor, gallery: torch.Tensor) -> NDArray[np.float32]:
-    return reranked_distances(query, gallery, k1=K1, k2=K2, weight=PLAIN_WEIGHT)
+    distances = np.empty((len(query), len(gallery)), np.float32)
+    done = 0
+    for rows in reranked_chunks(
+        query, gallery, k1=K1, k2=K2, weight=PLAIN_WEIGHT, chunk=QUERIES_AT_ONCE
+    ):
+        distances[done : done + len(rows)] = rows
+        done += len(rows)
+    return distances
 
 
 def rerank_peer(path: str) -> Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]:

@@ -77,12 +77,7 @@ def evaluate_run(
     changes = {} if data_root is None else {"data.root": data_root}
     config = with_settings(config, {**changes, **ANYWHERE})
     test = RetrievalTest.on_test(config, domain=domain)
-    choice = choose_pairs(
-        query_identities=test.query.identities,
-        query_cameras=test.query.cameras,
-        gallery_identities=test.gallery.identities,
-        gallery_cameras=test.gallery.cameras,
-    )
+    choice = choose_pairs(query_labels=test.query.labels, gallery_labels=test.gallery.labels)
     rate, unsupported = supported_rate(choice, asked=false_match_rate)
 
     network = trained_network(config, state)
@@ -133,10 +128,8 @@ def reranked_scores_of(test: RetrievalTest, result: TestResult) -> RetrievalScor
     return reranked_scores(
         result.query_NC,
         result.gallery_NC,
-        query_identities=test.query.identities,
-        query_cameras=test.query.cameras,
-        gallery_identities=test.gallery.identities,
-        gallery_cameras=test.gallery.cameras,
+        query_labels=test.query.labels,
+        gallery_labels=test.gallery.labels,
         chunk=QUERIES_AT_ONCE,
     )
 
@@ -187,9 +180,7 @@ def colour_histogram_scores(config: RunConfig, *, domain: str) -> RetrievalScore
     return retrieval_scores_from_embeddings(
         query,
         gallery,
-        query_identities=test.query.identities,
-        query_cameras=test.query.cameras,
-        gallery_identities=test.gallery.identities,
-        gallery_cameras=test.gallery.cameras,
+        query_labels=test.query.labels,
+        gallery_labels=test.gallery.labels,
         chunk=QUERIES_AT_ONCE,
     )

@@ -20,6 +20,7 @@ from daam.inference.contract import FILE_NAME, KEY, EmbeddingContract, FileForma
 from daam.inference.deployed import DeployedEmbedder
 from daam.inference.embedder import Embedder, open_embedder
 from daam.model.network import DaamNetwork
+from daam.spread import spread_evenly
 from daam.storage import open_parent
 from daam.training.scoring.retrieval_test import open_unlabelled
 from daam.training.setup.assemble import compute_of, manifest_of
@@ -192,8 +193,7 @@ def largest_difference(opened: FileEmbedder, embedder: Embedder) -> tuple[float,
     """
     manifest = manifest_of(embedder.config, embedder.domain)
     reader = open_unlabelled(embedder.config, manifest=manifest)
-    num_rows = reader.num_rows
-    rows = np.unique(np.linspace(0, num_rows - 1, min(num_rows, NUM_TRIED)).astype(np.int64))
+    rows = spread_evenly(reader.num_rows, count=NUM_TRIED)
     images_BHWC = reader.read(rows)
     with torch.inference_mode():
         wanted_BC = embedder.network.embed(normalise(compute_of(embedder.config).move(images_BHWC)))

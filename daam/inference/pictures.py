@@ -21,6 +21,7 @@ from daam.metrics.retrieval import cosine_distances, ranked_gallery
 from daam.model.network import DaamNetwork
 from daam.plots.charts import Legend, draw_calibration, draw_projection
 from daam.plots.pictures import draw_attention_maps, draw_ranked_lists, spread_queries
+from daam.spread import spread_evenly
 from daam.storage import open_store
 from daam.training.scoring.retrieval_test import (
     RetrievalTest,
@@ -40,10 +41,8 @@ def draw_lists(test: RetrievalTest, result: TestResult, *, title: str, to: Path)
     rows = spread_queries(result.scores.average_precisions, count=NUM_LISTS)
     ranked = ranked_gallery(
         cosine_distances(result.query_NC[rows], result.gallery_NC).numpy(),
-        query_identities=test.query.identities[rows],
-        query_cameras=test.query.cameras[rows],
-        gallery_identities=test.gallery.identities,
-        gallery_cameras=test.gallery.cameras,
+        query_labels=test.query.labels[rows],
+        gallery_labels=test.gallery.labels,
         count=NUM_RANKS,
     )
     found = [columns[columns >= 0] for columns in ranked.columns]
@@ -52,13 +51,14 @@ def draw_lists(test: RetrievalTest, result: TestResult, *, title: str, to: Path)
     draw_ranked_lists(
         list(test.query.reader.read(rows).numpy()),
         results=[list(test.gallery.reader.read(columns).numpy()) for columns in found],
-        right=ranked.right,
+        right=ranked.correct,
         query_captions=[
             f"camera {camera}\nAP {precision:.2f}"
-            for camera, precision in zip(test.query.cameras[rows], precisions, strict=True)
+            for camera, precision in zip(test.query.labels.cameras[rows], precisions, strict=True)
         ],
         result_captions=[
-            [f"camera {test.gallery.cameras[column]}" for column in columns] for columns in found
+            [f"camera {test.gallery.labels.cameras[column]}" for column in columns]
+            for columns in found
         ],
         title=title,
         subtitle=(
@@ -74,7 +74,7 @@ def draw_maps(
     test: RetrievalTest, result: TestResult, config: RunConfig, *, title: str, to: Path
 ) -> Path:
     """Draw where the features of a few queries count as shared and where as specific."""
-    rows = rows_of_all_cameras(test.query.cameras, count=NUM_MAPS)
+    rows = rows_of_all_cameras(test.query.labels.cameras, count=NUM_MAPS)
     images_BHWC = test.query.reader.read(rows)
     compute = compute_of(config)
     result.embedder.eval()
@@ -85,10 +85,10 @@ def draw_maps(
     draw_attention_maps(
         list(images_BHWC.numpy()),
         shared=attention.float().mean(dim=1).cpu().numpy(),
-        captions=[f"camera {camera}" for camera in test.query.cameras[rows]],
+        captions=[f"camera {camera}" for camera in test.query.labels.cameras[rows]],
         title=title,
         subtitle=(
-            f"{len(rows)} of {len(test.query.cameras)} queries, spread over the cameras; yellow: "
+            f"{len(rows)} of {len(test.query.labels)} queries, spread over the cameras; yellow: "
             "where most of the features go to that part (mean over the channels)"
         ),
         to=to,
@@ -103,7 +103,7 @@ def rows_of_all_cameras(cameras_N: np.ndarray, *, count: int) -> np.ndarray:
     """
     cameras = np.unique(cameras_N)
     if len(cameras) > count:
-        cameras = cameras[np.linspace(0, len(cameras) - 1, count).astype(np.int64)]
+        cameras = cameras[spread_evenly(len(cameras), count=count)]
     shares = np.diff(np.linspace(0, count, len(cameras) + 1).astype(np.int64))
     chosen = []
     for camera, share in zip(cameras, shares, strict=True):
@@ -131,7 +131,7 @@ def draw_embeddings(
     ]
     others = [manifest_of(config, name) for name in names[1:]]
     readers = [test.unlabelled, *(open_unlabelled(config, manifest=other) for other in others)]
-    rows = [spread(reader, count=NUM_POINTS) for reader in readers]
+    rows = [spread_evenly(reader.num_rows, count=NUM_POINTS) for reader in readers]
     embeddings = [
         embedded(
             embedder_for(reader, network, config, domain=name),
@@ -200,12 +200,6 @@ def embedded(
         return torch.cat(
             [embedder.embed(normalise(compute.move(reader.read(part)))).cpu() for part in parts]
         )
-
-
-def spread(reader: Pixels, *, count: int) -> np.ndarray:
-    """Choose up to `count` rows spread evenly over a split."""
-    count = min(count, reader.num_rows)
-    return np.linspace(0, reader.num_rows - 1, count).astype(np.int64)
 
 
 def draw_thresholds(

@@ -1,10 +1,10 @@
-"""From which distance on are two images of the same person? A threshold for a chosen error rate.
+"""Below which distance do two images show the same person? A threshold for a false-match rate.
 
 There is no universal threshold: distances depend on the network, the cameras and the people. So
-it is taken from labelled pairs of the cameras it is to be used on, together with how far it can be
-trusted. Only pairs of images from two cameras count: those are what a search compares.
+it is taken from labelled pairs of the cameras it will be used on, with a confidence interval. Only
+pairs of images from two cameras count: those are what a search compares.
 
-Shapes: Q = queries, G = gallery images, R = queries that were chosen, N = pairs, P = people.
+Shapes: Q = queries, G = gallery images, R = chosen queries, N = pairs, P = people.
 """
 
 from dataclasses import dataclass
@@ -15,29 +15,31 @@ from numpy.typing import NDArray
 
 from daam.domains import DISTRACTOR
 from daam.errors import EvaluationError
+from daam.metrics.labels import Labels
+from daam.spread import spread_evenly
 
 CONFIDENCE = 0.95
-# Doddington's rule of 30 (Doddington et al. 2000): with fewer errors than that, an error rate is
-# known to no better than +-30 % at 90 % confidence.
+# The rule of 30 (Doddington et al. 2000): with fewer errors, the error rate is known to no better
+# than +-30 % at 90 % confidence.
 ERRORS_TO_TRUST = 30
 NUM_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairChoice:
-    """Which pairs of a query and a gallery image say something about a threshold."""
+    """The pairs of a query and a gallery image that a threshold is taken from."""
 
     rows_R: NDArray[np.int64]
-    """The queries that are compared, spread evenly over all with an identity."""
+    """The compared queries, spread evenly over all that show a person."""
     people_R: NDArray[np.integer]
-    """Who they show."""
+    """Their identities."""
     same_RG: NDArray[np.bool_]
     """Pairs of one person, seen by two cameras."""
     other_RG: NDArray[np.bool_]
     """Pairs of two people, seen by two cameras."""
 
     def pairs(self, distances_RG: NDArray[np.float32]) -> tuple["Pairs", "Pairs"]:
-        """The pairs of one person and those of two, by the distances of the chosen queries."""
+        """The pairs of one person and those of two, from the distances of the chosen queries."""
         same, other = (
             Pairs(
                 distances_N=distances_RG[chosen_RG],
@@ -50,7 +52,7 @@ class PairChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
-    """Distances of pairs of images, and the person that each pair's query shows."""
+    """Distances of pairs of images, and the identity of each pair's query."""
 
     distances_N: NDArray[np.float32]
     people_N: NDArray[np.integer]
@@ -61,7 +63,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """A rate found on a sample, and the interval it is in with 95 % confidence."""
+    """A rate measured on a sample, and its 95 % confidence interval."""
 
     value: float
     low: float
@@ -70,36 +72,36 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A threshold: pairs of a distance below it are taken for the same person."""
+    """A threshold: a pair matches, is taken for one person, if its distance is below it."""
 
-    asked: float
-    """The false-match rate that was asked for."""
+    requested: float
+    """The false-match rate the threshold was chosen for."""
     threshold: float
     false_match: Rate
-    """Share of the pairs of two people that are taken for one; `value` is at most `asked`."""
+    """Share of the pairs of two people that match; `value` is at most `requested`."""
     true_match: Rate
-    """Share of the pairs of one person that are recognised."""
+    """Share of the pairs of one person that match."""
     num_false: int
-    """Pairs of two people below the threshold: what `false_match` rests on."""
+    """Pairs of two people below the threshold, which `false_match` is estimated from."""
     num_same: int
     num_other: int
     num_people: int
 
     @property
     def warning(self) -> str | None:
-        """Why the false-match rate is not to be relied on; None if nothing speaks against it."""
+        """Why the false-match rate is unreliable, or None."""
         if self.num_false >= ERRORS_TO_TRUST:
             return None
         return (
-            f"the threshold for a false-match rate of {self.asked:g} rests on {self.num_false} of "
-            f"{self.num_other:,} pairs; below {ERRORS_TO_TRUST} it is a guess: ask for a higher "
+            f"the threshold for a false-match rate of {self.requested:g} rests on {self.num_false} "
+            f"of {self.num_other:,} pairs; below {ERRORS_TO_TRUST} it is a guess: ask for a higher "
             "rate or label more images"
         )
 
     def as_document(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
         return {
-            "false_match_rate": self.asked,
+            "false_match_rate": self.requested,
             "threshold": self.threshold,
             "false_match": {
                 "found": self.false_match.value,
@@ -119,40 +121,33 @@ class Calibration:
 
 
 def choose_pairs(
-    *,
-    query_identities: NDArray[np.integer],
-    query_cameras: NDArray[np.integer],
-    gallery_identities: NDArray[np.integer],
-    gallery_cameras: NDArray[np.integer],
-    max_pairs: int = 10_000_000,
+    *, query_labels: Labels, gallery_labels: Labels, max_pairs: int = 10_000_000
 ) -> PairChoice:
-    """Choose the pairs seen by two cameras; junk and distractors are in none.
+    """Choose the pairs seen by two cameras, without junk and distractors.
 
     Args:
-        query_identities: (Q,), people are 1 and up.
-        query_cameras: (Q,).
-        gallery_identities: (G,), people are 1 and up, 0 a distractor, -1 nobody.
-        gallery_cameras: (G,).
+        query_labels: of Q images.
+        gallery_labels: of G images.
         max_pairs: where Q x G is more, only queries spread evenly over all are compared.
     """
-    people = np.flatnonzero(query_identities > DISTRACTOR)
-    num_rows = min(len(people), max(1, max_pairs // max(1, len(gallery_identities))))
-    places = np.linspace(0, max(0, len(people) - 1), num_rows).astype(np.int64)
-    rows_R = people[places] if len(people) else people
-    usable_RG = (gallery_identities > DISTRACTOR) & (
-        query_cameras[rows_R][:, None] != gallery_cameras
+    people = np.flatnonzero(query_labels.identities > DISTRACTOR)
+    count = max(1, max_pairs // max(1, len(gallery_labels)))
+    rows_R = people[spread_evenly(len(people), count=count)]
+    chosen = query_labels[rows_R]
+    usable_RG = (gallery_labels.identities > DISTRACTOR) & (
+        chosen.cameras[:, None] != gallery_labels.cameras
     )
-    alike_RG = query_identities[rows_R][:, None] == gallery_identities
+    alike_RG = chosen.identities[:, None] == gallery_labels.identities
     return PairChoice(
         rows_R=rows_R,
-        people_R=query_identities[rows_R],
+        people_R=chosen.identities,
         same_RG=usable_RG & alike_RG,
         other_RG=usable_RG & ~alike_RG,
     )
 
 
 def check_supported(false_match_rate: float, *, num_same: int, num_other: int) -> None:
-    """Make sure that there are pairs enough to look for a threshold.
+    """Check that there are enough pairs to find a threshold.
 
     Raises:
         EvaluationError: the rate is not between 0 and 1, there is no pair of one person, or so few
@@ -160,7 +155,7 @@ def check_supported(false_match_rate: float, *, num_same: int, num_other: int) -
     """
     if not 0 < false_match_rate < 1:
         raise EvaluationError(
-            f"a false-match rate of {false_match_rate:g} cannot be asked for; choose one between 0 "
+            f"a false-match rate of {false_match_rate:g} has no threshold; choose one between 0 "
             "and 1, such as 0.001"
         )
     if num_same == 0:
@@ -178,21 +173,20 @@ def check_supported(false_match_rate: float, *, num_same: int, num_other: int) -
 
 
 def calibrate(same: Pairs, other: Pairs, *, false_match_rate: float, seed: int) -> Calibration:
-    """Find the largest threshold that keeps false matches within a rate, and what it recognises.
+    """Find the largest threshold that keeps the false-match rate, and its true-match rate.
 
-    Pairs below the threshold match. Of equally distant pairs all match or none, so the rate that is
-    found can be below the one asked for, never above.
+    Pairs below the threshold match. Of equally distant pairs all match or none, so the measured
+    rate can be below the requested one, never above.
 
-    The intervals come from a bootstrap over the people of the queries (Bolle, Ratha and Pankanti
-    2004): pairs that share a person are not independent, and a binomial interval would be
-    too narrow. The threshold stays; what other people in the gallery or other cameras would bring
-    is not in the intervals. A rate of 0 or 1 has no spread to see: its interval is 3 / P long, the
-    rule of three.
+    The intervals come from a bootstrap over the identities of the queries (Bolle, Ratha and
+    Pankanti 2004): pairs that share a person are not independent, and a binomial interval would be
+    too narrow. They hold for this threshold, this gallery and these cameras. A rate of 0 or 1 has
+    no spread: its interval is 3 / P long, the rule of three.
 
     Args:
         same: pairs of one person.
         other: pairs of two people.
-        false_match_rate: share of `other` that may be taken for one person, above 0 and below 1.
+        false_match_rate: share of `other` that may match, above 0 and below 1.
         seed: of the bootstrap.
 
     Raises:
@@ -211,7 +205,7 @@ def calibrate(same: Pairs, other: Pairs, *, false_match_rate: float, seed: int) 
     false_match, num_false = _rate_below(threshold, other, generator=generator)
     true_match, _ = _rate_below(threshold, same, generator=generator)
     return Calibration(
-        asked=false_match_rate,
+        requested=false_match_rate,
         threshold=threshold,
         false_match=false_match,
         true_match=true_match,
@@ -225,7 +219,7 @@ def calibrate(same: Pairs, other: Pairs, *, false_match_rate: float, seed: int) 
 def trade_off(
     same: Pairs, other: Pairs, *, num_points: int = 400
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What other thresholds would give: false-match rates, and the true-match rate at each.
+    """The ROC curve of all thresholds: false-match rates, and the true-match rate at each.
 
     Args:
         same: pairs of one person, at least one.

@@ -1,45 +1,23 @@
 """Ranks of the images a query should find, without sorting the gallery.
 
-A rank needs a count, not a sort: one plus the gallery images that are nearer, plus the equally
-near ones that come earlier, which is where a stable sort would put them. Shapes: C = queries of a
+A rank is a count, not a sort: one plus the gallery images that are nearer, plus the equally near
+ones that come earlier, which is where a stable sort would put them. Shapes: C = queries of a
 chunk, G = gallery images.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daam.domains import DISTRACTOR, JUNK
 from daam.errors import EvaluationError
+from daam.metrics.labels import Labels
 
-# With fewer images in a row to each good one, a sort is cheaper than a count for each.
+# With fewer images in a row per good one, a sort is cheaper than a count for each.
 MIN_IMAGES_TO_COUNT = 64
 # If the last good image comes within this share of the row, the rest of the row is cut off.
 MAX_SHARE_TO_CUT = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """The person and the camera of each image of one side."""
-
-    identities: NDArray[np.integer]
-    cameras: NDArray[np.integer]
-    what: str
-
-    def __post_init__(self) -> None:
-        if self.identities.ndim != 1 or self.identities.shape != self.cameras.shape:
-            raise EvaluationError(
-                f"{self.what} identities have shape {self.identities.shape}, cameras "
-                f"{self.cameras.shape}; pass one identity and one camera an image"
-            )
-
-    def __len__(self) -> int:
-        return len(self.identities)
-
-    def __getitem__(self, rows: slice) -> "Labels":
-        return Labels(self.identities[rows], self.cameras[rows], self.what)
 
 
 class Gallery:
@@ -95,7 +73,7 @@ def ranks_of_good(
                 "a distance is NaN or infinite, so nothing can be ranked by it; look for "
                 "non-finite embeddings or weights in the checkpoint"
             )
-        # Nothing counts what is further than every good image, so this deletes junk.
+        # Images further than every good one are never counted, so infinity deletes junk.
         row_G[same[~other_camera]] = np.inf
         row_G[gallery.junk] = np.inf
         yield _ranks(row_G, good, flags_G=flags_G)
@@ -106,7 +84,7 @@ def _ranks(
 ) -> NDArray[np.int64]:
     """1-based places of these columns in a stable sort of the row, in rising order.
 
-    `flags_G` is room to work in: reused, it stays in the cache.
+    `flags_G` is scratch memory: reused, it stays in the CPU's cache.
     """
     good = good[row_G[good].argsort(kind="stable")]
     last = _count_up_to(row_G, good[-1], flags_G=flags_G)
@@ -123,7 +101,10 @@ def _ranks(
 
 
 def _count_up_to(row_G: NDArray[np.float32], column: int, *, flags_G: NDArray[np.bool_]) -> int:
-    """How many a stable sort places up to this column, itself included; `flags_G` tells which."""
+    """How many images a stable sort places up to this column, itself included.
+
+    `flags_G` is filled with which ones.
+    """
     distance, after = row_G[column], column + 1
     np.less_equal(row_G[:after], distance, out=flags_G[:after])
     np.less(row_G[after:], distance, out=flags_G[after:])

@@ -1,8 +1,8 @@
 """Retrieval scores after k-reciprocal re-ranking: a second column beside the plain ones.
 
-Re-ranking lets queries and gallery images that have the same neighbours come near each other. It
-looks at the whole gallery and at all other queries at once, which a system that is asked one query
-at a time cannot do, so its numbers never replace the plain ones.
+Re-ranking moves queries and gallery images that share neighbours closer together. It uses the whole
+gallery and all other queries at once, which a system that answers one query at a time cannot do,
+so its numbers never replace the plain ones.
 
 Shapes: Q = queries, G = gallery images, N = Q + G, C = queries of a chunk, D = embedding width.
 """
@@ -16,73 +16,45 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from daam.metrics.retrieval import (
-    RetrievalScores,
-    check_embeddings,
-    cosine_distances,
-    retrieval_scores_from_chunks,
-)
+from daam.metrics.labels import Labels
+from daam.metrics.retrieval import RetrievalScores, cosine_distances, retrieval_scores
 from daam.neighbours import nearest_neighbours, reciprocal_weights, starts_of
-
-# Where the result is whole, what is worked on beside it need not be.
-QUERIES_AT_ONCE = 256
 
 
 def reranked_scores(
     query: Tensor,
     gallery: Tensor,
     *,
-    query_identities: NDArray[np.integer],
-    query_cameras: NDArray[np.integer],
-    gallery_identities: NDArray[np.integer],
-    gallery_cameras: NDArray[np.integer],
+    query_labels: Labels,
+    gallery_labels: Labels,
     chunk: int,
     k1: int = 20,
     k2: int = 6,
     weight: float = 0.3,
     ranks: Sequence[int] = (1, 5, 10),
 ) -> RetrievalScores:
-    """Score embeddings by re-ranked distances; the defaults are those that are always published.
+    """Score embeddings by re-ranked distances; the defaults are the ones papers report with.
 
     Args:
         query: (Q, D), L2-normalised, on any device.
         gallery: (G, D), L2-normalised, on the same device.
-        query_identities: (Q,), people are 1 and up.
-        query_cameras: (Q,).
-        gallery_identities: (G,), people are 1 and up, 0 a distractor, -1 nobody.
-        gallery_cameras: (G,).
+        query_labels: of Q images.
+        gallery_labels: of G images.
         chunk: queries scored at once; the search for neighbours does not depend on it.
-        k1: neighbours in a neighbourhood, beside the image itself.
-        k2: neighbours whose neighbourhoods are averaged, itself included.
-        weight: share of the plain distance in the re-ranked one, 0 to 1.
+        k1: as for `reranked_chunks`.
+        k2: as for `reranked_chunks`.
+        weight: as for `reranked_chunks`.
         ranks: the k of CMC@k.
 
     Raises:
-        EvaluationError: the shapes disagree, an embedding is not finite, or no query has a good
-            image.
+        EvaluationError: as `retrieval_scores`.
     """
-    check_embeddings(query, query_identities, what="query")
-    check_embeddings(gallery, gallery_identities, what="gallery")
-    return retrieval_scores_from_chunks(
+    return retrieval_scores(
         reranked_chunks(query, gallery, k1=k1, k2=k2, weight=weight, chunk=chunk),
-        query_identities=query_identities,
-        query_cameras=query_cameras,
-        gallery_identities=gallery_identities,
-        gallery_cameras=gallery_cameras,
+        query_labels=query_labels,
+        gallery_labels=gallery_labels,
         ranks=ranks,
     )
-
-
-def reranked_distances(
-    query: Tensor, gallery: Tensor, *, k1: int, k2: int, weight: float
-) -> NDArray[np.float32]:
-    """(Q, G) re-ranked distances, all at once; as `reranked_chunks`."""
-    distances_QG = np.empty((len(query), len(gallery)), np.float32)
-    done = 0
-    for rows in reranked_chunks(query, gallery, k1=k1, k2=k2, weight=weight, chunk=QUERIES_AT_ONCE):
-        distances_QG[done : done + len(rows)] = rows
-        done += len(rows)
-    return distances_QG
 
 
 def reranked_chunks(
@@ -105,12 +77,12 @@ def reranked_chunks(
         k1: neighbours in a neighbourhood, beside the image itself.
         k2: neighbours whose neighbourhoods are averaged, itself included.
         weight: share of the plain distance, 0 to 1.
-        chunk: queries a piece; memory is a few times 4 * chunk * G bytes beside the weights.
+        chunk: queries per piece; memory is a few times 4 * chunk * G bytes beside the weights.
     """
     query, gallery = query.detach().float(), gallery.detach().float()
     embeddings_ND = torch.cat([query, gallery])
     neighbours = nearest_neighbours(embeddings_ND, k=max(k1 + 1, k2), furthest=True)
-    # 0 only where all images are one; what is divided by it is then 0, too.
+    # The furthest is 0 away only where all images are equal; the numerator is then 0 too.
     tiny = np.finfo(np.float32).tiny
     sharpness_N = np.asarray(1 / np.maximum(2 - 2 * neighbours.furthest_N, tiny), np.float32)
     weights = reciprocal_weights(

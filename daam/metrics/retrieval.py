@@ -1,6 +1,6 @@
 """Retrieval scores under the Market-1501 protocol.
 
-Shapes: Q = queries, G = gallery images, D = embedding width.
+Shapes: Q = queries, G = gallery images, C = queries of a chunk, D = embedding width.
 
 For a query, a gallery image is
 - good: the same person seen by another camera;
@@ -20,7 +20,8 @@ from torch import Tensor
 
 from daam.domains import DISTRACTOR, JUNK
 from daam.errors import EvaluationError
-from daam.metrics.ranks import Gallery, Labels, ranks_of_good
+from daam.metrics.labels import Labels
+from daam.metrics.ranks import Gallery, ranks_of_good
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +35,16 @@ class RetrievalScores:
     mean_inp: float
     """mINP: number of good images over the rank of the last one (arXiv:2001.04193)."""
     cmc: dict[int, float]
-    """For each k asked for: share of queries with a good image among the first k."""
+    """CMC@k for each requested k: share of queries with a good image among the first k."""
     num_queries: int
-    """All queries given."""
+    """All queries, scored or not."""
     num_left_out: int
-    """Those among them that have no good image and so no score."""
+    """Queries that have no good image and so no score."""
     average_precisions: NDArray[np.float64] = field(compare=False, repr=False)
     """(Q,), of each query; NaN for those left out."""
 
     def as_document(self) -> dict[str, Any]:
-        """The scores as plain values, for a JSON file; those of single queries are left out."""
+        """The scores as plain values for a JSON file, without those of single queries."""
         return {
             "mean_average_precision": self.mean_average_precision,
             "map_trapezoid": self.map_trapezoid,
@@ -60,82 +61,47 @@ class RankedGallery:
 
     columns: NDArray[np.int64]
     """(Q, count), gallery positions; -1 where the gallery has no more images."""
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
     """(Q, count), whether it is the query's person."""
 
 
 def retrieval_scores(
-    distances: NDArray[np.float32],
-    *,
-    query_identities: NDArray[np.integer],
-    query_cameras: NDArray[np.integer],
-    gallery_identities: NDArray[np.integer],
-    gallery_cameras: NDArray[np.integer],
-    ranks: Sequence[int] = (1, 5, 10),
-) -> RetrievalScores:
-    """Score a matrix of distances; equal distances rank by their place in the gallery.
-
-    Args:
-        distances: (Q, G), float32, smaller is nearer.
-        query_identities: (Q,), people are 1 and up.
-        query_cameras: (Q,).
-        gallery_identities: (G,), people are 1 and up, 0 a distractor, -1 nobody.
-        gallery_cameras: (G,).
-        ranks: the k of CMC@k.
-
-    Raises:
-        EvaluationError: the shapes disagree, a distance is not finite, or no query has a good
-            image.
-    """
-    return retrieval_scores_from_chunks(
-        [distances],
-        query_identities=query_identities,
-        query_cameras=query_cameras,
-        gallery_identities=gallery_identities,
-        gallery_cameras=gallery_cameras,
-        ranks=ranks,
-    )
-
-
-def retrieval_scores_from_chunks(
     chunks: Iterable[NDArray[np.float32]],
     *,
-    query_identities: NDArray[np.integer],
-    query_cameras: NDArray[np.integer],
-    gallery_identities: NDArray[np.integer],
-    gallery_cameras: NDArray[np.integer],
+    query_labels: Labels,
+    gallery_labels: Labels,
     ranks: Sequence[int] = (1, 5, 10),
 ) -> RetrievalScores:
-    """Do the same with distances that come a few queries at a time, so that they need not all fit.
+    """Score distances that come a few queries at a time, so that they need not all fit in memory.
+
+    Equal distances rank by their place in the gallery.
 
     Args:
-        chunks: each (C, G), float32, smaller is nearer; together all queries in their order.
-        query_identities: (Q,), people are 1 and up.
-        query_cameras: (Q,).
-        gallery_identities: (G,), people are 1 and up, 0 a distractor, -1 nobody.
-        gallery_cameras: (G,).
+        chunks: each (C, G), smaller is nearer; together all queries in their order.
+        query_labels: of Q images.
+        gallery_labels: of G images.
         ranks: the k of CMC@k.
 
     Raises:
         EvaluationError: the shapes disagree, a distance is not finite, or no query has a good
             image.
     """
-    queries = Labels(query_identities, query_cameras, what="query")
-    gallery = Gallery(Labels(gallery_identities, gallery_cameras, what="gallery"))
+    gallery = Gallery(gallery_labels)
     found: list[NDArray[np.int64]] = []
     for distances in chunks:
         rows = slice(len(found), len(found) + len(distances))
-        if distances.shape[1:] != (len(gallery),) or rows.stop > len(queries):
+        if distances.shape[1:] != (len(gallery),) or rows.stop > len(query_labels):
             raise EvaluationError(
                 f"distances have shape {distances.shape} from query {rows.start} on, but there are "
-                f"labels for {len(queries)} queries and {len(gallery)} gallery images; pass one "
-                "row a query, one column an image"
+                f"labels for {len(query_labels)} queries and {len(gallery)} gallery images; pass "
+                "one row per query, one column per gallery image"
             )
-        found += ranks_of_good(distances, queries=queries[rows], gallery=gallery)
+        found += ranks_of_good(distances, queries=query_labels[rows], gallery=gallery)
         del distances  # before the next ones are made: never two chunks in memory
-    if len(found) < len(queries):
+    if len(found) < len(query_labels):
         raise EvaluationError(
-            f"distances end after {len(found)} of {len(queries)} queries; pass one row a query"
+            f"distances end after {len(found)} of {len(query_labels)} queries; pass one row per "
+            "query"
         )
     return _summary(found, ranks=ranks)
 
@@ -144,10 +110,8 @@ def retrieval_scores_from_embeddings(
     query: Tensor,
     gallery: Tensor,
     *,
-    query_identities: NDArray[np.integer],
-    query_cameras: NDArray[np.integer],
-    gallery_identities: NDArray[np.integer],
-    gallery_cameras: NDArray[np.integer],
+    query_labels: Labels,
+    gallery_labels: Labels,
     chunk: int,
     ranks: Sequence[int] = (1, 5, 10),
 ) -> RetrievalScores:
@@ -156,37 +120,21 @@ def retrieval_scores_from_embeddings(
     Args:
         query: (Q, D), L2-normalised, on any device.
         gallery: (G, D), L2-normalised, on the same device.
-        query_identities: (Q,), people are 1 and up.
-        query_cameras: (Q,).
-        gallery_identities: (G,), people are 1 and up, 0 a distractor, -1 nobody.
-        gallery_cameras: (G,).
+        query_labels: of Q images.
+        gallery_labels: of G images.
         chunk: queries compared at once; memory is 4 * chunk * G bytes beside the embeddings.
         ranks: the k of CMC@k.
 
     Raises:
-        EvaluationError: the shapes disagree, an embedding is not finite, or no query has a good
-            image.
+        EvaluationError: as `retrieval_scores`.
     """
     query, gallery = query.detach().float(), gallery.detach().float()
-    check_embeddings(query, query_identities, what="query")
-    check_embeddings(gallery, gallery_identities, what="gallery")
-    return retrieval_scores_from_chunks(
+    return retrieval_scores(
         (cosine_distances(rows, gallery).numpy() for rows in query.split(chunk)),
-        query_identities=query_identities,
-        query_cameras=query_cameras,
-        gallery_identities=gallery_identities,
-        gallery_cameras=gallery_cameras,
+        query_labels=query_labels,
+        gallery_labels=gallery_labels,
         ranks=ranks,
     )
-
-
-def check_embeddings(embeddings: Tensor, identities: NDArray[np.integer], *, what: str) -> None:
-    """Refuse embeddings that are not one for each label."""
-    if len(embeddings) != len(identities):
-        raise EvaluationError(
-            f"{len(embeddings)} {what} embeddings but labels for {len(identities)} {what} images; "
-            "pass one label an image, in the same order"
-        )
 
 
 def cosine_distances(query: Tensor, gallery: Tensor) -> Tensor:
@@ -198,34 +146,32 @@ def cosine_distances(query: Tensor, gallery: Tensor) -> Tensor:
 def ranked_gallery(
     distances: NDArray[np.float32],
     *,
-    query_identities: NDArray[np.integer],
-    query_cameras: NDArray[np.integer],
-    gallery_identities: NDArray[np.integer],
-    gallery_cameras: NDArray[np.integer],
+    query_labels: Labels,
+    gallery_labels: Labels,
     count: int = 10,
 ) -> RankedGallery:
-    """The `count` nearest gallery images of each query, for looking at.
+    """The `count` nearest gallery images of each query, for a ranked list.
 
     Args:
-        distances: (Q, G), float32, smaller is nearer; a few queries, each is sorted in full.
-        query_identities: (Q,).
-        query_cameras: (Q,).
-        gallery_identities: (G,).
-        gallery_cameras: (G,).
-        count: images a query.
+        distances: (Q, G), smaller is nearer; each row is sorted in full, so pass a few queries.
+        query_labels: of Q images.
+        gallery_labels: of G images.
+        count: images per query.
     """
+    identities, cameras = gallery_labels.identities, gallery_labels.cameras
     columns_QK = np.full((len(distances), count), -1, np.int64)
-    right_QK = np.zeros((len(distances), count), np.bool_)
-    for row, (identity, camera) in enumerate(zip(query_identities, query_cameras, strict=True)):
-        junk = (gallery_identities == identity) & (gallery_cameras == camera)
-        junk |= gallery_identities == JUNK
+    correct_QK = np.zeros((len(distances), count), np.bool_)
+    for row, (identity, camera) in enumerate(
+        zip(query_labels.identities, query_labels.cameras, strict=True)
+    ):
+        junk = ((identities == identity) & (cameras == camera)) | (identities == JUNK)
         order = np.argsort(distances[row], kind="stable")
         nearest = order[~junk[order]][:count]
         columns_QK[row, : len(nearest)] = nearest
-        right_QK[row, : len(nearest)] = (gallery_identities[nearest] == identity) & (
+        correct_QK[row, : len(nearest)] = (identities[nearest] == identity) & (
             identity > DISTRACTOR
         )
-    return RankedGallery(columns=columns_QK, right=right_QK)
+    return RankedGallery(columns=columns_QK, correct=correct_QK)
 
 
 def _summary(found: Sequence[NDArray[np.int64]], *, ranks: Sequence[int]) -> RetrievalScores:

@@ -14,6 +14,7 @@ from daam.metrics.calibration import (
     choose_pairs,
     trade_off,
 )
+from daam.metrics.labels import Labels
 
 
 def pairs_of(distances, people=None):
@@ -43,10 +44,8 @@ def test_pairs_are_those_of_a_loop_over_two_cameras_without_junk_and_distractors
     shown_people, their_cameras = generator.integers(-1, 5, 50), generator.integers(1, 4, 50)
     distances = generator.random((20, 50)).astype(np.float32)
     choice = choose_pairs(
-        query_identities=people,
-        query_cameras=cameras,
-        gallery_identities=shown_people,
-        gallery_cameras=their_cameras,
+        query_labels=Labels(identities=people, cameras=cameras),
+        gallery_labels=Labels(identities=shown_people, cameras=their_cameras),
     )
     same, other = choice.pairs(distances[choice.rows_R])
 
@@ -62,10 +61,8 @@ def test_pairs_are_those_of_a_loop_over_two_cameras_without_junk_and_distractors
 
 def test_of_too_many_queries_some_are_compared_spread_over_all():
     choice = choose_pairs(
-        query_identities=np.arange(100),
-        query_cameras=np.ones(100, int),
-        gallery_identities=np.arange(1, 51),
-        gallery_cameras=np.full(50, 2),
+        query_labels=Labels(identities=np.arange(100), cameras=np.ones(100, int)),
+        gallery_labels=Labels(identities=np.arange(1, 51), cameras=np.full(50, 2)),
         max_pairs=200,
     )
     assert choice.rows_R.tolist() == [1, 33, 66, 99]  # query 0 shows a distractor
@@ -75,10 +72,8 @@ def test_of_too_many_queries_some_are_compared_spread_over_all():
 def test_without_people_in_the_query_there_are_no_pairs():
     nobody = np.array([-1, 0])
     choice = choose_pairs(
-        query_identities=nobody,
-        query_cameras=nobody,
-        gallery_identities=np.array([1]),
-        gallery_cameras=np.array([1]),
+        query_labels=Labels(identities=nobody, cameras=nobody),
+        gallery_labels=Labels(identities=np.array([1]), cameras=np.array([1])),
     )
     same, other = choice.pairs(np.empty((0, 1), np.float32))
     assert len(same) == len(other) == 0

@@ -9,7 +9,8 @@ from torch.nn.functional import normalize
 
 from daam import neighbours
 from daam.errors import EvaluationError
-from daam.metrics.reranking import reranked_chunks, reranked_distances, reranked_scores
+from daam.metrics.labels import Labels
+from daam.metrics.reranking import reranked_chunks, reranked_scores
 from daam.metrics.retrieval import retrieval_scores, retrieval_scores_from_embeddings
 
 
@@ -27,13 +28,15 @@ def people(*, num_people, images_each, width, noise, seed):
     cameras = np.arange(len(identities)) % images_each
     asked = (cameras == 0) & (identities > 0)
     labels: dict[str, Any] = {
-        "query_identities": identities[asked],
-        "query_cameras": cameras[asked],
-        "gallery_identities": identities[~asked],
-        "gallery_cameras": cameras[~asked],
+        "query_labels": Labels(identities=identities[asked], cameras=cameras[asked]),
+        "gallery_labels": Labels(identities=identities[~asked], cameras=cameras[~asked]),
     }
     rows = torch.from_numpy(asked)
     return embeddings[rows], embeddings[~rows], labels
+
+
+def reranked_distances(query, gallery, **settings):
+    return np.concatenate(list(reranked_chunks(query, gallery, **settings, chunk=256)))
 
 
 def reranked_by_hand(query, gallery, *, k1, k2, weight):
@@ -101,7 +104,7 @@ def test_chunks_are_the_rows_of_the_whole(chunk):
     np.testing.assert_allclose(np.concatenate(chunks), whole, atol=1e-6)
     scores = reranked_scores(query, gallery, **labels, chunk=chunk)
     assert scores.mean_average_precision == pytest.approx(
-        retrieval_scores(whole, **labels).mean_average_precision, abs=1e-6
+        retrieval_scores([whole], **labels).mean_average_precision, abs=1e-6
     )
 
 
@@ -120,5 +123,5 @@ def test_images_that_are_all_one_are_all_equally_near():
 
 def test_embeddings_without_labels_are_an_error():
     query, gallery, labels = people(num_people=3, images_each=3, width=8, noise=0.3, seed=0)
-    with pytest.raises(EvaluationError, match="8 gallery embeddings but labels for 9"):
+    with pytest.raises(EvaluationError, match=r"shape \(3, 8\).*3 queries and 9 gallery images"):
         reranked_scores(query, gallery[:-1], **labels, chunk=8)

@@ -9,24 +9,23 @@ from torch.nn.functional import normalize
 
 from daam.errors import EvaluationError
 from daam.metrics import ranks
+from daam.metrics.labels import Labels
 from daam.metrics.retrieval import (
     cosine_distances,
     ranked_gallery,
     retrieval_scores,
-    retrieval_scores_from_chunks,
     retrieval_scores_from_embeddings,
 )
 
 
 def scores_by_hand(distances, labels, ranks=(1, 5, 10)):
     """One query after another: a stable sort, then the official code's walk down the list."""
+    query, gallery = labels["query_labels"], labels["gallery_labels"]
     step, trapezoid, inp, found_by, left_out = [], [], [], [], 0
-    for row, (identity, camera) in enumerate(
-        zip(labels["query_identities"], labels["query_cameras"], strict=True)
-    ):
+    for row, (identity, camera) in enumerate(zip(query.identities, query.cameras, strict=True)):
         hits = []
         for column in sorted(range(distances.shape[1]), key=lambda c: distances[row, c]):
-            other, seen_by = labels["gallery_identities"][column], labels["gallery_cameras"][column]
+            other, seen_by = gallery.identities[column], gallery.cameras[column]
             if other == -1 or (other == identity and seen_by == camera):
                 continue
             hits.append(other == identity and identity > 0)
@@ -57,15 +56,30 @@ def scores_by_hand(distances, labels, ranks=(1, 5, 10)):
     }
 
 
+def labels_of(*, query, gallery) -> dict[str, Any]:
+    """Labels from (identity, camera) of each image."""
+    return {
+        f"{side}_labels": Labels(
+            identities=np.array([identity for identity, _ in images]),
+            cameras=np.array([camera for _, camera in images]),
+        )
+        for side, images in (("query", query), ("gallery", gallery))
+    }
+
+
 def random_labels(
     generator, *, num_queries, num_gallery, num_identities, num_cameras=3
 ) -> dict[str, Any]:
     """Distractors, junk, same-camera images and people who are in only one of the two."""
     return {
-        "query_identities": generator.integers(1, num_identities + 3, num_queries),
-        "query_cameras": generator.integers(1, num_cameras + 1, num_queries),
-        "gallery_identities": generator.integers(-1, num_identities + 1, num_gallery),
-        "gallery_cameras": generator.integers(1, num_cameras + 1, num_gallery),
+        "query_labels": Labels(
+            identities=generator.integers(1, num_identities + 3, num_queries),
+            cameras=generator.integers(1, num_cameras + 1, num_queries),
+        ),
+        "gallery_labels": Labels(
+            identities=generator.integers(-1, num_identities + 1, num_gallery),
+            cameras=generator.integers(1, num_cameras + 1, num_gallery),
+        ),
     }
 
 
@@ -75,16 +89,13 @@ def assert_same(scores, by_hand):
 
 
 # One query of person 1 by camera 1; the gallery in the order of its distance.
-WORKED_EXAMPLE: dict[str, Any] = {
-    "query_identities": np.array([1]),
-    "query_cameras": np.array([1]),
-    "gallery_identities": np.array([1, 1, 2, 1, 2, 1]),  # junk, good, bad, good, bad, good
-    "gallery_cameras": np.array([1, 2, 2, 3, 1, 2]),
-}
+WORKED_EXAMPLE: dict[str, Any] = labels_of(  # junk, good, bad, good, bad, good
+    query=[(1, 1)], gallery=[(1, 1), (1, 2), (2, 2), (1, 3), (2, 1), (1, 2)]
+)
 
 
 def test_scores_the_worked_example():
-    scores = retrieval_scores(np.arange(6, dtype=np.float32)[None], **WORKED_EXAMPLE)
+    scores = retrieval_scores([np.arange(6, dtype=np.float32)[None]], **WORKED_EXAMPLE)
     assert scores.mean_average_precision == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
     assert scores.mean_average_precision == pytest.approx(0.7556, abs=5e-5)
     assert scores.map_trapezoid == pytest.approx(0.7111, abs=5e-5)
@@ -101,7 +112,7 @@ def test_matches_a_loop_over_a_stable_sort(seed, levels):
     distances = generator.random((20, 90), dtype=np.float32)
     if levels is not None:  # few different distances: many ties
         distances = np.floor(distances * levels) / levels
-    scores = retrieval_scores(distances, **labels)
+    scores = retrieval_scores([distances], **labels)
     by_hand = scores_by_hand(distances, labels)
     assert by_hand["num_left_out"] > 0
     assert_same(scores, by_hand)
@@ -115,48 +126,37 @@ def test_every_route_gives_the_same_ranks(levels, route, monkeypatch):
     generator = np.random.default_rng(0)
     labels = random_labels(generator, num_queries=40, num_gallery=300, num_identities=60)
     distances = generator.random((40, 300), dtype=np.float32)
-    distances[:20] *= labels["query_identities"][:20, None] != labels["gallery_identities"]
+    distances[:20] *= (
+        labels["query_labels"].identities[:20, None] != labels["gallery_labels"].identities
+    )
     if levels is not None:
         distances = np.floor(distances * levels) / levels
     expected = scores_by_hand(distances, labels)
-    assert_same(retrieval_scores(distances, **labels), expected)
+    assert_same(retrieval_scores([distances], **labels), expected)
     for name, value in route.items():
         monkeypatch.setattr(ranks, name, value)
-    assert_same(retrieval_scores(distances, **labels), expected)
+    assert_same(retrieval_scores([distances], **labels), expected)
 
 
 def test_distractors_are_wrong_and_junk_takes_no_rank():
-    labels: dict[str, Any] = {
-        "query_identities": np.array([5]),
-        "query_cameras": np.array([1]),
-        "gallery_identities": np.array([-1, 5, 0, 5]),  # nobody, same camera, distractor, good
-        "gallery_cameras": np.array([2, 1, 2, 2]),
-    }
-    scores = retrieval_scores(np.arange(4, dtype=np.float32)[None], **labels, ranks=(1, 2))
+    labels = labels_of(  # nobody, same camera, distractor, good
+        query=[(5, 1)], gallery=[(-1, 2), (5, 1), (0, 2), (5, 2)]
+    )
+    scores = retrieval_scores([np.arange(4, dtype=np.float32)[None]], **labels, ranks=(1, 2))
     assert scores.mean_average_precision == pytest.approx(1 / 2)
     assert scores.cmc == {1: 0.0, 2: 1.0}
 
 
 def test_other_people_from_the_same_camera_stay():
-    labels: dict[str, Any] = {
-        "query_identities": np.array([5]),
-        "query_cameras": np.array([1]),
-        "gallery_identities": np.array([6, 5]),
-        "gallery_cameras": np.array([1, 2]),
-    }
-    scores = retrieval_scores(np.array([[0.1, 0.2]], np.float32), **labels)
+    labels = labels_of(query=[(5, 1)], gallery=[(6, 1), (5, 2)])
+    scores = retrieval_scores([np.array([[0.1, 0.2]], np.float32)], **labels)
     assert scores.mean_average_precision == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize("identity", [0, -1])
 def test_a_query_of_nobody_in_particular_is_left_out(identity):
-    labels: dict[str, Any] = {
-        "query_identities": np.array([identity, 5]),
-        "query_cameras": np.array([1, 1]),
-        "gallery_identities": np.array([identity, 5]),
-        "gallery_cameras": np.array([2, 2]),
-    }
-    scores = retrieval_scores(np.zeros((2, 2), np.float32), **labels)
+    labels = labels_of(query=[(identity, 1), (5, 1)], gallery=[(identity, 2), (5, 2)])
+    scores = retrieval_scores([np.zeros((2, 2), np.float32)], **labels)
     assert (scores.num_queries, scores.num_left_out) == (2, 1)
 
 
@@ -171,32 +171,31 @@ def test_embeddings_score_as_their_distances_do(chunk):
     scores = retrieval_scores_from_embeddings(query, gallery, **labels, chunk=chunk)
     distances = cosine_distances(query, gallery).numpy()
     np.testing.assert_allclose(distances, 1 - query.numpy() @ gallery.numpy().T, atol=1e-6)
-    assert scores == retrieval_scores(distances, **labels)
+    assert scores == retrieval_scores([distances], **labels)
 
 
 def test_chunks_that_do_not_cover_the_queries_are_an_error():
-    labels: dict[str, Any] = WORKED_EXAMPLE | {
-        "query_identities": np.array([1, 1]),
-        "query_cameras": np.array([1, 2]),
-    }
+    two_queries = Labels(identities=np.array([1, 1]), cameras=np.array([1, 2]))
+    labels: dict[str, Any] = WORKED_EXAMPLE | {"query_labels": two_queries}
     row = np.arange(6, dtype=np.float32)[None]
-    assert retrieval_scores_from_chunks([row, row], **labels).num_queries == 2
+    assert retrieval_scores([row, row], **labels).num_queries == 2
     with pytest.raises(EvaluationError, match="end after 1 of 2 queries"):
-        retrieval_scores_from_chunks([row], **labels)
+        retrieval_scores([row], **labels)
     with pytest.raises(EvaluationError, match=r"from query 2 on.*labels for 2 queries"):
-        retrieval_scores_from_chunks([row, row, row], **labels)
+        retrieval_scores([row, row, row], **labels)
 
 
 def test_the_distances_given_are_not_changed():
     distances = np.arange(6, dtype=np.float32)[None]
     distances.flags.writeable = False
-    retrieval_scores(distances, **WORKED_EXAMPLE)
+    retrieval_scores([distances], **WORKED_EXAMPLE)
 
 
 def test_no_query_with_a_good_image_is_an_error():
-    labels: dict[str, Any] = WORKED_EXAMPLE | {"gallery_cameras": np.ones(6, np.int64)}
+    one_camera = Labels(identities=np.ones(6, np.int64), cameras=np.ones(6, np.int64))
+    labels: dict[str, Any] = WORKED_EXAMPLE | {"gallery_labels": one_camera}
     with pytest.raises(EvaluationError, match="none of 1 queries has a good image"):
-        retrieval_scores(np.zeros((1, 6), np.float32), **labels)
+        retrieval_scores([np.zeros((1, 6), np.float32)], **labels)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -204,28 +203,27 @@ def test_a_distance_that_is_not_a_number_is_an_error(bad):
     distances = np.arange(6, dtype=np.float32)[None]
     distances[0, 3] = bad
     with pytest.raises(EvaluationError, match="NaN or infinite"):
-        retrieval_scores(distances, **WORKED_EXAMPLE)
+        retrieval_scores([distances], **WORKED_EXAMPLE)
 
 
-def test_labels_that_do_not_fit_the_distances_are_an_error():
-    two_cameras: dict[str, Any] = WORKED_EXAMPLE | {"query_cameras": np.array([1, 2])}
+def test_labels_that_do_not_fit_are_an_error():
     with pytest.raises(EvaluationError, match=r"shape \(1, 5\).*1 queries and 6 gallery images"):
-        retrieval_scores(np.zeros((1, 5), np.float32), **WORKED_EXAMPLE)
-    with pytest.raises(EvaluationError, match="one identity and one camera an image"):
-        retrieval_scores(np.zeros((1, 6), np.float32), **two_cameras)
-    with pytest.raises(EvaluationError, match="5 gallery embeddings but labels for 6"):
+        retrieval_scores([np.zeros((1, 5), np.float32)], **WORKED_EXAMPLE)
+    with pytest.raises(EvaluationError, match=r"shape \(1, 5\).*1 queries and 6 gallery images"):
         retrieval_scores_from_embeddings(
             torch.zeros(1, 4), torch.zeros(5, 4), **WORKED_EXAMPLE, chunk=8
         )
+    with pytest.raises(EvaluationError, match="one identity and one camera per image"):
+        Labels(identities=np.array([1]), cameras=np.array([1, 2]))
 
 
 def test_the_ranked_gallery_leaves_junk_out_and_knows_right_from_wrong():
     ranked = ranked_gallery(np.arange(6, dtype=np.float32)[None], **WORKED_EXAMPLE, count=4)
     assert ranked.columns.tolist() == [[1, 2, 3, 4]]
-    assert ranked.right.tolist() == [[True, False, True, False]]
+    assert ranked.correct.tolist() == [[True, False, True, False]]
 
 
 def test_a_ranked_gallery_that_is_too_short_ends_in_minus_one():
     ranked = ranked_gallery(np.arange(6, dtype=np.float32)[None], **WORKED_EXAMPLE, count=7)
     assert ranked.columns.tolist() == [[1, 2, 3, 4, 5, -1, -1]]
-    assert ranked.right.tolist() == [[True, False, True, False, True, False, False]]
+    assert ranked.correct.tolist() == [[True, False, True, False, True, False, False]]

@@ -8,6 +8,7 @@ from daam.dataset.loader.batches import DomainBatch, iterate_batches
 from daam.dataset.pixels.decode import PixelReader
 from daam.dataset.sampling.samplers import IdentityBatches, RowsByIdentity
 from daam.dataset.sampling.windows import ShardWindows
+from daam.metrics.labels import Labels
 from daam.training.batches import source_batches, target_batches
 from daam.training.loop import fit
 from daam.training.scoring.retrieval_test import LabelledSplit, RetrievalTest
@@ -167,11 +168,12 @@ def test_a_test_leaves_the_cache_to_the_windows_of_the_run_beside_it(config_of, 
     query, gallery, unlabelled = (
         PixelReader(table, height=64, width=32, keep_decoded_bytes=0) for table in tables
     )
-    nobody = np.empty(0, dtype=np.int64)
+    empty = np.empty(0, dtype=np.int64)
+    nobody = Labels(identities=empty, cameras=empty)
     test = RetrievalTest(
         domain="campus",
-        query=LabelledSplit(reader=query, identities=nobody, cameras=nobody),
-        gallery=LabelledSplit(reader=gallery, identities=nobody, cameras=nobody),
+        query=LabelledSplit(reader=query, labels=nobody),
+        gallery=LabelledSplit(reader=gallery, labels=nobody),
         unlabelled=unlabelled,
     )
     test.leave_cache_to(windows)

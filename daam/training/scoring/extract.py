@@ -7,6 +7,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import closing
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +18,7 @@ from daam.dataset.pixels.normalise import normalise
 from daam.model.branches import Embedding
 from daam.model.network import DaamNetwork
 from daam.model.norm import reestimate_statistics
+from daam.spread import spread_evenly
 from daam.training import collectives
 from daam.training.setup.compute import Compute
 
@@ -31,13 +33,12 @@ def adapted_to(
     Rows spread evenly over the split are used, at most 512 of them, the same on every rank.
     """
     adapted = copy.deepcopy(network)
-    num_used = min(reader.num_rows, NUM_NORM_IMAGES)
-    rows = torch.linspace(0, reader.num_rows - 1, num_used).long()
+    rows = spread_evenly(reader.num_rows, count=NUM_NORM_IMAGES)
 
     def batches() -> Iterator[Tensor]:
-        num_batches = max(1, num_used // max(batch_size, 2))  # one image has no variance
-        for part in torch.tensor_split(rows, num_batches):
-            yield normalise(compute.move(reader.read(part.numpy())))
+        num_batches = max(1, len(rows) // max(batch_size, 2))  # one image has no variance
+        for part in np.array_split(rows, num_batches):
+            yield normalise(compute.move(reader.read(part)))
 
     with compute.autocast():
         reestimate_statistics(adapted, batches())

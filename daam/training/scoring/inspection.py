@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from daam.dataset.pixels.decode import Pixels
 from daam.dataset.pixels.normalise import normalise
 from daam.errors import TrainingError
 from daam.metrics.diagnostics import (
@@ -20,6 +19,7 @@ from daam.metrics.diagnostics import (
     domain_probe_accuracy,
     mean_pairwise_distance,
 )
+from daam.spread import spread_evenly
 from daam.training.setup.assemble import Run
 
 NUM_IMAGES = 160
@@ -83,12 +83,6 @@ def batches(run: Run) -> Iterator[tuple[Tensor, int]]:
     them 31 MB for each run at 256 x 128.
     """
     for reader, is_source in ((run.source.reader, True), (run.target.reader, False)):
-        rows = spread_rows(reader)
+        rows = spread_evenly(reader.num_rows, count=NUM_IMAGES)
         for part in np.array_split(rows, -(-len(rows) // run.config.evaluation.batch_size)):
             yield reader.read(part), len(part) if is_source else 0
-
-
-def spread_rows(reader: Pixels) -> np.ndarray:
-    """Return up to 160 rows spread evenly over a split."""
-    count = min(NUM_IMAGES, reader.num_rows)
-    return np.linspace(0, reader.num_rows - 1, count).astype(np.int64)

@@ -8,7 +8,6 @@ import copy
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
 from torch import Tensor
 
 from daam.config.load import with_settings
@@ -18,6 +17,7 @@ from daam.dataset.pixels.decode import Pixels
 from daam.dataset.reading.image_table import open_images, read_identities
 from daam.dataset.sampling.windows import ShardedImages
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
+from daam.metrics.labels import Labels
 from daam.metrics.retrieval import RetrievalScores, retrieval_scores_from_embeddings
 from daam.model.network import DaamNetwork
 from daam.model.norm import SOURCE, TARGET, plain
@@ -33,8 +33,7 @@ class LabelledSplit:
     """The images of a split with their labels."""
 
     reader: Pixels
-    identities: np.ndarray
-    cameras: np.ndarray
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +135,8 @@ def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestR
     scores = retrieval_scores_from_embeddings(
         query_NC,
         gallery_NC,
-        query_identities=test.query.identities,
-        query_cameras=test.query.cameras,
-        gallery_identities=test.gallery.identities,
-        gallery_cameras=test.gallery.cameras,
+        query_labels=test.query.labels,
+        gallery_labels=test.gallery.labels,
         chunk=QUERIES_AT_ONCE,
     )
     return TestResult(scores=scores, embedder=embedder, query_NC=query_NC, gallery_NC=gallery_NC)
@@ -189,6 +186,8 @@ def open_labelled(config: RunConfig, *, manifest: DomainManifest, split: Split) 
     images = open_images(store, manifest=manifest, splits=(split,), cache=cache)
     return LabelledSplit(
         reader=pixel_reader(config, images),
-        identities=read_identities(store, manifest=manifest, splits=(split,), cache=cache),
-        cameras=images.cameras,
+        labels=Labels(
+            identities=read_identities(store, manifest=manifest, splits=(split,), cache=cache),
+            cameras=images.cameras,
+        ),
     )

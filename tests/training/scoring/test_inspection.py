@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from daam.dataset.pixels.decode import PixelReader
 from daam.dataset.pixels.normalise import normalise
 from daam.errors import TrainingError
-from daam.training.scoring.inspection import NUM_IMAGES, inspect, spread_rows
+from daam.training.scoring.inspection import inspect
 from daam.training.setup.assemble import Run, assemble
-from tests.support.images_in_memory import make_images
 from tests.support.tiny_runs import same, weights_of
 
 
@@ -66,20 +64,6 @@ def test_features_that_are_not_finite_are_refused(run):
     run.num_epochs_done = 4
     with pytest.raises(TrainingError, match="features of epoch 4 are NaN or infinite"):
         inspect(run)
-
-
-def test_images_are_spread_evenly_over_a_large_split():
-    num_rows = 2 * NUM_IMAGES + 10
-    found = spread_rows(PixelReader(make_images(num_rows), height=16, width=8))
-    assert len(found) == NUM_IMAGES
-    assert found.tolist() == [
-        int(at * (num_rows - 1) / (NUM_IMAGES - 1)) for at in range(NUM_IMAGES)
-    ]
-
-
-def test_all_images_of_a_small_split_are_looked_at():
-    reader = PixelReader(make_images(7), height=16, width=8)
-    assert spread_rows(reader).tolist() == list(range(7))
 
 
 def test_the_size_of_a_forward_pass_changes_nothing_but_rounding(config_of):

@@ -61,7 +61,10 @@ def test_validation_is_on_people_held_out_of_the_targets_train_split(config):
     test = RetrievalTest.on_validation(config, manifest=manifest_of(config, "campus"))
     assert test.domain == "campus"
     trained_on = {identity_of(n) for n in names_of(config, domain="campus", splits=(Split.TRAIN,))}
-    asked, offered = set(test.query.identities.tolist()), set(test.gallery.identities.tolist())
+    asked, offered = (
+        set(test.query.labels.identities.tolist()),
+        set(test.gallery.labels.identities.tolist()),
+    )
     assert asked <= offered
     assert len(asked) == 3
     assert not offered & trained_on
@@ -70,8 +73,8 @@ def test_validation_is_on_people_held_out_of_the_targets_train_split(config):
         (Split.VALIDATION_GALLERY, test.gallery),
     ):
         names = names_of(config, domain="campus", splits=(split,))
-        assert side.identities.tolist() == [identity_of(name) for name in names]
-        assert len(side.cameras) == side.reader.num_rows == len(names)
+        assert side.labels.identities.tolist() == [identity_of(name) for name in names]
+        assert len(side.labels.cameras) == side.reader.num_rows == len(names)
     assert test.unlabelled.num_rows == 54  # none of them held out
 
 
@@ -80,8 +83,8 @@ def test_the_test_is_on_a_domains_query_and_gallery(config):
     assert test.domain == "plaza"
     asked = names_of(config, domain="plaza", splits=(Split.QUERY,))
     offered = names_of(config, domain="plaza", splits=(Split.GALLERY,))
-    assert test.query.identities.tolist() == [identity_of(name) for name in asked]
-    assert test.gallery.identities.tolist() == [identity_of(name) for name in offered]
+    assert test.query.labels.identities.tolist() == [identity_of(name) for name in asked]
+    assert test.gallery.labels.identities.tolist() == [identity_of(name) for name in offered]
     trained_on = names_of(config, domain="plaza", splits=WHOLE_TRAIN_SPLITS)
     assert not {*map(identity_of, offered)} & {*map(identity_of, trained_on)}
     assert test.unlabelled.num_rows == len(trained_on) == 72
@@ -121,10 +124,10 @@ def test_the_scores_are_those_of_the_embeddings_returned(config):
     result = score(build_network(config, num_identities=3), test, config)
     by_hand = []
     for row, (identity, camera) in enumerate(
-        zip(test.query.identities, test.query.cameras, strict=True)
+        zip(test.query.labels.identities, test.query.labels.cameras, strict=True)
     ):
-        same = test.gallery.identities == identity
-        seen = test.gallery.cameras == camera
+        same = test.gallery.labels.identities == identity
+        seen = test.gallery.labels.cameras == camera
         distances = [
             1 - math.fsum((result.query_NC[row].double() * other.double()).tolist())
             for other in result.gallery_NC
