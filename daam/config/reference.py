@@ -1,0 +1,61 @@
+"""Every setting with its default, what it may be and what it means, read off the schema."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from daam.config.schema import RunConfig
+
+TYPES = {"boolean": "true | false", "integer": "integer", "number": "number", "string": "text"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A setting as a user sees it.
+
+    Attributes:
+        path: its dotted path, as `--set` takes it.
+        default: its value where nothing sets it.
+        allowed: its choices, or its type and range.
+        meaning: what it does.
+    """
+
+    path: str
+    default: Any
+    allowed: str
+    meaning: str
+
+
+def settings_reference() -> Iterator[Setting]:
+    """Yield every setting of a run, in the schema's order."""
+    schema = RunConfig.model_json_schema()
+    yield from _settings_of(schema, schema["$defs"], prefix="")
+
+
+def _settings_of(
+    section: Mapping[str, Any], sections: Mapping[str, Any], *, prefix: str
+) -> Iterator[Setting]:
+    for name, node in section["properties"].items():
+        if "$ref" in node:
+            below = sections[node["$ref"].rpartition("/")[2]]
+            yield from _settings_of(below, sections, prefix=f"{prefix}{name}.")
+        else:
+            yield Setting(
+                path=prefix + name,
+                default=node["default"],
+                allowed=_allowed(node),
+                meaning=node["description"],
+            )
+
+
+def _allowed(node: Mapping[str, Any]) -> str:
+    if "enum" in node:
+        return " | ".join(str(choice) for choice in node["enum"])
+    kind = TYPES[node["type"]]
+    low, high = node.get("minimum"), node.get("maximum")
+    above, below = node.get("exclusiveMinimum"), node.get("exclusiveMaximum")
+    if high is None and below is None:
+        return f"{kind} >= {low}" if low is not None else kind
+    lower = f"[{low}" if above is None else f"({above}"
+    upper = f"{high}]" if below is None else f"{below})"
+    return f"{kind} in {lower}, {upper}"
