@@ -12,7 +12,8 @@ import simplejpeg
 
 from daam.config.load import run_config, to_toml
 from daam.config.schema import RunConfig
-from daam.execution.session import start_run, train_here
+from daam.runs.run_folder import start_run
+from daam.runs.worker import train_run
 from daam.storage import Store, open_store
 from daam.storage.local_s3 import LocalS3
 from tests.support.swift_server import SwiftServer, user_attributes_work
@@ -147,5 +148,5 @@ def tiny_file(tiny_config: RunConfig) -> Path:
 def tiny_run(tiny_config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a finished run of those settings, plaza to campus; not to be changed."""
     folder = start_run(str(tmp_path_factory.mktemp("runs") / "tiny"), tiny_config)
-    list(train_here(tiny_config, folder))
+    list(train_run(folder, tiny_config))
     return folder.uri

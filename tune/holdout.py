@@ -18,8 +18,9 @@ from daam.config.load import merged, read_preset, run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError
 from daam.execution.metrics import label_process
-from daam.execution.trainer import forward, run_workers, wants_gpu
-from daam.runs.worker import SCORES, portable, train_and_test
+from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
+from daam.runs.run_folder import SCORES
+from daam.runs.worker import train_and_test
 from daam.storage import MissingKeyError, Store, open_store
 from tune.launching import failure_reported, failures, report_epochs, tuner_for
 from tune.space import StudyConfig
@@ -73,7 +74,7 @@ def run_holdout(
     if waiting:
         plan = {
             name: {
-                "config": portable(configs[name]).model_dump(),
+                "config": configs[name].model_dump(),
                 "folder": homes[name].uri,
                 "scratch": str(scratch),
             }
@@ -149,4 +150,4 @@ def contender_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a contender."""
     config = run_config(settings["config"], where="the contender's settings")
     label_process(settings["name"])
-    forward(train_and_test(open_store(settings["folder"]), config))
+    report_to_ray(train_and_test(open_store(settings["folder"]), config))

@@ -18,7 +18,6 @@ from daam.config.load import setting, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError
 from daam.execution.trainer import check_size, wants_gpu
-from daam.runs.worker import portable
 from daam.storage import Store
 from tune.folder import open_study
 from tune.holdout import Contender, run_holdout
@@ -102,7 +101,7 @@ def search(
         check_size(config.study.workers_per_trial, use_gpu=wants_gpu(config.run))
         plan = TrialPlan(
             study_uri=folder.uri,
-            run=portable(config.run).model_dump(),
+            run=config.run.model_dump(),
             transfers=tuple(config.study.search_transfers),
             aggregate=config.study.aggregate,
             num_workers=config.study.workers_per_trial,

@@ -10,7 +10,7 @@ from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import NonFiniteLossError
 from daam.execution.metrics import label_process, trial_gauges
-from daam.execution.trainer import forward, run_workers, wants_gpu
+from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
 from daam.runs.worker import train_together
 from daam.storage import open_store
 from tune.launching import EPOCH, LAST_EPOCH, MAP, SCORE, failed, failure_reported, report_epochs
@@ -65,10 +65,10 @@ def trial_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a trial; rank 0's reports become the trial's."""
     label_process(trial_name(settings["number"]))
     try:
-        forward(trial_epochs(settings))
+        report_to_ray(trial_epochs(settings))
     except NonFiniteLossError as error:  # raised by every rank in the same epoch
         num_epochs = settings["run"]["optimiser"]["num_epochs"]
-        forward([failed(error, num_epochs=num_epochs)])
+        report_to_ray([failed(error, num_epochs=num_epochs)])
 
 
 def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -30,8 +30,9 @@ def train(
 ) -> None:
     """Train one model from a source to a target, in this process or on Ray workers."""
     prepare_environment(address=address)
-    from daam.execution.session import abandon_run, open_run, start_run, train_here, train_on_ray
-    from daam.runs.worker import portable
+    from daam.execution.driver import train_on_ray
+    from daam.runs.run_folder import abandon_run, open_run, start_run
+    from daam.runs.worker import train_run
     from daam.storage import open_store
 
     quiet_libraries()
@@ -39,7 +40,6 @@ def train(
         if any(other is not None for other in (config, settings, transfer, preset, name, storage)):
             raise ConfigError("--resume goes on with a run as it was started; give it alone")
         folder = open_store(resume)
-        run = open_run(folder, num_workers=workers)
     else:
         changes = parse_settings(settings or [])
         if transfer is not None:
@@ -53,11 +53,11 @@ def train(
         )
         default_name = run.transfer.replace("->", "-")
         ready_domains(run, {name: {Split.TRAIN} for name in run.domains()})
-        run = portable(run)
         folder = start_run(open_store(storage or "runs").locate(name or default_name), run)
+    run = open_run(folder, num_workers=workers)
     print_line(f"Run {folder.uri}: {run.transfer}")
     if run.compute.num_workers == 1 and address is None:
-        epochs = train_here(run, folder)
+        epochs = train_run(folder, run)
     else:
         epochs = train_on_ray(run, folder, address=address)
     try:

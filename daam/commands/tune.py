@@ -41,7 +41,7 @@ def tune(
     prepare_environment(address=address)
     from daam.commands.terminal.study_display import StudyDisplay
     from daam.execution.connection import connected, require_reachable
-    from daam.runs.worker import portable
+    from daam.runs.run_folder import portable
     from daam.storage import open_store
     from tune.folder import create_folder, read_folder, sole_driver, unused_folder
     from tune.session import finish_study
@@ -75,9 +75,9 @@ def tune(
         unused_folder(uri)
     begin = time.monotonic()
     ready_domains(study.run, study.needed_splits())
-    study = study.model_copy(update={"run": portable(study.run)})
     with sole_driver(uri):
         if folder is None:
+            study = study.model_copy(update={"run": portable(study.run)})
             folder = create_folder(uri, study)
         rendered_s = time.monotonic() - begin
         print_line(f"Study {folder.uri}")

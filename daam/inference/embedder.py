@@ -9,7 +9,8 @@ from daam.dataset.pixels.normalise import IMAGENET_MEAN, IMAGENET_STD
 from daam.domains import check_domain
 from daam.inference.contract import EmbeddingContract
 from daam.model.network import DaamNetwork
-from daam.runs.worker import ANYWHERE, trained
+from daam.runs.run_folder import trained
+from daam.runs.worker import ANYWHERE
 from daam.storage import open_store
 from daam.training.scoring.retrieval_test import embedder_for, open_unlabelled, with_norms_of
 from daam.training.setup.assemble import manifest_of

@@ -26,7 +26,8 @@ from daam.metrics.retrieval import (
     cosine_distances,
     retrieval_scores_from_embeddings,
 )
-from daam.runs.worker import ANYWHERE, trained
+from daam.runs.run_folder import trained
+from daam.runs.worker import ANYWHERE
 from daam.storage.atomic import atomic_write
 from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest, TestResult, score
 from daam.training.state import trained_network

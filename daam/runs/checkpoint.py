@@ -46,7 +46,7 @@ def save_checkpoint(store: Store, state: dict[str, Any]) -> CheckpointEntry:
     store.write(POINTER, json.dumps(asdict(entry), indent=1).encode())
     # The one before is kept: a process that was thought dead may still be about to name it.
     for key in store.list("epoch-"):
-        if int(key.removeprefix("epoch-")[:4]) < epoch - 1:
+        if int(key.split("-")[1]) < epoch - 1:
             store.delete(key)
     return entry
 

@@ -35,9 +35,10 @@ class EpochReport:
     diagnostics: dict[str, float]
 
     def as_metrics(self) -> dict[str, float]:
-        """Return a flat table: `epoch`, `seconds`, `seconds/PART`, `loss/NAME` and so on."""
+        """Return a flat table: `epoch`, `num_epochs`, `seconds`, `loss/NAME` and so on."""
         return {
             "epoch": self.epoch,
+            "num_epochs": self.num_epochs,
             "seconds": self.seconds,
             **{f"seconds/{name}": value for name, value in self.seconds_of.items()},
             **{f"loss/{name}": value for name, value in self.losses.items()},

@@ -19,7 +19,7 @@ from daam.config.load import run_config
 from daam.config.schema import RunConfig
 from daam.errors import EvaluationError
 from daam.inference.evaluation import evaluate_run
-from daam.runs.worker import trained
+from daam.runs.run_folder import trained
 from tests.support.commands import started
 
 Run = Callable[..., str]

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from daam.config.load import read_toml, run_config
-from daam.runs.worker import read_reports, trained
+from daam.runs.run_folder import read_reports, trained
 from daam.storage import open_store
 from tests.support.commands import Command, Finished, processes_of, ran, started
 from tune.folder import open_study, read_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from daam.runs.worker import read_reports, trained
+from daam.runs.run_folder import read_reports, trained
 from daam.storage import open_store
 from tests.support.commands import Command, Finished, processes_of, ran, started
 

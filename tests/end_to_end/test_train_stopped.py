@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daam.runs.worker import read_reports
+from daam.runs.run_folder import read_reports
 from daam.storage import open_store
 from tests.support.commands import processes_of, started
 

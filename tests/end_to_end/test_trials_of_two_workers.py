@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from daam.config.load import read_toml
-from daam.runs.worker import read_reports
+from daam.runs.run_folder import read_reports
 from daam.storage import open_store
 from tests.support.commands import Finished, started_python
 from tune.folder import open_study

@@ -1,4 +1,4 @@
-"""What is said when the process that drives a run's workers is lost."""
+"""What the error says when the process that drives a run's workers is lost."""
 
 from pathlib import Path
 from typing import Any
@@ -8,18 +8,18 @@ import ray
 from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
 from daam.errors import TrainingError
-from daam.execution import trainer
-from daam.execution.trainer import Driver
+from daam.execution.driver import raise_failure
+from daam.runs.run_folder import append_report
+from daam.storage import open_store
 
 
 @pytest.mark.parametrize("lost", [WorkerCrashedError(), OutOfMemoryError("too much")])
 @pytest.mark.parametrize(
-    ("reports", "advice"),
-    [([], "give the same command again"), ([{"epoch": 1.0}], "train --resume")],
+    ("num_epochs_done", "advice"), [(0, "give the same command again"), (1, "train --resume")]
 )
-def test_a_lost_driver_says_how_to_go_on(
+def test_the_error_of_a_lost_driver_says_how_to_resume(
     lost: Exception,
-    reports: list[dict[str, float]],
+    num_epochs_done: int,
     advice: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -28,7 +28,9 @@ def test_a_lost_driver_says_how_to_go_on(
         raise lost
 
     monkeypatch.setattr(ray, "get", get)
-    monkeypatch.setattr(trainer, "read_reports", lambda _: reports)
+    folder = open_store(str(tmp_path))
+    for epoch in range(num_epochs_done):
+        append_report(folder, {"epoch": epoch + 1})
     run: Any = object()
     with pytest.raises(TrainingError, match=advice):
-        Driver(run, folder_uri=str(tmp_path)).result()
+        raise_failure(run, folder)

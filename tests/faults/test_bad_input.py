@@ -12,7 +12,7 @@ import pytest
 
 import launch
 from daam.dataset.format.manifest import manifest_key
-from daam.execution.session import start_run
+from daam.runs.run_folder import start_run
 from daam.storage import Store, open_store
 from tests.conftest import BUCKET
 from tests.support.tiny_domains import add_domain, write_market

@@ -12,9 +12,9 @@ import torch
 
 from daam.config.schema import RunConfig
 from daam.errors import StorageError
-from daam.execution.session import start_run, train_here
 from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from daam.runs.worker import read_reports
+from daam.runs.run_folder import read_reports, start_run
+from daam.runs.worker import train_run
 from daam.storage import open_store
 from daam.storage.s3 import store as s3_store
 from tests.conftest import BUCKET
@@ -150,6 +150,6 @@ def test_a_run_ends_whole_with_half_of_its_requests_refused(
 ) -> None:
     proxy.obey(Rule(fault=Fault.BUSY, share=0.5))
     folder = start_run(through(proxy, place), tiny_config)
-    list(train_here(tiny_config, folder))
+    list(train_run(folder, tiny_config))
     assert proxy.num_struck > 0
     assert [report["epoch"] for report in read_reports(open_store(place))] == [1, 2]

@@ -16,7 +16,7 @@ from daam.domains import Split
 from daam.errors import DataError
 from daam.inference import embedding
 from daam.inference.embedding import EmbeddedFolder, embed_folder
-from daam.runs.worker import trained
+from daam.runs.run_folder import trained
 from daam.storage import open_store
 from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import manifest_of, shard_cache

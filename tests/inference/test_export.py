@@ -28,7 +28,7 @@ from daam.inference.export import (
     torch_content,
 )
 from daam.runs.checkpoint import save_checkpoint
-from daam.runs.worker import trained
+from daam.runs.run_folder import trained
 from daam.storage import open_store
 from daam.storage.atomic import TEMPORARY_SUFFIX
 from daam.training.scoring.retrieval_test import RetrievalTest, score

@@ -54,6 +54,13 @@ def test_only_the_newest_checkpoint_and_the_one_before_are_kept(store: Store) ->
     assert store.list() == sorted([entries[-2].key, entries[-1].key, POINTER])
 
 
+def test_a_run_of_ten_thousand_epochs_keeps_the_checkpoint_it_just_named(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    entries = [save_checkpoint(store, a_state(epoch)) for epoch in (9998, 9999, 10_000)]
+    assert load_checkpoint(store, newest(store))["num_epochs_done"] == 10_000
+    assert store.list() == sorted([entries[-2].key, entries[-1].key, POINTER])
+
+
 def test_saving_the_same_state_again_keeps_it(store: Store) -> None:
     first, second = (save_checkpoint(store, a_state(1)) for _ in range(2))
     assert first == second == newest(store)

@@ -13,9 +13,9 @@ import pytest
 
 from daam.config.load import run_config
 from daam.errors import ConfigError, DaamError, StorageError
-from daam.execution.session import open_run, start_run, train_here
-from daam.execution.trainer import train_on_workers
-from daam.runs.worker import portable, trained
+from daam.execution.driver import drive_run
+from daam.runs.run_folder import open_run, portable, start_run, trained
+from daam.runs.worker import train_run
 from daam.storage import open_store
 from daam.storage.local_s3 import LocalS3
 from tests.support.canned_server import CannedServer, refusal
@@ -66,10 +66,11 @@ def test_an_import_and_a_run_on_s3_leave_no_secret_anywhere(
         "transfer": "plaza->campus",
         "data": tiny_settings["data"] | {"root": root, "cache": str(tmp_path / "cache")},
     }
-    config = portable(run_config(tree))
-    folder = start_run(open_store(f"s3://daam-tests/runs?{settings}").locate("tiny"), config)
-    list(train_here(config, folder))
-    assert open_run(folder, num_workers=None) == config
+    folder = start_run(
+        open_store(f"s3://daam-tests/runs?{settings}").locate("tiny"), run_config(tree)
+    )
+    config = open_run(folder)
+    list(train_run(folder, config))
     trained(folder.uri)
 
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -87,7 +88,7 @@ def test_an_import_and_a_run_on_s3_leave_no_secret_anywhere(
         num_workers=1,
         scratch=str(tmp_path),
     )
-    for sent in (folder, folder.child("checkpoints"), config, plan, (run_trial, train_on_workers)):
+    for sent in (folder, folder.child("checkpoints"), config, plan, (run_trial, drive_run)):
         assert_clean(pickle.dumps(sent), where=sent)
         assert_clean(cloudpickle.dumps(sent), where=sent)
 

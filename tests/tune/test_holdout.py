@@ -8,7 +8,7 @@ import pytest
 
 from daam.config.load import read_preset, run_config, setting, with_settings
 from daam.errors import StudyInterruptedError
-from daam.runs.worker import SCORES
+from daam.runs.run_folder import SCORES
 from daam.storage import open_store
 from daam.training.state import flat
 from tune.holdout import (

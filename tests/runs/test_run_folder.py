@@ -9,24 +9,24 @@ import torch
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError, ConfigError, TrainingError
-from daam.execution.session import open_run, start_run, train_here
 from daam.runs.checkpoint import latest_checkpoint
-from daam.runs.worker import (
+from daam.runs.run_folder import (
     CONFIG,
     append_report,
+    open_run,
     portable,
     read_reports,
-    resumed_run,
-    train_in,
+    start_run,
     trained,
 )
+from daam.runs.worker import resume_run, train_from, train_run
 from daam.storage import Store
 
 
 def test_a_run_is_opened_with_the_settings_it_was_started_with(store: Store) -> None:
     config = run_config({"transfer": "campus->plaza", "optimiser": {"num_epochs": 12}})
     start_run(store.uri, config)
-    assert open_run(store, num_workers=None) == config
+    assert open_run(store) == portable(config)
 
 
 def test_a_run_is_not_started_over_another(store: Store) -> None:
@@ -46,7 +46,7 @@ def test_a_run_may_go_on_with_other_workers(store: Store) -> None:
 
 def test_a_folder_without_a_run_is_named(store: Store) -> None:
     with pytest.raises(TrainingError, match=f"there is no run in {store.uri}"):
-        open_run(store, num_workers=None)
+        open_run(store)
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         trained(store.uri)
 
@@ -87,13 +87,13 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
     tiny_config: RunConfig, tmp_path: Path
 ) -> None:
     whole = start_run(str(tmp_path / "whole"), tiny_config)
-    epochs = list(train_here(tiny_config, whole))
+    epochs = list(train_run(whole, tiny_config))
     folder = start_run(str(tmp_path / "cut"), tiny_config)
-    interrupted = train_here(tiny_config, folder)
+    interrupted = train_run(folder, tiny_config)
     first = next(interrupted)
     assert isinstance(interrupted, Iterator)
     del interrupted
-    second = list(train_here(open_run(folder, num_workers=None), folder))
+    second = list(train_run(folder, open_run(folder)))
     assert [row["epoch"] for row in (first, *second)] == [row["epoch"] for row in epochs] == [1, 2]
     for key in (name for name in epochs[-1] if not name.startswith("seconds")):
         assert second[-1][key] == epochs[-1][key]
@@ -103,14 +103,14 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
 
 def test_a_run_that_is_done_has_nothing_left_to_do(tiny_config: RunConfig, tmp_path: Path) -> None:
     folder = start_run(str(tmp_path / "run"), tiny_config)
-    assert len(list(train_here(tiny_config, folder))) == 2
+    assert len(list(train_run(folder, tiny_config))) == 2
     before = {key: folder.read(key) for key in folder.list()}
-    assert list(train_here(tiny_config, folder)) == []
+    assert list(train_run(folder, tiny_config)) == []
     assert {key: folder.read(key) for key in folder.list()} == before
 
 
 def test_an_epoch_that_is_yielded_is_stored_already(tiny_config: RunConfig, store: Store) -> None:
-    for metrics in train_in(store, resumed_run(tiny_config, store)):
+    for metrics in train_from(store, resume_run(store, tiny_config)):
         entry = latest_checkpoint(store.child("checkpoints"))
         assert entry is not None
         assert entry.num_epochs_done == metrics["epoch"] == len(read_reports(store))
@@ -120,15 +120,15 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
     tiny_config: RunConfig, tmp_path: Path
 ) -> None:
     folder = start_run(str(tmp_path / "run"), tiny_config)
-    list(train_here(tiny_config, folder))
+    list(train_run(folder, tiny_config))
     other = with_settings(tiny_config, {"optimiser.learning_rate": 0.5})
     with pytest.raises(CheckpointError, match=r"other settings: optimiser\.learning_rate"):
-        list(train_here(other, folder))
+        list(train_run(folder, other))
 
 
 def test_an_s3_run_loads_from_anywhere(tiny_config: RunConfig, s3_uri: str) -> None:
     folder = start_run(s3_uri, tiny_config)
-    list(train_here(tiny_config, folder))
+    list(train_run(folder, tiny_config))
     config, state = trained(s3_uri)
     assert config == tiny_config
     assert state["num_epochs_done"] == 2

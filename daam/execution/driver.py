@@ -1,0 +1,122 @@
+"""A run on Ray workers, driven by a process of its own, so that this one can stop at any moment.
+
+`TorchTrainer.fit` returns only when its run ends. A thread inside it while this process disconnects
+makes Ray end the process at once, without a message and with code 1.
+"""
+
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+import ray.train
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from daam.config.load import run_config
+from daam.config.schema import RunConfig
+from daam.errors import DaamError, TrainingError
+from daam.execution.connection import connected, require_reachable
+from daam.execution.environment import RAY_ENVIRONMENT
+from daam.execution.trainer import is_own_cluster, report_to_ray, run_workers, wants_gpu
+from daam.runs.run_folder import read_reports
+from daam.runs.worker import train_run
+from daam.storage import Store, open_store
+
+POLL_S = 1.0
+
+
+def train_on_ray(
+    config: RunConfig, folder: Store, *, address: str | None
+) -> Iterator[dict[str, float]]:
+    """Train on Ray workers; yield each epoch's metrics as they appear in the run's folder.
+
+    A worker that dies takes its group with it; the group starts again, from the run's last
+    checkpoint, up to `compute.max_failures` times. The workers end when this process disconnects.
+
+    Raises:
+        TrainingError: the run failed more often than it may, the cluster is too small, or the
+            driving process was killed.
+    """
+    done = len(read_reports(folder))
+    with (
+        # Its last writers are killed, not waited for, when the connection ends before the run.
+        tempfile.TemporaryDirectory(prefix="daam-train-", ignore_cleanup_errors=True) as scratch,
+        connected(address=address),
+    ):
+        require_reachable({"data.root": config.data.root, "--storage": folder.uri})
+        run = start_driver(config, folder, scratch=scratch)
+        has_ended = False
+        while not has_ended:
+            has_ended = bool(ray.wait([run], timeout=POLL_S)[0])
+            rows = read_reports(folder)
+            yield from rows[done:]
+            done = max(done, len(rows))
+        raise_failure(run, folder)
+
+
+def start_driver(config: RunConfig, folder: Store, *, scratch: str) -> ray.ObjectRef:
+    """Start the driving process on this node; the result is what `drive_run` returns."""
+    here = ray.get_runtime_context().get_node_id()
+    options: dict[str, Any] = {
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)
+    }
+    if not is_own_cluster():  # one that was started here has this process's environment
+        read_by_ray_train = {
+            name: value
+            for name, value in os.environ.items()
+            if name in RAY_ENVIRONMENT or name.startswith("RAY_TRAIN_")
+        }
+        options["runtime_env"] = {"env_vars": read_by_ray_train}
+    drive = ray.remote(num_cpus=0, max_retries=0)(drive_run).options(**options)
+    return drive.remote({"config": config.model_dump(), "folder": folder.uri}, scratch)
+
+
+def drive_run(settings: dict[str, Any], scratch: str) -> DaamError | None:
+    """Train a run on its workers; return the error it failed with, if it did."""
+    config = run_config(settings["config"], where="the run's settings")
+    try:
+        run_workers(
+            train_worker,
+            settings,
+            num_workers=config.compute.num_workers,
+            use_gpu=wants_gpu(config),
+            max_failures=config.compute.max_failures,
+            scratch=scratch,
+        )
+    except DaamError as error:
+        return error
+    return None
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """Run on every Ray worker; rank 0 stores the reports and the checkpoints."""
+    config = run_config(settings["config"], where="the run's settings")
+    report_to_ray(train_run(open_store(settings["folder"]), config))
+
+
+def raise_failure(run: ray.ObjectRef, folder: Store) -> None:
+    """Raise the error a driven run ended with, if any.
+
+    Raises:
+        TrainingError: as for `train_on_ray`.
+    """
+    try:
+        failure = ray.get(run)
+    except RayTaskError:
+        raise
+    except RayError as error:
+        again = "give the same command again"
+        if read_reports(folder):
+            again = (
+                "go on from the last checkpoint: daam train --resume "
+                f"{shlex.quote(folder.uri)}"
+            )
+        raise TrainingError(
+            "the process that drives the workers was killed or could not be started "
+            f"({type(error).__name__}); fix the cause (too little memory?) and {again}"
+        ) from error
+    if failure is not None:
+        raise failure

@@ -1,0 +1,120 @@
+"""The folder of a run, local or on S3: started once, resumed, read.
+
+config.toml      its settings
+checkpoints/     the newest state, and latest.json that names it
+reports.json     the metrics of every epoch so far
+scores.json      how the finished run did on its target's query and gallery
+"""
+
+import json
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from daam.config.load import run_config, to_toml, with_settings
+from daam.config.schema import RunConfig
+from daam.errors import CheckpointError, ConfigError, TrainingError
+from daam.runs.checkpoint import latest_checkpoint, load_checkpoint
+from daam.storage import MissingKeyError, Store, open_parent, open_store
+from daam.storage.local import absolute_folder
+
+CONFIG = "config.toml"
+CHECKPOINTS = "checkpoints"
+REPORTS = "reports.json"
+SCORES = "scores.json"
+
+
+def start_run(uri: str, config: RunConfig) -> Store:
+    """Make the folder of a new run, which holds its settings in portable form.
+
+    Raises:
+        ConfigError, StorageError: an address in the settings is wrong.
+        TrainingError: there is a run in it already.
+    """
+    config = portable(config)
+    folder = open_store(uri)
+    if folder.exists(CONFIG):
+        raise TrainingError(
+            f"there is a run in {uri} already; go on with it: --resume {shlex.quote(uri)}, "
+            "or give this one another name: --name NAME"
+        )
+    folder.write(CONFIG, to_toml(config).encode())
+    return folder
+
+
+def portable(config: RunConfig) -> RunConfig:
+    """Return the settings with local paths made absolute, for processes in another folder.
+
+    Addresses are parsed but not contacted, so a bad one is reported before it is stored anywhere.
+    A `~` in the cache's path stays: on each machine it is the home of the user who runs the
+    process.
+    """
+    changes = {"data.root": open_store(config.data.root).uri}
+    if "://" in config.data.cache:
+        raise ConfigError("data.cache is a folder of each machine, not an address; set its path")
+    if not config.data.cache.startswith("~"):
+        changes["data.cache"] = str(Path(config.data.cache).absolute())
+    weights = config.model.weights
+    if "://" in weights:
+        open_parent(weights)
+    elif weights not in ("imagenet", "none"):
+        changes["model.weights"] = str(absolute_folder(Path(weights)))
+    return with_settings(config, changes)
+
+
+def open_run(folder: Store, *, num_workers: int | None = None) -> RunConfig:
+    """Return the settings a run was started with, perhaps for another number of workers.
+
+    Raises:
+        TrainingError: there is no run in the folder.
+    """
+    try:
+        tree = tomllib.loads(folder.read(CONFIG).decode())
+    except MissingKeyError as error:
+        raise TrainingError(
+            f"there is no run in {folder.uri}; name the folder that `train` printed"
+        ) from error
+    config = run_config(tree, where=folder.locate(CONFIG))
+    if num_workers is not None:
+        config = with_settings(config, {"compute.num_workers": num_workers})
+    return config
+
+
+def abandon_run(folder: Store) -> None:
+    """Undo `start_run` for a run that failed in its first epoch, so that it can be started again.
+
+    A run that has finished an epoch is kept.
+    """
+    if not read_reports(folder):
+        folder.delete(CONFIG)
+
+
+def append_report(folder: Store, metrics: dict[str, float]) -> None:
+    """Add an epoch's metrics to the run's reports, replacing those of this epoch and later ones."""
+    earlier = [row for row in read_reports(folder) if row["epoch"] < metrics["epoch"]]
+    folder.write(REPORTS, json.dumps([*earlier, metrics], indent=1).encode())
+
+
+def read_reports(folder: Store) -> list[dict[str, float]]:
+    """Return the metrics of every epoch a run has finished."""
+    try:
+        return json.loads(folder.read(REPORTS))
+    except MissingKeyError:
+        return []
+
+
+def trained(folder_uri: str) -> tuple[RunConfig, dict[str, Any]]:
+    """Return the settings and the newest state of a run.
+
+    Raises:
+        CheckpointError: the folder holds no checkpoint.
+    """
+    checkpoints = open_store(folder_uri).child(CHECKPOINTS)
+    entry = latest_checkpoint(checkpoints)
+    if entry is None:
+        raise CheckpointError(
+            f"{folder_uri} holds no checkpoint; name the folder of a run, for example runs/NAME"
+        )
+    state = load_checkpoint(checkpoints, entry)
+    return run_config(state["config"], where=checkpoints.locate(entry.key)), state
