@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: tune test check coverage format lock clean
+.PHONY: tune test check coverage format docs lock clean
 .DELETE_ON_ERROR:
 
 tune: $(STAMP)
@@ -30,6 +30,15 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The site is in site/: open site/index.html, or `python3 -m http.server -d site` for its search.
+docs: $(VENV)/.docs-installed
+	$(BIN)/python -m docs.generate
+	$(BIN)/zensical build --clean --strict
+
+$(VENV)/.docs-installed: $(STAMP) requirements-docs.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-docs.lock
+	touch $@
+
 # Bytecode is compiled here once: without it every Ray worker pays for it at each start.
 $(STAMP): requirements.lock requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,6 +54,8 @@ lock: $(STAMP)
 		requirements.txt -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
 		requirements-dev.txt -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes \
+		requirements-docs.txt -o requirements-docs.lock
 
 clean:
 	rm -rf $(VENV)

@@ -14,7 +14,7 @@ and transform in its own workers. Every measurement is a process of its own; sid
     python benchmarks/loader.py s3      --data FOLDER --mds-python OTHER/bin/python --rounds 5
     python benchmarks/loader.py s3-beside --data FOLDER --mds-python OTHER/bin/python --rounds 5
     python benchmarks/loader.py ranks   --data FOLDER --rounds 3
-    python benchmarks/loader.py table   --data FOLDER [--into docs/performance.md]
+    python benchmarks/loader.py table   --data FOLDER [--into docs/benchmarks/loaders.md]
 
 What was found is in FOLDER/results.jsonl, a line for each process; a command that is run again goes
 on where it stopped. `s3` and `s3-beside` read from a server behind a proxy that adds 20 ms to every

@@ -305,7 +305,7 @@ def simulate(cluster: Cluster, *, seconds: int) -> Course:
 
 
 def report(results: dict[str, list[float]], *, picture: Path | None) -> None:
-    """Print the tables of docs/scaling.md."""
+    """Print the tables of docs/benchmarks/scaling.md."""
     rows = Cluster().rows
     largest = max(ROWS_MEASURED)
     print("| | 1 M rows | 10 M rows | 100 M rows, in proportion |")

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md from the results of `benchmarks/loader.py`."""
+"""The tables of docs/benchmarks/loaders.md from the results of `benchmarks/loader.py`."""
 
 import statistics
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The files for `ray up` are what Ray accepts and what cluster/README.md promises, checked offline.
+"""The files for `ray up` are what Ray accepts and what docs/guides/cluster.md promises, offline.
 
 Ray's own validation lets unknown provider keys, unknown EC2 parameters and missing files pass, so
 they are checked here. Every check is a function that returns the faults it found: the files in the
@@ -282,16 +282,16 @@ def test_the_environment_holds_what_the_readme_promises(cluster: Cluster, tmp_pa
     assert done.stderr == ""
 
 
-def test_the_readme_quotes_transfers_for_the_shell_would_redirect_the_arrow() -> None:
-    readme = (REPOSITORY / "cluster" / "README.md").read_text()
-    transfers = re.findall(r"--transfer (\S+)", readme)
+def test_the_guide_quotes_transfers_for_the_shell_would_redirect_the_arrow() -> None:
+    guide = (REPOSITORY / "docs" / "guides" / "cluster.md").read_text()
+    transfers = re.findall(r"--transfer (\S+)", guide)
     assert transfers
     assert all(re.fullmatch(r'"\w+->\w+"', transfer) for transfer in transfers)
 
 
-def test_the_shell_of_the_readme_parses() -> None:
-    readme = (REPOSITORY / "cluster" / "README.md").read_text()
-    blocks = re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+def test_the_shell_of_the_guide_parses() -> None:
+    guide = (REPOSITORY / "docs" / "guides" / "cluster.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     assert blocks
     for block in blocks:
         subprocess.run(["bash", "-n", "-c", block], check=True)

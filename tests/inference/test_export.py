@@ -63,7 +63,7 @@ def exported(request: pytest.FixtureRequest) -> Path:
 
 
 def embedded_by_file(path: Path, images_BCHW: np.ndarray) -> np.ndarray:
-    """Embed without daam, as docs/export.md says."""
+    """Embed without daam, as docs/guides/export.md says."""
     if path.suffix == ".onnx":
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         return np.asarray(session.run(["embeddings"], {"images": images_BCHW})[0])
@@ -278,7 +278,7 @@ def test_the_lines_of_the_documentation_run(
     shutil.copy(first, "person.jpg")
     to = "embeddings.parquet"
     embed_folder(tiny_run, images=str(queries), to=to, progress=lambda *_: None)
-    text = (ROOT / "docs" / "export.md").read_text()
+    text = (ROOT / "docs" / "guides" / "export.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 3
     found: dict[str, Any] = {}

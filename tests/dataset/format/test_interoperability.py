@@ -1,4 +1,4 @@
-"""Other tools open our shards without our code: what docs/data.md shows of each runs here."""
+"""Other tools open our shards without our code: examples of docs/reference/format.md run here."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def documented(tool: str) -> str:
     """The example of a tool, after what all of them begin with."""
-    text = (ROOT / "docs" / "data.md").read_text()
+    text = (ROOT / "docs" / "reference" / "format.md").read_text()
     section = text.partition(SECTION)[2].partition("\n## ")[0]
     first, *others = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (found,) = (block for block in others if block.startswith(f"import {tool}"))
