@@ -1,6 +1,6 @@
 """The folder of a study, local or on S3, and the Optuna study in it.
 
-study.lock        held by the process that works on the study (in a folder; on S3 nothing is held)
+study.lock        locked by the process that runs the study (local folders only; S3 has no lock)
 study.toml        the study as it was started
 journal.log       Optuna's journal: every trial, its parameters, scores and state
 trials/           a folder for each trial, with the checkpoints of its transfers
@@ -33,10 +33,10 @@ JOURNAL = "journal.log"
 
 @contextmanager
 def sole_driver(uri: str) -> Iterator[None]:
-    """Keep other processes off a study; the system lets go when this one ends, however it ends.
+    """Keep other processes off a study; the kernel releases the lock when this process ends.
 
     Raises:
-        StudyError: another process works on it.
+        StudyError: another process is running it.
     """
     path = open_store(uri).local_path(LOCK)
     if path is None:
@@ -48,16 +48,16 @@ def sole_driver(uri: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StudyError(
-                f"another process works on the study in {uri}; wait for it, or stop it first"
+                f"another process is running the study in {uri}; wait for it, or stop it first"
             ) from error
         yield
 
 
 def create_folder(uri: str, config: StudyConfig) -> Store:
-    """Make the folder of a new study.
+    """Create the folder of a new study.
 
     Raises:
-        StudyError: there is a study in it already.
+        StudyError: it already holds a study.
     """
     folder = unused_folder(uri)
     tree = {
@@ -70,15 +70,15 @@ def create_folder(uri: str, config: StudyConfig) -> Store:
 
 
 def unused_folder(uri: str) -> Store:
-    """Return a folder that holds no study yet; nothing is written.
+    """Return a folder that holds no study yet; write nothing.
 
     Raises:
-        StudyError: there is a study in it already.
+        StudyError: it already holds a study.
     """
     folder = open_store(uri)
     if folder.exists(STUDY):
         raise StudyError(
-            f"there is a study in {uri} already; go on with it: --resume {shlex.quote(uri)}, "
+            f"there is a study in {uri} already; resume it: --resume {shlex.quote(uri)}, "
             "or give this one another name: --name NAME"
         )
     return folder
@@ -88,7 +88,7 @@ def read_folder(uri: str) -> tuple[Store, dict[str, Any]]:
     """Return a study's folder and its settings, for --resume.
 
     Raises:
-        StudyError: there is no study in it.
+        StudyError: it holds no study.
     """
     folder = open_store(uri)
     try:
@@ -104,10 +104,10 @@ def read_folder(uri: str) -> tuple[Store, dict[str, Any]]:
 def open_study(
     folder: Store, config: StudyConfig, *, scratch: Path
 ) -> tuple[optuna.Study, Callable[[], None]]:
-    """Open the Optuna study of a folder, or begin one; also return what publishes its journal.
+    """Open or create the Optuna study of a folder; also return a publisher of its journal.
 
-    Optuna writes the journal in the scratch folder; publishing replaces the folder's copy whole, so
-    that it is never half written, on S3 as on a disk.
+    Optuna appends to the journal in the scratch folder. Publishing replaces the copy in the study's
+    folder atomically, on S3 as on a disk.
     """
     journal = scratch / JOURNAL
     if folder.exists(JOURNAL):
@@ -123,7 +123,7 @@ def open_study(
             n_warmup_steps=settings.num_startup_epochs,
         ),
     )
-    # A study that goes on must not draw again what it drew first.
+    # A resumed study must not draw the same samples again.
     study.sampler = optuna.samplers.TPESampler(
         n_startup_trials=settings.num_startup_trials,
         seed=settings.seed + len(study.get_trials(deepcopy=False)),

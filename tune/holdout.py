@@ -1,7 +1,7 @@
-"""The final comparison on a transfer whose target no trial has seen.
+"""The final comparison, on a transfer whose target no trial has seen.
 
-All contenders train with the same budget. The query and gallery of the target are looked at once,
-when a contender's training is over.
+All contenders train with the same budget. Each is tested once on the query and gallery of the
+target, after its training.
 """
 
 import json
@@ -22,7 +22,7 @@ from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
 from daam.runs.run_folder import SCORES
 from daam.runs.worker import train_and_test
 from daam.storage import MissingKeyError, Store, open_store
-from tune.launching import failure_reported, failures, report_epochs, tuner_for
+from tune.launching import failure_reasons, failure_reported, report_epochs, tuner_for
 from tune.space import StudyConfig
 from tune.watch import StudyWatch, WatchCallback
 
@@ -31,7 +31,7 @@ SOURCE_ONLY, DEFAULT, TUNED = "source-only", "default", "tuned"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """One side of the final comparison and how it did; scores as in `scores.json`."""
+    """One side of the final comparison with its scores, as in `scores.json`."""
 
     name: str
     config: RunConfig
@@ -39,7 +39,7 @@ class Contender:
 
 
 def contender_configs(config: StudyConfig, best: RunConfig) -> dict[str, RunConfig]:
-    """The settings of each contender on the holdout transfer, all of the target's images used."""
+    """Return the settings of each contender on the holdout transfer, nothing held out."""
     common = {
         "transfer": config.study.holdout,
         "evaluation.hold_out": False,
@@ -56,34 +56,34 @@ def contender_configs(config: StudyConfig, best: RunConfig) -> dict[str, RunConf
 def run_holdout(
     config: StudyConfig, best: RunConfig, folder: Store, *, scratch: Path, watch: StudyWatch
 ) -> list[Contender]:
-    """Train and test every contender; those that were tested already are only read.
+    """Train and test the contenders; skip those that have been tested.
 
     Raises:
         StudyError: a contender failed.
-        StudyInterruptedError: it was stopped by Ctrl-C.
+        StudyInterruptedError: Ctrl-C stopped it.
     """
     configs = contender_configs(config, best)
-    homes = {name: folder.child(f"holdout/{name}") for name in configs}
-    waiting = [name for name in configs if not homes[name].exists(SCORES)]
+    folders = {name: folder.child(f"holdout/{name}") for name in configs}
+    pending = [name for name in configs if not folders[name].exists(SCORES)]
     watch.phase(
         f"holdout {config.study.holdout}",
         num_runs=len(configs),
-        num_done=len(configs) - len(waiting),
+        num_done=len(configs) - len(pending),
         best=None,
     )
-    if waiting:
+    if pending:
         plan = {
             name: {
                 "config": configs[name].model_dump(),
-                "folder": homes[name].uri,
+                "folder": folders[name].uri,
                 "scratch": str(scratch),
             }
-            for name in waiting
+            for name in pending
         }
         tuner = tuner_for(
             partial(run_contender, plan=plan),
             config=configs[DEFAULT],
-            param_space={"name": ray.tune.grid_search(waiting)},
+            param_space={"name": ray.tune.grid_search(pending)},
             scratch=scratch / "holdout",
             callbacks=[
                 WatchCallback(
@@ -95,14 +95,14 @@ def run_holdout(
             max_concurrent=config.study.concurrent_trials,
             max_failures=config.run.compute.max_failures,
         )
-        found = failures(tuner.fit())
-        if found:
-            raise StudyError(f"the final comparison failed: {found}")
+        reasons = failure_reasons(tuner.fit())
+        if reasons:
+            raise StudyError(f"the final comparison failed: {reasons}")
     return read_contenders(configs, folder)
 
 
 def read_contenders(configs: dict[str, RunConfig], folder: Store) -> list[Contender]:
-    """Return how every contender did.
+    """Return the contenders with their scores.
 
     Raises:
         StudyInterruptedError: one has not been tested yet.
@@ -118,7 +118,7 @@ def read_contenders(configs: dict[str, RunConfig], folder: Store) -> list[Conten
         ]
     except MissingKeyError as error:
         raise StudyInterruptedError(
-            "the study was stopped in its final comparison; go on with: "
+            "the study was stopped in its final comparison; resume with: "
             f"daam tune --resume {shlex.quote(folder.uri)}"
         ) from error
 

@@ -1,4 +1,4 @@
-"""How runs are put on the cluster: resources, concurrency, restarts, and what failed."""
+"""How trials run on Ray Tune: resources, concurrency, restarts, failures."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ WAITING_BYTES = 256 << 20
 
 
 class NotSaved:
-    """Something of this process that Ray Tune would save: its saved state is never read again."""
+    """Excluded from the state that Ray Tune saves, which is never read back."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -45,18 +45,18 @@ def tuner_for(
     param_space: dict[str, Any] | None = None,
     **search: Any,
 ) -> Tuner:
-    """Make a Ray tuner whose trials share processes: one that ends leaves its process to the next.
+    """Build a Ray tuner that reuses the process of a finished trial for the next one.
 
-    Ray's own state goes to the scratch folder: nothing is resumed from it.
+    Ray's own state goes to the scratch folder; nothing is resumed from it.
 
     Args:
-        function: a trial.
-        config: of one trial, for the resources it takes.
+        function: runs one trial.
+        config: settings of one trial, which determine its resources.
         scratch: a local folder.
-        callbacks: told of every event.
-        max_concurrent: trials at a time; 0 for as many as fit.
-        max_failures: times a trial is started again.
-        param_space: of a grid.
+        callbacks: receive every event.
+        max_concurrent: trials at a time; 0 for as many as fit the cluster.
+        max_failures: restarts per trial.
+        param_space: grid to run instead of a searcher's suggestions.
         search: `search_alg`, `scheduler`, `num_samples` of Ray's `TuneConfig`.
     """
     _keep_credentials_here()
@@ -65,7 +65,7 @@ def tuner_for(
         param_space=param_space,
         tune_config=TuneConfig(
             reuse_actors=True,
-            max_concurrent_trials=max_concurrent or most_at_once(config),
+            max_concurrent_trials=max_concurrent or max_concurrent_trials(config),
             **search,
         ),
         run_config=TuneRunConfig(
@@ -78,35 +78,35 @@ def tuner_for(
 
 
 def _keep_credentials_here() -> None:
-    """Have Ray Tune not send this process's AWS keys along with every trial.
+    """Stop Ray Tune from sending this process's AWS keys with every trial.
 
-    It would, as part of the settings of a trial's process, which Ray writes into its logs and shows
-    on its dashboard. Processes find credentials where they run, as those of Ray Train do.
+    It would put them into the environment of each trial, which Ray logs and shows on its dashboard.
+    Each machine has credentials of its own, as under Ray Train.
     """
     sent = class_cache.ENV_VARS_TO_PROPAGATE
     sent.difference_update({name for name in sent if name.startswith("AWS_")})
 
 
 def resources_of(config: RunConfig) -> dict[str, float]:
-    """What a trial's own process takes: all of a trial of one worker, no processor of others.
+    """Return the resources of a trial's own process.
 
-    The process of a trial of several workers only waits for them. If it held back but a hundredth
-    of a CPU, workers that need all of them would never start.
+    With one worker that process trains. With several it only waits for them and must reserve no
+    CPU: holding back even a hundredth would keep workers that need all CPUs from starting.
     """
     if config.compute.num_workers > 1:
         return {"memory": WAITING_BYTES}
     return {"CPU": 1, "GPU": 1} if wants_gpu(config) else {"CPU": 1}
 
 
-def most_at_once(config: RunConfig) -> int:
-    """How many trials the cluster has room for, their workers counted."""
+def max_concurrent_trials(config: RunConfig) -> int:
+    """Return how many trials fit the cluster at once, counting their workers."""
     have = ray.cluster_resources()
     kinds = ("CPU", "GPU") if wants_gpu(config) else ("CPU",)
     return max(1, int(min(have.get(kind, 0) // config.compute.num_workers for kind in kinds)))
 
 
 def report_epochs(epochs: Iterable[dict[str, Any]], *, name: str, num_epochs: int) -> None:
-    """Hand every epoch's metrics to Ray Tune; meanwhile the process bears the run's name."""
+    """Report each epoch's metrics to Ray Tune, with the process named after the run."""
     label_process(name)
     with failure_reported(num_epochs=num_epochs):
         for metrics in epochs:
@@ -116,10 +116,10 @@ def report_epochs(epochs: Iterable[dict[str, Any]], *, name: str, num_epochs: in
 
 @contextmanager
 def failure_reported(*, num_epochs: int) -> Iterator[None]:
-    """End a run that fails with an error of ours with a last result that says why.
+    """Turn a `DaamError` into a last result that carries the reason.
 
-    To start it again, as Ray does with a process that died, would only end the same way. That is
-    not so for a store that could not be reached: Ray starts such a run again.
+    Restarting such a run, as Ray does with a process that died, would fail the same way. A storage
+    error is different: it is raised, and Ray restarts the run.
     """
     try:
         yield
@@ -130,12 +130,12 @@ def failure_reported(*, num_epochs: int) -> Iterator[None]:
 
 
 def failed(error: DaamError, *, num_epochs: int) -> dict[str, Any]:
-    """The last result of a run that failed."""
+    """Return the last result of a failed run."""
     return {EPOCH: 0, LAST_EPOCH: num_epochs, SCORE: 0.0, FAILURE: str(error)}
 
 
-def failures(results: ResultGrid) -> str:
-    """Say in one line why runs failed, the same reason once; empty if none did."""
+def failure_reasons(results: ResultGrid) -> str:
+    """Return in one line why runs failed, each reason once; empty if none did."""
     found: dict[str, None] = {}
     for index in range(len(results)):
         result = results[index]

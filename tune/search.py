@@ -1,9 +1,9 @@
-"""Optuna proposes, Ray Tune runs: what each must be told about a trial, and nothing else.
+"""Connects Optuna, which proposes trials, to Ray Tune, which runs them.
 
-The Optuna study is the one place that knows which trials there are and what became of them. Ray's
-own Optuna searcher calls every trial with a result COMPLETE; here a trial that is stopped early
-enters the study as PRUNED, one that fails as FAIL, and one that is interrupted stays RUNNING, to be
-taken up again by the next process with its number, its parameters and its checkpoints.
+The Optuna study is the only record of the trials and their states. Ray's own Optuna searcher marks
+every trial that has a result as COMPLETE. Here a trial that is stopped early becomes PRUNED, one
+that fails FAIL, and an interrupted one stays RUNNING: the next process resumes it with its number,
+its parameters and its checkpoints.
 """
 
 import logging
@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 
 
 class OptunaSearcher(NotSaved, Searcher):
-    """Gives Ray Tune one trial after another from an Optuna study.
+    """Supplies Ray Tune with the trials of an Optuna study.
 
     Args:
-        study: with a storage that outlives this process.
+        study: has a storage that outlives this process.
         space: Optuna's distributions by dotted path.
-        num_trials: of the whole study; those that are over count.
-        saved: called after every change of the study.
+        num_trials: total of the study, finished trials included.
+        saved: called after every change to the study.
     """
 
     def __init__(
@@ -47,9 +47,8 @@ class OptunaSearcher(NotSaved, Searcher):
         trials = study.get_trials(deepcopy=False)
         self.num_left = num_trials - sum(trial.state.is_finished() for trial in trials)
         self.interrupted = [
-            optuna.Trial(
-                study, trial._trial_id
-            )  # Optuna has no public way to take a trial up again
+            # Optuna has no public way to resume a trial.
+            optuna.Trial(study, trial._trial_id)
             for trial in trials
             if trial.state == TrialState.RUNNING
         ]
@@ -67,11 +66,9 @@ class OptunaSearcher(NotSaved, Searcher):
         return {"number": trial.number, "parameters": dict(trial.params)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Do nothing: the scheduler, which is told first, records every result."""
+        """Do nothing: the scheduler, which runs first, records every result."""
 
-    def falls_behind(
-        self, trial_id: str, *, epoch: int, score: float, scores: dict[str, float]
-    ) -> bool:
+    def record(self, trial_id: str, *, epoch: int, score: float, scores: dict[str, float]) -> bool:
         """Record a trial's score after an epoch; return whether Optuna's pruner would stop it."""
         trial = self.running[trial_id]
         trial.set_user_attr("scores", scores)
@@ -85,7 +82,7 @@ class OptunaSearcher(NotSaved, Searcher):
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002  (Ray's signature)
     ) -> None:
-        """Tell the study what became of a trial."""
+        """Record the final state of a trial in the study."""
         trial = self.running.pop(trial_id, None)
         if trial is None:
             return
@@ -99,29 +96,29 @@ class OptunaSearcher(NotSaved, Searcher):
         elif result is not None and result.get(EPOCH) == result.get(LAST_EPOCH):
             self.study.tell(trial, result[SCORE])
         else:
-            logger.info("trial %d was interrupted; it stays open for --resume", trial.number)
+            logger.info("trial %d was interrupted; it can be resumed with --resume", trial.number)
         self.saved()
 
     def best(self) -> float | None:
-        """The best score of a trial that is complete; None if none is."""
+        """Return the best score of a complete trial, or None if there is none."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return max((trial.values[0] for trial in complete), default=None)
 
     def state_of(self, number: int) -> str:
-        """What the study says of a trial: COMPLETE, PRUNED, FAIL or RUNNING."""
+        """Return the state of a trial in the study: COMPLETE, PRUNED, FAIL or RUNNING."""
         return self.study.get_trials(deepcopy=False)[number].state.name
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the state is the study's, and that has its own storage."""
+        """Do nothing: the study has its own storage."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: a study goes on with a new searcher over the same storage."""
+        """Do nothing: a study resumes with a new searcher over the same storage."""
 
 
 class OptunaPruning(NotSaved, FIFOScheduler):
-    """Stops the trials that Optuna's pruner finds behind.
+    """Stops the trials that Optuna's pruner would prune.
 
-    A trial is never stopped after its last epoch: it is complete.
+    A trial is never stopped after its last epoch: then it is complete.
     """
 
     def __init__(self, searcher: OptunaSearcher) -> None:
@@ -129,10 +126,10 @@ class OptunaPruning(NotSaved, FIFOScheduler):
         self.searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
-        """Record a result and decide whether its trial goes on."""
+        """Record a result and decide whether its trial continues."""
         if FAILURE in result:
             return TrialScheduler.CONTINUE
-        behind = self.searcher.falls_behind(
+        prunable = self.searcher.record(
             trial.trial_id,
             epoch=result[EPOCH],
             score=result[SCORE],
@@ -140,7 +137,7 @@ class OptunaPruning(NotSaved, FIFOScheduler):
                 key.removeprefix(MAP): value for key, value in result.items() if key.startswith(MAP)
             },
         )
-        if behind and result[EPOCH] < result[LAST_EPOCH]:
+        if prunable and result[EPOCH] < result[LAST_EPOCH]:
             self.searcher.stopped_early.add(trial.trial_id)
             return TrialScheduler.STOP
         return TrialScheduler.CONTINUE

@@ -1,4 +1,4 @@
-"""A study from its folder to its report."""
+"""A study from its folder to its report: search, comparison, baseline, files."""
 
 import time
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FILES = ("study.json", "best.toml", "trials.csv", "report.html")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
-    """What there is to say at the end of a study."""
+    """What the command prints at the end of a study."""
 
     entrants: list[Entrant]
     verdict: str
@@ -34,15 +34,15 @@ def finish_study(
     watch: StudyWatch,
     seconds: dict[str, float],
 ) -> StudySummary:
-    """Run what is left of a study and write its report.
+    """Run the rest of a study and write its report.
 
     Ray must be connected.
 
     Args:
-        config: of the study.
-        folder: of the study.
-        watch: is told how far it is.
-        seconds: what earlier parts took, for the report.
+        config: settings of the study.
+        folder: the study's folder.
+        watch: receives progress.
+        seconds: duration of earlier phases, for the report.
     """
     begin = time.monotonic()
     result = run_study(config, folder, watch=watch)

@@ -1,4 +1,4 @@
-"""What a study is: its transfers, its budget, and the ranges it searches.
+"""The settings of a study: its transfers, its budget and its search space.
 
 A study file is a run's settings plus two tables: `[study]` and `[search]`. In `[search]` a key
 is the dotted path of a setting of the run and its value a range,
@@ -23,7 +23,7 @@ from daam.errors import ConfigError
 from daam.storage import open_parent
 
 CHOICE_TYPES = (str, int, float, bool)
-PART_OF_THE_TASK = (
+NOT_SEARCHABLE = (
     "transfer",
     "seed",
     "data.root",
@@ -37,52 +37,50 @@ PART_OF_THE_TASK = (
 
 
 class StudySettings(Section):
-    """Which transfers are searched, which is kept for the end, and how much may be spent."""
+    """Which transfers are searched, which one is held out, and the budget."""
 
     name: str = Field(
         default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder of the study"
     )
     search_transfers: list[str] = Field(
-        min_length=1, description="directions whose mean validation mAP is the score of a trial"
+        min_length=1, description="transfers whose validation mAP gives the score of a trial"
     )
     holdout: str = Field(
-        description="direction of the final comparison; its target is not searched"
+        description="transfer of the final comparison; its target is in no search transfer"
     )
-    num_trials: int = Field(default=20, ge=1, description="trials of the search")
+    num_trials: int = Field(default=20, ge=1, description="number of trials")
     concurrent_trials: int = Field(
-        default=0, ge=0, description="trials at a time; 0: as many as fit"
+        default=0, ge=0, description="trials at a time; 0: as many as fit the cluster"
     )
-    workers_per_trial: int = Field(
-        default=1, ge=1, description="data-parallel workers of each trial"
-    )
+    workers_per_trial: int = Field(default=1, ge=1, description="data-parallel workers per trial")
     seed: int = Field(default=1, ge=0, lt=2**32, description="seed of the search")
     aggregate: Literal["mean", "worst"] = Field(
-        default="mean", description="how the transfers' scores become one"
+        default="mean", description="how the scores of the transfers are combined"
     )
     num_startup_trials: int = Field(
-        default=5, ge=0, description="trials that finish before any is stopped early"
+        default=5, ge=0, description="trials that finish before any is pruned"
     )
     num_startup_epochs: int = Field(
-        default=1, ge=0, description="epochs before a trial may be stopped"
+        default=1, ge=0, description="epochs before a trial may be pruned"
     )
     default_first: bool = Field(
-        default=True, description="the first trial has the default settings"
+        default=True, description="run the default settings as the first trial"
     )
 
 
 class StudyConfig(BaseModel):
-    """A whole study: its own settings, the settings every run starts from, and the space."""
+    """A whole study: its own settings, the settings common to all runs, and the search space."""
 
     study: StudySettings
     run: RunConfig
     search: dict[str, Any]
 
     def transfers(self) -> list[Transfer]:
-        """The directions of the search."""
+        """Return the transfers of the search."""
         return [Transfer.parse(text) for text in self.study.search_transfers]
 
     def needed_splits(self) -> dict[str, set[Split]]:
-        """The splits that each domain of the study must have."""
+        """Return the splits that each domain of the study must have."""
         holdout = Transfer.parse(self.study.holdout)
         needed = {
             domain: {Split.TRAIN}
@@ -95,12 +93,12 @@ class StudyConfig(BaseModel):
         return needed
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The search space, as Optuna has it."""
+        """Return the search space as Optuna's distributions."""
         return {path: distribution(path, spec) for path, spec in self.search.items()}
 
 
 def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyConfig:
-    """Make and check a study from a study file and from `--set` assignments.
+    """Build a study from a study file and `--set` assignments, and validate it.
 
     Everything is checked before anything runs: every setting, both ends of every range, every
     choice, and that the holdout's target is in no search transfer.
@@ -123,28 +121,28 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
     layered = merged({**study_tree, "study": own}, nested(changes))
     study = validated(StudySettings, layered.pop("study"), where="[study]")
     run = with_settings(run_config(layered), {"compute.num_workers": study.workers_per_trial})
-    search = fixed_removed(search, changes)
-    search = {path: of_type(run, path, spec) for path, spec in search.items()}
+    search = without_fixed(search, changes)
+    search = {path: with_float_bounds(run, path, spec) for path, spec in search.items()}
     config = StudyConfig(study=study, run=run, search=search)
     check_transfers(config)
     check_space(config)
     return config
 
 
-def of_type(run: RunConfig, path: str, spec: Any) -> Any:
-    """Read `{low = 0, high = 1}` as a range of fractions where the setting is one."""
+def with_float_bounds(run: RunConfig, path: str, spec: Any) -> Any:
+    """Convert integer bounds such as `{low = 0, high = 1}` to floats for float settings."""
     if not isinstance(spec, dict) or not isinstance(setting(run, path), float):
         return spec
     return {key: float(value) if type(value) is int else value for key, value in spec.items()}
 
 
-def fixed_removed(search: Tree, changes: Mapping[str, Any]) -> Tree:
-    """A setting that the command line fixes is not searched."""
+def without_fixed(search: Tree, changes: Mapping[str, Any]) -> Tree:
+    """Drop from the search what the command line fixes."""
     return {path: spec for path, spec in search.items() if path not in changes}
 
 
 def check_transfers(config: StudyConfig) -> None:
-    """Refuse a study whose search could look at a label of a target, or at its own holdout."""
+    """Refuse a study whose search would use labels of a target or of its own holdout."""
     if config.run.data.oracle_labels:
         raise ConfigError(
             "data.oracle_labels = true trains on the target's own labels, which a search must not "
@@ -165,7 +163,7 @@ def check_transfers(config: StudyConfig) -> None:
 
 
 def check_space(config: StudyConfig) -> None:
-    """Try both ends of every range and every choice as settings of a run."""
+    """Validate both ends of every range, and every choice, as settings of a run."""
     if not config.search:
         raise ConfigError(
             "the [search] table is empty: there is nothing to tune; add a line such as "
@@ -175,27 +173,27 @@ def check_space(config: StudyConfig) -> None:
         for choice in spec if isinstance(spec, list) else ():
             if isinstance(choice, str) and "://" in choice:
                 open_parent(choice)  # refuses an address with credentials before it is repeated
-        if path.startswith(PART_OF_THE_TASK):
+        if path.startswith(NOT_SEARCHABLE):
             raise ConfigError(
                 f"[search] {path}: that is part of the task or its budget, not a hyper-parameter; "
                 "a search would choose what is easiest, not what is best"
             )
         default = setting(config.run, path)
-        if config.study.default_first and not holds(distribution(path, spec), default):
+        if config.study.default_first and not contains(distribution(path, spec), default):
             raise ConfigError(
                 f"[search] {path} = {spec!r} leaves out the default, {default!r}, which the first "
                 "trial has; widen the range, set another default in the file, or set "
                 "study.default_first = false"
             )
-        for value in edges(path, spec):
+        for value in boundary_values(path, spec):
             try:
                 with_settings(config.run, {path: value})
             except ConfigError as error:
                 raise ConfigError(f"[search] {path}, at {value!r}: {error}") from error
 
 
-def holds(chosen: BaseDistribution, value: Any) -> bool:
-    """Whether a value is in a range or among choices."""
+def contains(chosen: BaseDistribution, value: Any) -> bool:
+    """Return whether a value is in a range or among choices."""
     if isinstance(chosen, CategoricalDistribution):
         return value in chosen.choices
     if isinstance(chosen, FloatDistribution | IntDistribution):
@@ -203,8 +201,8 @@ def holds(chosen: BaseDistribution, value: Any) -> bool:
     return False
 
 
-def edges(path: str, spec: Any) -> Iterator[Any]:
-    """Yield the values of a range that must be allowed if all of it is."""
+def boundary_values(path: str, spec: Any) -> Iterator[Any]:
+    """Yield the ends of a range, or all choices."""
     chosen = distribution(path, spec)
     if isinstance(chosen, CategoricalDistribution):
         yield from chosen.choices
@@ -214,7 +212,7 @@ def edges(path: str, spec: Any) -> Iterator[Any]:
 
 
 def distribution(path: str, spec: Any) -> BaseDistribution:
-    """Turn a range or a list of choices into Optuna's distribution.
+    """Convert a range or a list of choices to Optuna's distribution.
 
     Raises:
         ConfigError: it is neither.

@@ -1,7 +1,6 @@
-"""The search and the final comparison: from a study's settings to its results.
+"""A study: the search, then the final comparison.
 
-Everything that is known is in the study's folder: a process that dies at any moment loses at most
-the epochs that its trials were in.
+All state is in the study's folder: a process that dies loses at most the epochs in progress.
 """
 
 import shlex
@@ -21,7 +20,7 @@ from daam.execution.trainer import check_size, wants_gpu
 from daam.storage import Store
 from tune.folder import open_study
 from tune.holdout import Contender, run_holdout
-from tune.launching import failures, tuner_for
+from tune.launching import failure_reasons, tuner_for
 from tune.search import OptunaPruning, OptunaSearcher
 from tune.space import StudyConfig
 from tune.trial import TrialPlan, run_trial, trial_name
@@ -30,7 +29,7 @@ from tune.watch import StudyWatch, WatchCallback
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyResult:
-    """What a study found."""
+    """The outcome of a study."""
 
     config: StudyConfig
     trials: list[optuna.trial.FrozenTrial]
@@ -42,16 +41,16 @@ class StudyResult:
 def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> StudyResult:
     """Search, then train and test the contenders on the holdout transfer.
 
-    Ray must be connected. What the folder holds of an earlier process is not done again.
+    Ray must be connected. Work that the folder already holds is not repeated.
 
     Raises:
-        StudyInterruptedError: it was stopped by Ctrl-C.
+        StudyInterruptedError: Ctrl-C stopped it.
         StudyError: no trial finished, or a contender failed.
     """
     with tempfile.TemporaryDirectory(prefix="daam-study-") as directory:
         scratch = Path(directory)
         study, publish = open_study(folder, config, scratch=scratch)
-        begin_study(config, study)
+        enqueue_defaults(config, study)
         search(config, folder, study, publish=publish, scratch=scratch, watch=watch)
         best_trial = study.best_trial
         best = with_settings(config.run, best_trial.params)
@@ -65,8 +64,8 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
         )
 
 
-def begin_study(config: StudyConfig, study: optuna.Study) -> None:
-    """Have the first trial of a new study take the default settings, where that is wanted."""
+def enqueue_defaults(config: StudyConfig, study: optuna.Study) -> None:
+    """Make the default settings the first trial of a new study, if `default_first` is set."""
     if config.study.default_first and not study.get_trials(deepcopy=False):
         study.enqueue_trial({path: setting(config.run, path) for path in config.search})
 
@@ -80,12 +79,12 @@ def search(
     scratch: Path,
     watch: StudyWatch,
 ) -> None:
-    """Run the trials that are left; forget the checkpoints of all when none is.
+    """Run the remaining trials; once all have finished, delete their checkpoints.
 
     Raises:
-        StudyInterruptedError: it was stopped by Ctrl-C.
+        StudyInterruptedError: Ctrl-C stopped it.
         StudyError: no trial finished.
-        TrainingError: the cluster has no room for a trial's workers.
+        TrainingError: the cluster is too small for the workers of one trial.
     """
     searcher = OptunaSearcher(
         study, config.distributions(), num_trials=config.study.num_trials, saved=publish
@@ -96,7 +95,7 @@ def search(
         num_done=config.study.num_trials - searcher.num_left,
         best=searcher.best(),
     )
-    found = ""
+    reasons = ""
     if searcher.num_left > 0:
         check_size(config.study.workers_per_trial, use_gpu=wants_gpu(config.run))
         plan = TrialPlan(
@@ -124,21 +123,23 @@ def search(
             scheduler=OptunaPruning(searcher),
             num_samples=-1,
         )
-        found = failures(tuner.fit())
-    check_finished(config, folder, study, found)
+        reasons = failure_reasons(tuner.fit())
+    check_finished(config, folder, study, reasons)
     for key in folder.list("trials/"):
         if "/checkpoints/" in key:
             folder.delete(key)
 
 
-def check_finished(config: StudyConfig, folder: Store, study: optuna.Study, found: str) -> None:
-    """Raise if the search was stopped, or if nothing came of it."""
+def check_finished(config: StudyConfig, folder: Store, study: optuna.Study, reasons: str) -> None:
+    """Raise if the search was interrupted, or if no trial is complete."""
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    num_over = sum(state.is_finished() for state in states)
-    if num_over < config.study.num_trials:
+    num_finished = sum(state.is_finished() for state in states)
+    if num_finished < config.study.num_trials:
         raise StudyInterruptedError(
-            f"the study was stopped after {num_over} of {config.study.num_trials} trials; go on "
-            f"with: daam tune --resume {shlex.quote(folder.uri)}"
+            f"the study was stopped after {num_finished} of {config.study.num_trials} trials; "
+            f"resume with: daam tune --resume {shlex.quote(folder.uri)}"
         )
     if TrialState.COMPLETE not in states:
-        raise StudyError(f"no trial of {folder.uri} finished: {found or 'all were stopped early'}")
+        raise StudyError(
+            f"no trial of {folder.uri} finished: {reasons or 'all were stopped early'}"
+        )

@@ -1,7 +1,8 @@
-"""What one trial does, wherever Ray Tune puts it: all its transfers, epoch by epoch, one score."""
+"""One trial: trains all its transfers epoch by epoch and reports one score per epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -14,12 +15,11 @@ from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
 from daam.runs.worker import train_together
 from daam.storage import open_store
 from tune.launching import EPOCH, LAST_EPOCH, MAP, SCORE, failed, failure_reported, report_epochs
-from tune.score import aggregated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialPlan:
-    """What all trials of a search have in common; plain values, sent to every trial once."""
+    """Settings shared by all trials of a search: plain values, sent to each trial once."""
 
     study_uri: str
     run: dict[str, Any]
@@ -30,7 +30,7 @@ class TrialPlan:
 
 
 def trial_name(number: int) -> str:
-    """The name of a trial in the dashboard, the progress display and the study's folder."""
+    """Return the name of a trial in the dashboard, the progress table and the study's folder."""
     return f"trial-{number:04d}"
 
 
@@ -39,7 +39,7 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
 
     Args:
         sample: `number` and `parameters` of an Optuna trial.
-        plan: of the search.
+        plan: shared by all trials of the search.
     """
     settings = {**asdict(plan), **sample}
     num_epochs = plan.run["optimiser"]["num_epochs"]
@@ -72,7 +72,7 @@ def trial_worker(settings: dict[str, Any]) -> None:
 
 
 def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Train all transfers of a trial together; yield one score after each epoch."""
+    """Train all transfers of a trial in lockstep; yield the metrics of each epoch."""
     transfers = settings["transfers"]
     folder = open_store(settings["study_uri"]).child(f"trials/{trial_name(settings['number'])}")
     configs = [trial_config(settings, transfer) for transfer in transfers]
@@ -86,7 +86,7 @@ def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
         metrics = {
             EPOCH: int(rows[0]["epoch"]),
             LAST_EPOCH: configs[0].optimiser.num_epochs,
-            SCORE: aggregated(scores, how=settings["aggregate"]),
+            SCORE: aggregate(scores, how=settings["aggregate"]),
             **{f"{MAP}{transfer}": value for transfer, value in scores.items()},
             **{
                 f"rank-1/{transfer}": row["rank-1"]
@@ -98,9 +98,9 @@ def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def trial_config(settings: dict[str, Any], transfer: str) -> RunConfig:
-    """The settings of one transfer of a trial: the study's, with the trial's parameters.
+    """Return the settings of one transfer: the study's, overridden by the trial's parameters.
 
-    The target's validation identities are kept out of training: they give the score.
+    The target's validation identities are held out of training, since they give the score.
     """
     return with_settings(
         run_config(settings["run"], where="the study's settings"),
@@ -111,3 +111,8 @@ def trial_config(settings: dict[str, Any], transfer: str) -> RunConfig:
             "compute.num_workers": settings["num_workers"],
         },
     )
+
+
+def aggregate(scores: Mapping[str, float], *, how: str) -> float:
+    """Return the mean or the worst of the transfers' scores."""
+    return min(scores.values()) if how == "worst" else fmean(scores.values())

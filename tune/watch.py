@@ -1,4 +1,4 @@
-"""What a study tells whoever watches it, while it runs."""
+"""Progress events of a running study."""
 
 from typing import Any, Protocol
 
@@ -9,32 +9,32 @@ from tune.launching import EPOCH, FAILURE, LAST_EPOCH, SCORE, NotSaved
 
 
 class StudyWatch(Protocol):
-    """Shows how far a study is. Calls come from one thread."""
+    """Receives the progress of a study. All calls come from one thread."""
 
     def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
-        """A new part begins: the search, or the final comparison.
+        """The search or the final comparison begins.
 
         Args:
-            title: of the part.
-            num_runs: trials or contenders in all.
-            num_done: of them, by earlier processes.
-            best: score that those have reached, if any has one.
+            title: of the phase.
+            num_runs: total number of trials or contenders.
+            num_done: how many of them earlier processes finished.
+            best: best score so far, if there is one.
         """
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
         """A trial or contender has finished an epoch."""
 
     def ended(self, name: str, *, state: str, score: float | None) -> None:
-        """A trial or contender is over."""
+        """A trial or contender has ended."""
 
 
 class WatchCallback(NotSaved, Callback):
-    """Hands Ray Tune's events to a watch.
+    """Forwards Ray Tune's events to a watch.
 
     Args:
-        watch: is told.
-        name_of: gives the name of a Ray trial.
-        state_of: gives what became of a Ray trial that is over.
+        watch: receives them.
+        name_of: maps a Ray trial to its name.
+        state_of: maps a Ray trial that has ended to its state.
     """
 
     def __init__(self, watch: StudyWatch, *, name_of: Any, state_of: Any) -> None:
@@ -45,7 +45,7 @@ class WatchCallback(NotSaved, Callback):
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict, **info: Any
     ) -> None:
-        """An epoch is over."""
+        """Forward the end of an epoch."""
         if FAILURE in result:
             return
         self.watch.progress(
@@ -58,7 +58,7 @@ class WatchCallback(NotSaved, Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        """A trial has reached its end or was stopped."""
+        """Forward the end of a trial that finished or was stopped."""
         result = trial.last_result or {}
         score = None if FAILURE in result else result.get(SCORE)
         self.watch.ended(self.name_of(trial), state=self.state_of(trial), score=score)
@@ -66,5 +66,5 @@ class WatchCallback(NotSaved, Callback):
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
-        """A trial has failed for good."""
+        """Forward a failure that will not be retried."""
         self.watch.ended(self.name_of(trial), state="FAILED", score=None)

@@ -38,7 +38,9 @@ def train(
     quiet_libraries()
     if resume is not None:
         if any(other is not None for other in (config, settings, transfer, preset, name, storage)):
-            raise ConfigError("--resume goes on with a run as it was started; give it alone")
+            raise ConfigError(
+                "--resume continues a run with the settings it began with; give it alone"
+            )
         folder = open_store(resume)
     else:
         changes = parse_settings(settings or [])
@@ -69,7 +71,7 @@ def train(
         raise
     except KeyboardInterrupt as error:
         raise RunInterruptedError(
-            f"the run was stopped; go on with: daam train --resume {shlex.quote(folder.uri)}"
+            f"the run was stopped; resume with: daam train --resume {shlex.quote(folder.uri)}"
         ) from error
     print_line(
         f"Trained. Test it: daam evaluate --checkpoint {shlex.quote(folder.uri)} "

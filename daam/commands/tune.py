@@ -51,7 +51,9 @@ def tune(
     if resume is not None:
         others = (config, preset, settings, trials, workers_per_trial, name, storage)
         if any(other is not None for other in others):
-            raise ConfigError("--resume goes on with a study as it was started; give it alone")
+            raise ConfigError(
+                "--resume continues a study with the settings it began with; give it alone"
+            )
         folder, tree = read_folder(resume)
         study = study_config(tree, {})
         uri = folder.uri
@@ -94,7 +96,7 @@ def tune(
                 summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:
             raise StudyInterruptedError(
-                f"the study was stopped; go on with: daam tune --resume {shlex.quote(folder.uri)}"
+                f"the study was stopped; resume with: daam tune --resume {shlex.quote(folder.uri)}"
             ) from error
     console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
     console.print(summary.verdict, highlight=False)

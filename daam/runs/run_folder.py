@@ -36,7 +36,7 @@ def start_run(uri: str, config: RunConfig) -> Store:
     folder = open_store(uri)
     if folder.exists(CONFIG):
         raise TrainingError(
-            f"there is a run in {uri} already; go on with it: --resume {shlex.quote(uri)}, "
+            f"there is a run in {uri} already; resume it: --resume {shlex.quote(uri)}, "
             "or give this one another name: --name NAME"
         )
     folder.write(CONFIG, to_toml(config).encode())

@@ -13,8 +13,8 @@ def test_commands_in_messages_have_the_form_that_was_used(
     program: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [program])
-    assert as_started("daam: go on with: daam tune --resume a") == (
-        f"daam: go on with: {form} tune --resume a"
+    assert as_started("daam: resume with: daam tune --resume a") == (
+        f"daam: resume with: {form} tune --resume a"
     )
 
 

@@ -130,7 +130,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(story: Story) -> None:
     assert story.stopped.code == 130, story.stopped.err
     last = story.stopped.err.strip().splitlines()[-1]
     assert last.startswith("daam: the study was stopped after ")
-    assert last.endswith(f"go on with: python launch.py tune --resume {story.folder}")
+    assert last.endswith(f"resume with: python launch.py tune --resume {story.folder}")
     assert "Traceback" not in story.stopped.err
 
 

@@ -37,7 +37,7 @@ def test_a_run_listens_on_loopback_alone_and_ctrl_c_says_how_to_go_on(
         finished = command.finished(within_s=120)
     assert finished.code == 130
     assert finished.err.strip().splitlines()[-1] == (
-        f"daam: the run was stopped; go on with: python launch.py train --resume {folder}"
+        f"daam: the run was stopped; resume with: python launch.py train --resume {folder}"
     )
     assert "Traceback" not in finished.err
 

@@ -191,7 +191,7 @@ def test_ctrl_c_before_the_first_trial_says_how_to_go_on(
     ended = tune()
     assert ended.code == 130
     assert ended.err.count("\n") == 1
-    assert ended.err.startswith("daam: the study was stopped; go on with: ")
+    assert ended.err.startswith("daam: the study was stopped; resume with: ")
     assert "--resume" in ended.err
 
 

@@ -16,7 +16,7 @@ from daam.execution.connection import connected
 from daam.storage import open_store
 from tune.folder import open_study
 from tune.space import study_config
-from tune.study import begin_study, search
+from tune.study import enqueue_defaults, search
 
 
 def main(study_file: str, folder_uri: str) -> int:
@@ -30,7 +30,7 @@ def main(study_file: str, folder_uri: str) -> int:
     ):
         scratch = Path(directory)
         study, publish = open_study(folder, config, scratch=scratch)
-        begin_study(config, study)
+        enqueue_defaults(config, study)
         try:
             search(config, folder, study, publish=publish, scratch=scratch, watch=display)
         except DaamError as error:

@@ -28,7 +28,7 @@ def test_a_second_driver_is_refused_until_the_first_is_dead(tmp_path):
             assert first.stdout is not None
             assert first.stdout.readline() == "held\n"
             expected = pytest.raises(
-                StudyError, match=f"another process works on the study in {uri}"
+                StudyError, match=f"another process is running the study in {uri}"
             )
             with expected, sole_driver(uri):
                 pytest.fail("two drivers at once")

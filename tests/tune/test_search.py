@@ -19,7 +19,7 @@ from tune.folder import JOURNAL, create_folder, open_study, read_folder
 from tune.launching import EPOCH, FAILURE, LAST_EPOCH, MAP, SCORE
 from tune.search import OptunaPruning, OptunaSearcher
 from tune.space import StudyConfig, study_config
-from tune.study import begin_study, check_finished
+from tune.study import check_finished, enqueue_defaults
 
 NUM_EPOCHS = 3
 WEIGHT, RATE = "loss.domain_similarity.weight", "optimiser.learning_rate"
@@ -52,7 +52,7 @@ class Process:
     def __init__(self, config: StudyConfig, folder: Store, scratch: Path) -> None:
         scratch.mkdir()
         self.study, self.publish = open_study(folder, config, scratch=scratch)
-        begin_study(config, self.study)
+        enqueue_defaults(config, self.study)
         self.searcher = OptunaSearcher(
             self.study,
             config.distributions(),

@@ -1,4 +1,4 @@
-"""The final comparison as rows of a table, and what it says in plain words."""
+"""The final comparison as rows of a table, and its verdict in plain words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Entrant:
 def entrants(
     contenders: Sequence[Contender], *, baseline: Mapping[str, Any] | None
 ) -> list[Entrant]:
-    """The rows of the comparison, the weakest idea first.
+    """Return the rows of the comparison, the simplest method first.
 
     Args:
-        contenders: of the study.
+        contenders: contenders of the study.
         baseline: scores of the colour histogram on the same images, as in a contender's `scores`.
     """
     rows = [] if baseline is None else [_entrant(COLOUR_HISTOGRAM, baseline)]
@@ -36,10 +36,10 @@ def entrants(
 
 
 def verdict(rows: Sequence[Entrant], *, holdout: str) -> str:
-    """Say what the comparison shows, whether or not the search paid off.
+    """Return in a few sentences what the comparison shows.
 
     Args:
-        rows: with the three contenders among them.
+        rows: the three contenders among them.
         holdout: the transfer they were tested on.
     """
     by_name = {row.name: row for row in rows}
@@ -59,7 +59,7 @@ def verdict(rows: Sequence[Entrant], *, holdout: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as percent, with one decimal."""
+    """Format a share as a percentage with one decimal."""
     return f"{100 * share:.1f}\u202f%"
 
 
@@ -78,7 +78,7 @@ def _entrant(name: str, scores: Mapping[str, Any]) -> Entrant:
 
 
 def _points(gain: float) -> float:
-    """Points of a hundred, as they are printed."""
+    """Return a gain in percentage points, rounded as printed."""
     return round(100 * gain, 1)
 
 
