@@ -1,10 +1,10 @@
-"""What an import of many small images costs: memory, temporary files, and CPU time.
+"""What an import of many small images costs: memory and CPU time.
 
     python benchmarks/importing.py --images 200000 1000000 --at FOLDER
 
-Images are JPEGs of 32x32 and 1.5 kB, of which each file has 50,000 names: half of them train, a
-tenth queries, the rest gallery. Each import is a process of its own, from a table in CSV, in no
-order, to a folder.
+Images are JPEGs of 32x32 and 1.5 kB; each file has 50,000 names (hard links). Half of the images
+are train, a tenth queries, the rest gallery. Each import is a process of its own, from an unsorted
+CSV table to a folder.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def write_images(folder: Path, *, num_images: int) -> None:
-    """Name a few files many times, and list the names in a table."""
+    """Give a few files many names, and list the names in a table."""
     generator = np.random.default_rng(0)
     folder.mkdir()
     with (folder / "index.csv").open("w") as table:
@@ -66,16 +66,10 @@ def write_images(folder: Path, *, num_images: int) -> None:
 
 
 def measure(folder: Path) -> None:
-    """Import, and print what it took."""
+    """Import, and print memory and time."""
     from daam.dataset.importing.import_domain import import_domain
     from daam.dataset.importing.layouts import read_layout
     from daam.storage import open_store
-
-    most_temporary = 0
-
-    def look(*_: object) -> None:
-        nonlocal most_temporary
-        most_temporary = max(most_temporary, unnamed_bytes())
 
     bare_mib = peak_mib()
     begun, cpu = time.perf_counter(), time.process_time()
@@ -86,36 +80,24 @@ def measure(folder: Path) -> None:
         domain="many",
         to=open_store(str(folder / "store")),
         shard_size_bytes=SHARD_MIB << 20,
-        on_file=look,
     )
     done, done_cpu = time.perf_counter(), time.process_time()
-    each = 1e6 / len(index)
+    us_per_image = 1e6 / len(index)
+    bytes_per_image = (peak_mib() - bare_mib) * 2**20 / len(index)
     print(
         f"  {bare_mib:.0f} MiB of interpreter and imports, {read_mib:.0f} with the list, "
-        f"{peak_mib():.0f} in all; unnamed files {most_temporary / len(index):.0f} bytes an image"
+        f"{peak_mib():.0f} in all: {bytes_per_image:.0f} bytes per image"
     )
     print(
-        f"  list {read - begun:.1f} s ({each * (read_cpu - cpu):.0f} us of CPU an image), "
-        f"the rest {done - read:.1f} s ({each * (done_cpu - read_cpu):.0f} us)"
+        f"  list {read - begun:.1f} s ({us_per_image * (read_cpu - cpu):.0f} us of CPU per image), "
+        f"the rest {done - read:.1f} s ({us_per_image * (done_cpu - read_cpu):.0f} us)"
     )
 
 
 def peak_mib() -> float:
-    """Most memory that this process had; getrusage tells its parent's if that had more."""
+    """Most memory that this process had; getrusage would include its parent's."""
     (line,) = (text for text in STATUS.read_text().splitlines() if text.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
-
-
-def unnamed_bytes() -> int:
-    """Of the files that this process has open and nobody else can."""
-    total = 0
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            if os.readlink(link).endswith("(deleted)"):
-                total += link.stat().st_size
-        except FileNotFoundError:
-            continue  # closed meanwhile
-    return total
 
 
 if __name__ == "__main__":

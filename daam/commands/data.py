@@ -115,8 +115,8 @@ def data_import(
             progress=advance,
             on_file=sent.add,
         )
-    for reason, files in groupby(index.skipped(), key=lambda file: file.reason):
-        named = [str(file.path) for file in islice(files, SKIPPED_FILES_NAMED)]
+    for reason, files in groupby(index.skipped, key=lambda file: file.reason):
+        named = [file.path for file in islice(files, SKIPPED_FILES_NAMED)]
         num_more = sum(1 for _ in files)
         more = ", …" if num_more else ""
         print_line(f"skipped {len(named) + num_more}, {reason}: {', '.join(named)}{more}")

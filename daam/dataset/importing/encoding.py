@@ -6,10 +6,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import pyarrow as pa
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from daam.dataset.importing.layouts import DatasetIndex
+from daam.dataset.importing.dataset_index import DatasetIndex
 from daam.errors import DataError
 
 QUALITY = 95
@@ -73,14 +74,9 @@ def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
             f"images cannot be stored at {height}x{width}: each side must be from {LEAST_SIDE} to "
             f"{MOST_SIDE} pixels; 256x128 (height x width) is usual"
         )
-    places = set(
-        np.linspace(0, len(index) - 1, min(SIZES_SAMPLED, len(index))).astype(int).tolist()
-    )
-    sizes = [
-        _size_of_file(index.root / record.path)
-        for place, record in enumerate(index)
-        if place in places
-    ]
+    paths = pa.concat_tables(index.splits.values())["path"]
+    sample = np.linspace(0, len(paths) - 1, min(SIZES_SAMPLED, len(paths))).astype(int)
+    sizes = [_size_of_file(index.root / paths[row].as_py()) for row in sample]
     if _share_smaller(sizes, than=size) > 0.5:
         typical = "x".join(str(int(median(sides))) for sides in zip(*sizes, strict=True))
         raise DataError(

@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -18,7 +19,6 @@ from daam.dataset.format.manifest import (
     ImportSettings,
     ShardEntry,
     SplitManifest,
-    manifest_key,
 )
 from daam.dataset.format.publishing import FilesGoneError, publish, send
 from daam.dataset.format.shards import (
@@ -29,23 +29,23 @@ from daam.dataset.format.shards import (
     write_index,
     write_labels,
 )
-from daam.dataset.importing.duplicates import CopiesOfQueries
+from daam.dataset.importing.dataset_index import DatasetIndex
+from daam.dataset.importing.duplicates import Duplicates
 from daam.dataset.importing.encoding import check_size, read_jpeg
 from daam.dataset.importing.hold_out import hold_out_validation
-from daam.dataset.importing.layouts import DatasetIndex, ImageRecord
 from daam.dataset.prefetch import work_ahead
-from daam.domains import Split
+from daam.domains import Split, check_domain
 from daam.errors import StorageError
 from daam.storage import Store
 
 SHARD_SIZE_BYTES = 64 << 20
 VALIDATION_SHARE = 0.25
-# Handing images to threads one by one would take as long as decoding small ones.
-IMAGES_AT_A_TIME = 16
-# While these are sent the next one is written, so three lie on the disk at most.
+# Passing images to threads one by one would take as long as decoding small ones.
+IMAGES_PER_TASK = 16
+# While these are sent the next one is written, so at most three are on the disk.
 SHARDS_SENT_AT_ONCE = 2
-# Of imports of one domain at once, each may have to begin anew because of the others.
-ATTEMPTS, FIRST_PAUSE_S = 6, 0.1
+# Concurrent imports of one domain may each have to restart because of the others.
+MAX_ATTEMPTS, FIRST_PAUSE_S = 6, 0.1
 
 Progress = Callable[[int, int], None]
 FileReport = Callable[[ShardEntry, bool], None]
@@ -68,33 +68,32 @@ def import_domain(
 ) -> DomainManifest:
     """Write the images of a data set to a store as a domain, and return its manifest.
 
-    JPEGs are stored byte for byte, unless another size is asked for. PNG and BMP images become
-    JPEGs. Memory does not grow with the number of images, but for 12 KB a shard while the manifest
-    is made. That is published last: a reader sees the whole domain or none of it, and an import
-    that was cut short is repeated by running it again, without uploading the files that are there
-    already. The same input gives the same keys and bytes. Gallery images that are copies of a query
-    are kept, and reported in a warning.
+    JPEGs are stored byte for byte, unless another size is requested. PNG and BMP images become
+    JPEGs. The manifest is published last: a reader sees the whole domain or none of it, and an
+    interrupted import is resumed by running it again, which uploads only what the store lacks. The
+    same input gives the same keys and bytes. Gallery images that duplicate a query are kept, and
+    reported in a warning.
 
     Args:
-        index: as a layout gives it, without validation splits.
-        domain: the name to give it.
+        index: from a layout, without validation splits.
+        domain: its name in the store.
         shard_size_bytes: most JPEG bytes in a shard.
         validation_share: of the train identities, held out for validation, see
             `hold_out_validation`.
         reencode: (height, width) to store all images at; None keeps them as they are.
-        recheck: read back every file that is there, and send those that are damaged again; by
-            default name and size are enough.
+        recheck: read back every file that the store has, and send damaged ones again; by default
+            name and size are enough.
         verify_images: decode every JPEG once, to find damaged ones now and not in training.
         progress: called with (images done, images in all).
         on_file: called with each file that the store has now, and whether it was uploaded.
 
     Raises:
-        ConfigError: `domain` can be no domain's name.
+        ConfigError: `domain` is not a valid domain name.
         DataError: an image is damaged or unreadable, validation people cannot be held out, or
             `reencode` makes no sense for the data set.
         StorageError: the store cannot be written.
     """
-    manifest_key(domain)
+    check_domain(domain)
     if reencode is not None:
         check_size(reencode, index=index)
     index = hold_out_validation(index, share=validation_share)
@@ -105,120 +104,114 @@ def import_domain(
         shard_size_bytes=shard_size_bytes,
     )
 
-    def stored(shard: WrittenShard) -> ShardEntry:
-        sent = send(shard.path, shard.entry, to=to, recheck=recheck)
-        shard.path.unlink()
+    def store_file(file: WrittenShard) -> ShardEntry:
+        sent = send(file.path, file.entry, to=to, recheck=recheck)
+        file.path.unlink()
         if on_file is not None:
-            on_file(shard.entry, sent)
-        return shard.entry
+            on_file(file.entry, sent)
+        return file.entry
 
-    def attempt() -> tuple[DomainManifest, CopiesOfQueries]:
-        copies = CopiesOfQueries()
-        manifest = _write_files(
-            index,
-            domain=domain,
-            settings=settings,
-            stored=stored,
-            copies=copies,
-            verify_images=verify_images,
-            progress=progress,
-        )
-        publish(manifest, manifest.to_json(), to=to)
-        return manifest, copies
-
-    num_attempts = 0
+    attempt = 0
     while True:
-        num_attempts += 1
+        attempt += 1
+        duplicates = Duplicates()
+        manifest = DomainManifest(
+            domain=domain,
+            layout=index.layout,
+            settings=settings,
+            splits=_write_splits(
+                index,
+                domain=domain,
+                settings=settings,
+                store_file=store_file,
+                duplicates=duplicates,
+                verify=verify_images,
+                progress=progress,
+            ),
+            skipped=dict(Counter(file.reason for file in index.skipped)),
+        )
         try:
-            manifest, copies = attempt()
-            break
+            publish(manifest, manifest.to_json(), to=to)
         except FilesGoneError as error:
-            if num_attempts == ATTEMPTS:
+            if attempt == MAX_ATTEMPTS:
                 raise
             log.warning("%s; importing once more", error)
-            # Imports that were in each other's way are not to meet again.
-            time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**num_attempts))
-    if (found := copies.report()) is not None:
-        log.warning("%s: %s", domain, found)
-    return manifest
+            # Random, so that imports that collided do not collide again.
+            time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**attempt))
+        else:
+            if (found := duplicates.report(index)) is not None:
+                log.warning("%s: %s", domain, found)
+            return manifest
 
 
-def _write_files(
+def _write_splits(
     index: DatasetIndex,
     *,
     domain: str,
     settings: ImportSettings,
-    stored: Callable[[WrittenShard], ShardEntry],
-    copies: CopiesOfQueries,
-    verify_images: bool,
+    store_file: Callable[[WrittenShard], ShardEntry],
+    duplicates: Duplicates,
+    verify: bool,
     progress: Progress | None,
-) -> DomainManifest:
-    splits: dict[Split, SplitManifest] = {}
-    done = 0
-    counts = index.counts()
-    for split in counts:
-        images = _read_images(
-            index.shuffled(split), root=index.root, verify=verify_images, size=settings.reencoded
-        )
-        images = copies.watched(images)
+) -> dict[Split, SplitManifest]:
+    splits = {}
+    done = count(1)
+    for split in index.splits:
+        images = index.shuffled(split)
+        jpegs = _read_jpegs(images, root=index.root, verify=verify, size=settings.reencoded)
+        jpegs = duplicates.watch(jpegs, split=split)
         if progress is not None:
-            images = _counted(images, already=done, total=sum(counts.values()), report=progress)
-        splits[split] = _import_split(
+            jpegs = _reported(jpegs, done=done, total=len(index), progress=progress)
+        splits[split] = _write_split(
             images,
-            index,
+            jpegs,
             domain=domain,
             split=split,
             shard_size_bytes=settings.shard_size_bytes,
-            stored=stored,
+            store_file=store_file,
         )
-        done += splits[split].num_rows
-    return DomainManifest(
-        domain=domain,
-        layout=index.layout,
-        settings=settings,
-        splits=splits,
-        skipped=dict(Counter(file.reason for file in index.skipped())),
-    )
+    return splits
 
 
-def _import_split(
-    images: Iterable[tuple[bytes, ImageRecord]],
-    index: DatasetIndex,
+def _write_split(
+    images: pa.Table,
+    jpegs: Iterable[bytes],
     *,
     domain: str,
     split: Split,
     shard_size_bytes: int,
-    stored: Callable[[WrittenShard], ShardEntry],
+    store_file: Callable[[WrittenShard], ShardEntry],
 ) -> SplitManifest:
     entries: list[ShardEntry] = []
 
-    def indexed(shard: WrittenShard) -> tuple[ShardEntry, pa.RecordBatch]:
+    def store_shard(shard: WrittenShard) -> tuple[ShardEntry, pa.RecordBatch]:
         rows = index_of(shard.path)
-        return stored(shard), rows
+        return store_file(shard), rows
 
-    def noted(shards: Iterable[tuple[ShardEntry, pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+    def collected(shards: Iterable[tuple[ShardEntry, pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         for entry, rows in shards:
             entries.append(entry)
             yield rows
 
-    with_cameras = ((jpeg, record.camera) for jpeg, record in images)
     try:
         with tempfile.TemporaryDirectory(prefix="daam-import-") as name:
             where = {"domain": domain, "split": split, "folder": Path(name)}
+            with_cameras = zip(jpegs, _values(images["camera"]), strict=True)
+            labels = zip(_values(images["identity"]), _values(images["path"]), strict=True)
             shards = work_ahead(
-                indexed,
+                store_shard,
                 write_image_shards(with_cameras, shard_size_bytes=shard_size_bytes, **where),
                 num_threads=SHARDS_SENT_AT_ONCE,
                 prefetch=0,
             )
             with closing(shards):
-                written = write_index(noted(shards), **where)
+                index = write_index(collected(shards), **where)
             return SplitManifest(
-                num_rows=written.entry.num_rows,
-                num_cameras=sum(1 for _ in index.cameras(split)),
+                num_rows=images.num_rows,
+                num_cameras=len(images["camera"].unique()),
                 shards=tuple(entries),
-                index=stored(written),
-                labels=stored(write_labels(index.shuffled_names(split), **where)),
+                index=store_file(index),
+                labels=store_file(write_labels(labels, **where)),
             )
     except OSError as error:
         raise StorageError(
@@ -227,35 +220,33 @@ def _import_split(
         ) from error
 
 
-def _read_images(
-    records: Iterable[ImageRecord], *, root: Path, verify: bool, size: tuple[int, int] | None
-) -> Iterator[tuple[bytes, ImageRecord]]:
-    def read(group: list[ImageRecord]) -> list[tuple[bytes, ImageRecord]]:
-        return [
-            (read_jpeg(root / record.path, verify=verify, size=size), record) for record in group
-        ]
+def _read_jpegs(
+    images: pa.Table, *, root: Path, verify: bool, size: tuple[int, int] | None
+) -> Iterator[bytes]:
+    def read(paths: list[str]) -> list[bytes]:
+        return [read_jpeg(root / path, verify=verify, size=size) for path in paths]
 
     num_threads = _num_processors()
+    tasks = in_groups(_values(images["path"]), size=IMAGES_PER_TASK)
     return chain.from_iterable(
-        work_ahead(
-            read,
-            in_groups(records, size=IMAGES_AT_A_TIME),
-            num_threads=num_threads,
-            prefetch=num_threads,
-        )
+        work_ahead(read, tasks, num_threads=num_threads, prefetch=num_threads)
     )
 
 
+def _values(column: pa.ChunkedArray) -> Iterator[Any]:
+    return (value.as_py() for value in column)
+
+
 def _num_processors() -> int:
-    # A container may have some of the machine's; only Linux tells.
+    # A container may be limited to some of them; only Linux reports which.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _counted(
-    images: Iterable[tuple[bytes, ImageRecord]], *, already: int, total: int, report: Progress
-) -> Iterator[tuple[bytes, ImageRecord]]:
-    for done, image in enumerate(images, start=already + 1):
-        yield image
-        report(done, total)
+def _reported(
+    jpegs: Iterable[bytes], *, done: Iterator[int], total: int, progress: Progress
+) -> Iterator[bytes]:
+    for jpeg in jpegs:
+        yield jpeg
+        progress(next(done), total)

@@ -1,6 +1,5 @@
 """Images are stored as they are, or resized as everywhere, and sizes without sense are refused."""
 
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from daam.dataset.importing.layouts import read_layout
 from daam.dataset.pixels.decode import decode_images
 from daam.errors import DataError
 from daam.storage import open_store
+from tests.support.layout_trees import records
 
 
 def smooth(height: int, width: int) -> np.ndarray:
@@ -81,7 +81,7 @@ def test_a_size_without_sense_is_refused_before_anything_is_written(
 
 def test_a_size_is_not_refused_for_a_few_smaller_images(small_market: Path) -> None:
     index = read_layout("market1501", small_market)
-    for record in islice(index, 20):
+    for record in records(index)[:20]:
         (small_market / record.path).write_bytes(simplejpeg.encode_jpeg(smooth(16, 16)))
     check_size((32, 16), index=index)
 

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from daam.dataset.importing.dataset_index import DatasetIndex, IndexBuilder
 from daam.dataset.importing.hold_out import hold_out_validation
-from daam.dataset.importing.layouts import DatasetIndex, ImageRecord
 from daam.domains import VALIDATION_SPLITS, Split
 from daam.errors import DataError
+from tests.support.layout_trees import records
 
 
 def make_index(images: dict[int, list[int]], *, split: Split = Split.TRAIN) -> DatasetIndex:
     """identity -> the camera of each of its images."""
-    index = DatasetIndex(layout="csv", root=Path("root"))
+    index = IndexBuilder(layout="csv", root=Path("root"))
     for identity, cameras in images.items():
         for number, camera in enumerate(cameras):
-            path = Path(f"{identity}_{number}")
-            index.add(ImageRecord(path=path, identity=identity, camera=camera, split=split))
-    return index
+            index.add(f"{identity}_{number}", identity=identity, camera=camera, split=split)
+    return index.build()
 
 
 def random_index(seed: int) -> DatasetIndex:
@@ -36,16 +36,16 @@ def random_index(seed: int) -> DatasetIndex:
 def held_out_by_hand(index: DatasetIndex, share: float) -> dict[str, Split]:
     digests = [
         (hashlib.sha256(b"daam validation %d" % identity).digest(), identity)
-        for identity in {record.identity for record in index}
+        for identity in {record.identity for record in records(index)}
     ]
     chosen = [identity for _, identity in sorted(digests)][: max(2, round(share * len(digests)))]
     splits = {}
     for identity in chosen:
         cameras = defaultdict(list)
-        for record in index:
+        for record in records(index):
             if record.identity == identity:
-                cameras[record.camera].append(str(record.path))
-                splits[str(record.path)] = Split.VALIDATION_GALLERY
+                cameras[record.camera].append(record.path)
+                splits[record.path] = Split.VALIDATION_GALLERY
         if len(cameras) == 1:
             continue
         for names in cameras.values():
@@ -62,19 +62,21 @@ def test_it_agrees_with_the_loop(seed: int, share: float) -> None:
     index = random_index(seed)
     after = hold_out_validation(index, share=share)
     expected = held_out_by_hand(index, share)
-    assert {str(record.path): record.split for record in after} == {
-        str(record.path): expected.get(str(record.path), Split.TRAIN) for record in index
+    assert {record.path: record.split for record in records(after)} == {
+        record.path: expected.get(record.path, Split.TRAIN) for record in records(index)
     }
-    assert {record.split for record in index} == {Split.TRAIN}
+    assert {record.split for record in records(index)} == {Split.TRAIN}
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_identity_is_on_both_sides_and_every_query_has_its_match(seed: int) -> None:
     after = hold_out_validation(random_index(seed), share=0.5)
-    train = {record.identity for record in after.of(Split.TRAIN)}
-    assert train.isdisjoint(record.identity for record in after.of(*VALIDATION_SPLITS))
-    gallery = {(record.identity, record.camera) for record in after.of(Split.VALIDATION_GALLERY)}
-    for query in after.of(Split.VALIDATION_QUERY):
+    train = {record.identity for record in records(after, Split.TRAIN)}
+    assert train.isdisjoint(record.identity for record in records(after, *VALIDATION_SPLITS))
+    gallery = {
+        (record.identity, record.camera) for record in records(after, Split.VALIDATION_GALLERY)
+    }
+    for query in records(after, Split.VALIDATION_QUERY):
         assert any(
             identity == query.identity and camera != query.camera for identity, camera in gallery
         )
@@ -82,19 +84,22 @@ def test_no_identity_is_on_both_sides_and_every_query_has_its_match(seed: int) -
 
 def test_the_choice_does_not_depend_on_the_order_or_on_other_splits() -> None:
     index = random_index(0)
-    backwards = DatasetIndex(layout="csv", root=index.root)
-    for record in (*reversed(list(index)), *make_index({0: [1], -1: [2]}, split=Split.GALLERY)):
-        backwards.add(record)
-    chosen = {record.identity for record in hold_out_validation(index, share=0.3).of(Split.TRAIN)}
-    again = hold_out_validation(backwards, share=0.3)
-    assert {record.identity for record in again.of(Split.TRAIN)} == chosen
-    assert again.count(Split.GALLERY) == 2
+    others = make_index({0: [1], -1: [2]}, split=Split.GALLERY)
+    backwards = IndexBuilder(layout="csv", root=index.root)
+    for split, path, identity, camera in (*reversed(records(index)), *records(others)):
+        backwards.add(path, identity=identity, camera=camera, split=Split(split))
+    chosen = {
+        record.identity for record in records(hold_out_validation(index, share=0.3), Split.TRAIN)
+    }
+    again = hold_out_validation(backwards.build(), share=0.3)
+    assert {record.identity for record in records(again, Split.TRAIN)} == chosen
+    assert len(records(again, Split.GALLERY)) == 2
 
 
 def test_two_identities_give_one_to_each_side() -> None:
     after = hold_out_validation(make_index({1: [1, 2], 2: [1, 2]}), share=0.25)
-    assert len({record.identity for record in after.of(Split.TRAIN)}) == 1
-    assert after.count(Split.VALIDATION_QUERY) == 1
+    assert len({record.identity for record in records(after, Split.TRAIN)}) == 1
+    assert len(records(after, Split.VALIDATION_QUERY)) == 1
 
 
 def test_nothing_to_hold_out_changes_nothing() -> None:
@@ -113,7 +118,7 @@ def test_nothing_to_hold_out_changes_nothing() -> None:
         ({1: [1, 2], 2: [1, 2]}, -0.1, "not in"),
     ],
 )
-def test_what_cannot_be_validated_is_said(
+def test_what_cannot_be_validated_is_refused(
     images: dict[int, list[int]], share: float, complaint: str
 ) -> None:
     with pytest.raises(DataError, match=complaint):

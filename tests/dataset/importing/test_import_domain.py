@@ -23,6 +23,7 @@ from daam.domains import Split
 from daam.errors import ConfigError, DataError
 from daam.storage import Store, open_store
 from tests.support.files_of_domains import domains_in
+from tests.support.layout_trees import records
 
 SMALL_SHARD = 5_000
 
@@ -47,12 +48,12 @@ def test_every_image_is_stored_with_its_camera_and_identity(
             for row, (name, identity) in enumerate(rows)
         }
         assert stored == {
-            record.path.as_posix(): (
+            record.path: (
                 (small_market / record.path).read_bytes(),
                 record.camera,
                 record.identity,
             )
-            for record in expected.of(split)
+            for record in records(expected, split)
         }
 
 
@@ -161,7 +162,7 @@ def test_a_damaged_image_is_named_and_nothing_is_published(
     small_market: Path, tmp_path: Path, damage: str
 ) -> None:
     index = read_layout("market1501", small_market)
-    path = small_market / next(index.of(Split.QUERY)).path
+    path = small_market / records(index, Split.QUERY)[0].path
     data = path.read_bytes()
     png = BytesIO()
     Image.open(path).save(png, "PNG")
@@ -182,7 +183,7 @@ def test_a_damaged_image_is_named_and_nothing_is_published(
 
 def test_a_file_that_vanished_is_named(small_market: Path, tmp_path: Path) -> None:
     index = read_layout("market1501", small_market)
-    path = small_market / next(iter(index)).path
+    path = small_market / records(index)[0].path
     path.unlink()
     with pytest.raises(DataError, match=path.name):
         import_domain(index, domain="plaza", to=open_store(str(tmp_path / "store")))

@@ -20,6 +20,7 @@ from daam.errors import ConfigError, ShardError
 from daam.plots.domain_histograms import draw_description
 from daam.storage import Store, open_store
 from tests.support.files_of_domains import damage
+from tests.support.layout_trees import records
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_distributions_agree_with_the_loop(
         cameras: dict[int, set[int]] = {}
         of_camera: dict[int, int] = {}
         sizes = []
-        for record in index.of(split):
+        for record in records(index, split):
             of_camera[record.camera] = of_camera.get(record.camera, 0) + 1
             sizes.append((small_market / record.path).stat().st_size)
             if record.identity > 0:

@@ -1,22 +1,14 @@
-"""From a data set's folder, in the naming its authors gave it, to an index of its images.
+"""From a data set's folder, named as its authors did, to a `DatasetIndex`.
 
-Identities are positive numbers; 0 is a distractor (a person or background that no query shows)
-and -1 junk (a box too poor to count as right or wrong).
+    reading     the layouts by name, and `read_layout`
+    rules       those that are a folder per split and a rule for file names
+    cuhk03, msmt17, randperson, table       those that need code of their own
+    files       walks over folders
+
+To add a layout: an entry in `rules.FOLDER_LAYOUTS`, or a `read_NAME(root) -> DatasetIndex` in a
+file of its own and an entry in `reading.READERS`; then a test, and a row in docs/data.md.
 """
 
-from daam.dataset.importing.layouts.index import (
-    DatasetIndex,
-    ImageRecord,
-    Sighting,
-    SkippedFile,
-)
 from daam.dataset.importing.layouts.reading import LAYOUTS, read_layout
 
-__all__ = [
-    "LAYOUTS",
-    "DatasetIndex",
-    "ImageRecord",
-    "Sighting",
-    "SkippedFile",
-    "read_layout",
-]
+__all__ = ["LAYOUTS", "read_layout"]

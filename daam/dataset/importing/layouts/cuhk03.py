@@ -13,10 +13,14 @@ JSON begin anew in the train split. Cameras are the two views of a pair, as in t
 import json
 from pathlib import Path, PureWindowsPath
 
-from daam.dataset.importing.layouts.files import is_folder, skip_unlisted
-from daam.dataset.importing.layouts.folders import MARKET_FOLDERS, read_folders
-from daam.dataset.importing.layouts.index import DatasetIndex, ImageRecord
-from daam.dataset.importing.layouts.names import NameRule
+from daam.dataset.importing.dataset_index import DatasetIndex, IndexBuilder
+from daam.dataset.importing.layouts.files import check_listed, is_folder
+from daam.dataset.importing.layouts.rules import (
+    MARKET_FOLDERS,
+    FolderLayout,
+    NameRule,
+    read_folders,
+)
 from daam.domains import Split
 from daam.errors import LayoutError
 
@@ -27,10 +31,12 @@ SPLIT_LISTS = {
 }
 SPLITS = {"train": Split.TRAIN, "query": Split.QUERY, "gallery": Split.GALLERY}
 PEOPLE_PER_PAIR = 1000
-FOLDER_RULE = NameRule(
-    pattern=r"(?P<identity>\d{4})_c(?P<camera>[12])_[1-9]\d*",
-    example="0001_c1_1.png",
-    meaning="identity, camera, image",
+CUHK03_NP = FolderLayout(
+    names=NameRule(
+        pattern=r"(?P<identity>\d{4})_c(?P<camera>[12])_[1-9]\d*",
+        example="0001_c1_1.png",
+        meaning="identity, camera, image",
+    )
 )
 RULE = NameRule(
     pattern=r"(?P<pair>[1-9])_(?P<person>\d{3})_(?P<view>[12])_\d{2}",
@@ -47,10 +53,10 @@ def read_cuhk03(root: Path) -> DatasetIndex:
 
     Raises:
         LayoutError: it is none of these, a folder or list is missing, empty or damaged, a name
-            fits no rule, or a file is listed twice or not there.
+            matches no rule, or a file is listed twice or not there.
     """
     if is_folder(root / MARKET_FOLDERS[Split.TRAIN]):
-        return read_folders(root, layout="cuhk03", rule=FOLDER_RULE)
+        return read_folders(root, layout="cuhk03", rules=CUHK03_NP)
     place = root.absolute()
     if place.name not in SPLIT_LISTS:
         raise LayoutError(
@@ -61,21 +67,18 @@ def read_cuhk03(root: Path) -> DatasetIndex:
 
 
 def _read_listed(root: Path, split_list: Path) -> DatasetIndex:
-    index = DatasetIndex(layout="cuhk03", root=root)
+    index = IndexBuilder(layout="cuhk03", root=root)
+    listed: set[str] = set()
     for split, names in _names(split_list).items():
         for name in names:
-            path = Path(name)
-            parts = RULE.parts(path, root=root)
-            record = ImageRecord(
-                path=path,
-                identity=PEOPLE_PER_PAIR * parts["pair"] + parts["person"],
-                camera=parts["view"],
-                split=split,
-            )
-            if not index.add(record):
+            if name in listed:
                 raise LayoutError(f"{split_list} lists {name} a second time; make it again")
-    skip_unlisted(index, folders=(root,))
-    return index
+            listed.add(name)
+            numbers = RULE.numbers(name, root=root)
+            identity = PEOPLE_PER_PAIR * numbers["pair"] + numbers["person"]
+            index.add(name, identity=identity, camera=numbers["view"], split=split)
+    check_listed(listed, folders=("",), index=index)
+    return index.build()
 
 
 def _names(split_list: Path) -> dict[Split, list[str]]:

@@ -1,48 +1,46 @@
-"""Walks over a data set's folder that hold one file at a time."""
+"""Walks over a data set's folder. Paths are relative to it, with slashes."""
 
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
-from daam.dataset.importing.layouts.index import DatasetIndex
+from daam.dataset.importing.dataset_index import IndexBuilder
 from daam.errors import LayoutError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file is an image by its name, and none that a system hides beside one."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+def is_image(path: str) -> bool:
+    """Whether a file is an image by its name, and not one that a system hides beside it."""
+    name = path.rpartition("/")[2]
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
-def is_folder(path: Path) -> bool:
-    """Whether a folder is there; what may not be looked at, or is a link to itself, is none."""
+def is_folder(path: Path | os.DirEntry[str]) -> bool:
+    """Whether this is a folder; an inaccessible path or a link to itself is not."""
     with suppress(OSError):
         return path.is_dir()
     return False
 
 
-def is_file(path: Path) -> bool:
-    """Whether a file is there; what may not be looked at, or is a link to itself, is none."""
+def is_file(path: Path | os.DirEntry[str]) -> bool:
+    """Whether this is a file; an inaccessible path or a link to itself is not."""
     with suppress(OSError):
         return path.is_file()
     return False
 
 
-def image_files(folder: Path, *, index: DatasetIndex) -> Iterator[Path]:
-    """Yield the images directly in a folder, and skip all else in the index.
-
-    Paths are relative to the data set's folder.
+def images_in(folder: str, *, index: IndexBuilder) -> Iterator[str]:
+    """Yield the images directly in a folder, and skip everything else in the index.
 
     Raises:
         LayoutError: the folder is missing, unreadable or holds no image.
     """
     found = False
     for entry in _entries(folder, root=index.root):
-        path = Path(entry.path).relative_to(index.root)
-        if is_folder(Path(entry.path)) if entry.is_symlink() else entry.is_dir():
+        path = f"{folder}/{entry.name}"
+        if is_folder(entry):
             index.skip(path, "a folder")
         elif is_image(path):
             found = True
@@ -51,72 +49,75 @@ def image_files(folder: Path, *, index: DatasetIndex) -> Iterator[Path]:
             index.skip(path, "not an image file")
     if not found:
         raise LayoutError(
-            f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}); unpack the data set "
-            "into it or check --root"
+            f"{index.root / folder} holds no image ({', '.join(IMAGE_SUFFIXES)}); unpack the data "
+            "set into it or check --root"
         )
 
 
-def files_below(folder: Path, *, index: DatasetIndex) -> Iterator[Path]:
-    """Yield all files in a folder and the folders in it, relative to the data set's.
+def files_below(folder: str, *, index: IndexBuilder) -> Iterator[str]:
+    """Yield all files in a folder and its subfolders.
 
-    Links to folders are not followed. A folder in it that may not be read is skipped in the index.
+    Links to folders are not followed. A subfolder without permission to read is skipped in the
+    index.
 
     Raises:
         LayoutError: the folder itself is missing or unreadable.
     """
     for entry in _entries(folder, root=index.root):
-        path = Path(entry.path)
+        path = f"{folder}/{entry.name}" if folder else entry.name
         if not entry.is_dir(follow_symlinks=False):
-            if is_file(path) if entry.is_symlink() else entry.is_file():
-                yield path.relative_to(index.root)
-        elif os.access(path, os.R_OK | os.X_OK):
+            if is_file(entry):
+                yield path
+        elif os.access(entry.path, os.R_OK | os.X_OK):
             yield from files_below(path, index=index)
         else:
-            index.skip(path.relative_to(index.root), "a folder that may not be read")
+            index.skip(path, "a folder that may not be read")
 
 
-def skip_unlisted(index: DatasetIndex, *, folders: Iterable[Path]) -> None:
-    """Skip the files below folders that are not in the index, which is made from lists.
+def check_listed(listed: set[str], *, folders: Iterable[str], index: IndexBuilder) -> None:
+    """Refuse lists that name missing files, and skip the files that no list names.
+
+    Args:
+        listed: the paths in all lists.
+        folders: where listed files lie.
+        index: of the data set.
 
     Raises:
-        LayoutError: a file of the index is not there, or a folder is unreadable.
+        LayoutError: a listed file is missing, or a folder is unreadable.
     """
-    root = index.root
-    missing = (file.path for file in chain(index, index.skipped()) if not is_file(root / file.path))
-    first = next(missing, None)
-    if first is not None:
-        num_missing = 1 + sum(1 for _ in missing)
+    missing = [path for path in listed if not is_file(index.root / path)]
+    if missing:
         raise LayoutError(
-            f"{root / first} is listed but not there ({num_missing} such files); unpack the "
-            "images again"
+            f"{index.root / min(missing)} is listed but not there ({len(missing)} such files); "
+            "unpack the images again"
         )
     for folder in folders:
         for path in files_below(folder, index=index):
-            index.skip(path, "in no list" if is_image(path) else "not an image file")
+            if path not in listed:
+                index.skip(path, "in no list" if is_image(path) else "not an image file")
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders directly in a folder, in the order of their names; none if it is none."""
+    """The folders directly in a folder, sorted by name; none if it cannot be read."""
     with suppress(OSError), os.scandir(folder) as entries:
-        return sorted(path for entry in entries if is_folder(path := Path(entry.path)))
+        return sorted(Path(entry.path) for entry in entries if is_folder(entry))
     return []
 
 
-def _entries(folder: Path, *, root: Path) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: str, *, root: Path) -> Iterator[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(root / folder) as entries:
             yield from entries
     except OSError as error:
         raise LayoutError(
-            f"cannot read {folder}: {error.strerror}; {_what_to_do(error, folder, root=root)}"
+            f"cannot read {root / folder}: {error.strerror}; {_advice(error, folder, root=root)}"
         ) from error
 
 
-def _what_to_do(error: OSError, folder: Path, *, root: Path) -> str:
+def _advice(error: OSError, folder: str, *, root: Path) -> str:
     if isinstance(error, PermissionError):
         return "change its permissions"
-    wanted = folder.relative_to(root)
     for child in folders_in(root):
-        if is_folder(child / wanted):
+        if is_folder(child / folder):
             return f"did you mean --root {child}?"
     return "check --root and --layout"

@@ -15,10 +15,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from daam.dataset.importing.layouts.files import is_folder, skip_unlisted
-from daam.dataset.importing.layouts.folders import MARKET_FOLDERS, read_folders
-from daam.dataset.importing.layouts.index import DatasetIndex, ImageRecord
-from daam.dataset.importing.layouts.names import NameRule
+from daam.dataset.importing.dataset_index import DatasetIndex, IndexBuilder
+from daam.dataset.importing.layouts.files import check_listed, is_folder
+from daam.dataset.importing.layouts.rules import (
+    MARKET_FOLDERS,
+    FolderLayout,
+    NameRule,
+    read_folders,
+)
 from daam.domains import Split
 from daam.errors import LayoutError
 
@@ -36,10 +40,13 @@ LINE = re.compile(
     r"(?P<path>(?P<folder>\d{4})/(?P<person>\d{4})_\d{3}_(?P<camera>\d{2})"
     r"_\d{4}(?:morning|noon|afternoon)_\d+_\d+(?:_ex)?\.jpg) (?P<identity>\d{1,4})"
 )
-FOLDER_RULE = NameRule(
-    pattern=r"(?P<identity>-1|\d{4})_c(?P<camera>\d{1,2})_\d{4}",
-    example="0000_c1_0008.jpg",
-    meaning="identity, camera, frame",
+CONVERTED = FolderLayout(
+    names=NameRule(
+        pattern=r"(?P<identity>-1|\d{4})_c(?P<camera>\d{1,2})_\d{4}",
+        example="0000_c1_0008.jpg",
+        meaning="identity, camera, frame",
+    ),
+    first_identity=FIRST_IDENTITY,
 )
 
 
@@ -60,31 +67,30 @@ def read_msmt17(root: Path, *, with_val: bool = True) -> DatasetIndex:
         return _read_lists(root, with_val=with_val)
     if not with_val:
         raise LayoutError(
-            f"{root} has no lists, so it does not tell which images are in {VALIDATION_LIST}; "
+            f"{root} has no lists, so it does not say which images are in {VALIDATION_LIST}; "
             "import the original, or keep these images (without --without-val)"
         )
-    return read_folders(root, layout="msmt17", rule=FOLDER_RULE, renumbered=_renumbered)
-
-
-def _renumbered(identity: int, split: Split) -> int:
-    return identity if identity < 0 else FIRST_IDENTITY[split] + identity
+    return read_folders(root, layout="msmt17", rules=CONVERTED)
 
 
 def _read_lists(root: Path, *, with_val: bool) -> DatasetIndex:
     train_tree, test_tree = _trees(root)
-    index = DatasetIndex(layout="msmt17", root=root, without_val=not with_val)
+    index = IndexBuilder(layout="msmt17", root=root, without_val=not with_val)
+    listed: set[str] = set()
     for list_name, split in LISTS.items():
         tree = train_tree if split == Split.TRAIN else test_tree
         for place, line in _lines(root / list_name):
-            record = _record(line, tree=tree, split=split, place=place)
+            path, identity, camera = _parsed(line, tree=tree, place=place)
+            if path in listed:
+                raise LayoutError(f"{place} lists {path} a second time; remove one of them")
+            listed.add(path)
             if list_name == VALIDATION_LIST and not with_val:
-                is_new = index.skip(record.path, f"in {VALIDATION_LIST}")
+                index.skip(path, f"in {VALIDATION_LIST}")
             else:
-                is_new = index.add(record)
-            if not is_new:
-                raise LayoutError(f"{place} lists {record.path} a second time; remove one of them")
-    skip_unlisted(index, folders=(root / train_tree, root / test_tree))
-    return index
+                identity += FIRST_IDENTITY[split]
+                index.add(path, identity=identity, camera=camera, split=split)
+    check_listed(listed, folders=(train_tree, test_tree), index=index)
+    return index.build()
 
 
 def _trees(root: Path) -> tuple[str, str]:
@@ -98,7 +104,7 @@ def _trees(root: Path) -> tuple[str, str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Where a line of a list is, for messages, and the line."""
+    """Yield each line of a list, with where it is for messages."""
     found = False
     try:
         with path.open(encoding="utf-8") as file:
@@ -116,19 +122,15 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         raise LayoutError(f"{path} lists no image; unpack it again")
 
 
-def _record(line: str, *, tree: str, split: Split, place: str) -> ImageRecord:
+def _parsed(line: str, *, tree: str, place: str) -> tuple[str, int, int]:
+    """Path, identity and camera of a line."""
     match = LINE.fullmatch(line)
     if match is None:
         raise LayoutError(
             f"{place}: {line!r} is not like '0000/0000_000_01_0303morning_0015_0.jpg 0' (path with "
-            "identity, number, camera, time, frame and box; then the identity); mend the list"
+            "identity, number, camera, time, frame and box; then the identity); correct the list"
         )
     identity = int(match["identity"])
     if not int(match["folder"]) == int(match["person"]) == identity:
-        raise LayoutError(f"{place}: {line!r} gives two identities for one image; mend the list")
-    return ImageRecord(
-        path=Path(tree, match["path"]),
-        identity=FIRST_IDENTITY[split] + identity,
-        camera=int(match["camera"]),
-        split=split,
-    )
+        raise LayoutError(f"{place}: {line!r} gives an image two identities; correct the list")
+    return f"{tree}/{match['path']}", identity, int(match["camera"])

@@ -1,16 +1,18 @@
 """RandPerson (Wang et al., ACM MM 2020): `000000_s00_c00_f000264.jpg`, for training only.
 
-The name tells the identity, the scene, the camera in that scene and the frame. Files lie in one
-folder (the subset of the paper's experiments) or in one for each camera, as unpacked. Identities
-are numbered through all scenes, from 0; here from 1, so that none is taken for a distractor.
-Cameras are numbered anew in each scene, so camera 3 of scene 10 is 1003 here.
+A name has the identity, the scene, the camera in that scene and the frame. Files lie in one folder
+(the subset of the paper's experiments) or in one per camera, as unpacked. Identities are numbered
+through all scenes, from 0; here from 1, so that none is taken for a distractor. Cameras are
+numbered anew in each scene, so camera 3 of scene 10 is 1003 here.
 """
 
 from pathlib import Path
 
+import pyarrow as pa
+
+from daam.dataset.importing.dataset_index import DatasetIndex, IndexBuilder, first_repeated
 from daam.dataset.importing.layouts.files import files_below, is_image
-from daam.dataset.importing.layouts.index import DatasetIndex, ImageRecord
-from daam.dataset.importing.layouts.names import NameRule
+from daam.dataset.importing.layouts.rules import NameRule
 from daam.domains import Split
 from daam.errors import LayoutError
 
@@ -29,33 +31,39 @@ def read_randperson(root: Path) -> DatasetIndex:
     """Index all images below a folder in the naming of RandPerson.
 
     Raises:
-        LayoutError: there is no image, a name fits no rule, or a name is there twice, as when the
-            scenes lie beside the subset that was taken from them.
+        LayoutError: there is no image, a name does not match, or occurs twice, as when the scenes
+            lie beside the subset that was taken from them.
     """
-    index = DatasetIndex(layout="randperson", root=root)
-    for path in files_below(root, index=index):
+    builder = IndexBuilder(layout="randperson", root=root)
+    for path in files_below("", index=builder):
         if not is_image(path):
-            index.skip(path, "not an image file")
-        elif any(folder.startswith(DELETED) for folder in path.parent.parts):
-            index.skip(path, "sorted out by the authors")
+            builder.skip(path, "not an image file")
+        elif any(folder.startswith(DELETED) for folder in path.split("/")[:-1]):
+            builder.skip(path, "sorted out by the authors")
         else:
-            index.add(_record(path, root=root))
-    if not len(index):
+            numbers = RULE.numbers(path, root=root)
+            builder.add(
+                path,
+                identity=FIRST_IDENTITY + numbers["identity"],
+                camera=CAMERAS_PER_SCENE * numbers["scene"] + numbers["camera"],
+                split=Split.TRAIN,
+            )
+    index = builder.build()
+    if not index.splits:
         raise LayoutError(f"{root} holds no image named like {RULE.example}; check --root")
-    if (namesakes := index.namesakes()) is not None:
-        one, other = namesakes
-        raise LayoutError(
-            f"{root / one} and {root / other} are one image; --root is the subset or the scenes, "
-            "not both"
-        )
+    _check_names(index)
     return index
 
 
-def _record(path: Path, *, root: Path) -> ImageRecord:
-    parts = RULE.parts(path, root=root)
-    return ImageRecord(
-        path=path,
-        identity=FIRST_IDENTITY + parts["identity"],
-        camera=CAMERAS_PER_SCENE * parts["scene"] + parts["camera"],
-        split=Split.TRAIN,
+def _check_names(index: DatasetIndex) -> None:
+    paths = index.splits[Split.TRAIN]["path"]
+    names = pa.array((path.as_py().rpartition("/")[2] for path in paths), pa.large_string())
+    by_name = pa.table({"name": names, "path": paths}).sort_by(
+        [("name", "ascending"), ("path", "ascending")]
     )
+    if (repeated := first_repeated(by_name["name"])) is not None:
+        one, other = by_name["path"].slice(repeated - 1, 2).to_pylist()
+        raise LayoutError(
+            f"{index.root / one} and {index.root / other} are one image; --root is the subset or "
+            "the scenes, not both"
+        )

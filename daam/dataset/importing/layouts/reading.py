@@ -1,28 +1,32 @@
-"""Which layouts there are."""
+"""The layouts by name."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+from daam.dataset.importing.dataset_index import DatasetIndex, check_index
 from daam.dataset.importing.layouts.cuhk03 import read_cuhk03
-from daam.dataset.importing.layouts.dukemtmc import WITHDRAWAL_NOTICE, read_dukemtmc
-from daam.dataset.importing.layouts.index import DatasetIndex, check_index
-from daam.dataset.importing.layouts.market1501 import read_market1501
 from daam.dataset.importing.layouts.msmt17 import read_msmt17
-from daam.dataset.importing.layouts.personx import read_personx
 from daam.dataset.importing.layouts.randperson import read_randperson
+from daam.dataset.importing.layouts.rules import FOLDER_LAYOUTS, read_folders
 from daam.dataset.importing.layouts.table import read_csv, read_parquet
-from daam.dataset.importing.layouts.veri776 import read_veri776
 from daam.errors import LayoutError
 
-LAYOUTS = (
-    "market1501",
-    "msmt17",
-    "cuhk03",
-    "veri776",
-    "randperson",
-    "personx",
-    "dukemtmc",
-    "csv",
-    "parquet",
+READERS: Mapping[str, Callable[[Path], DatasetIndex]] = {
+    layout: partial(read_folders, layout=layout, rules=rules)
+    for layout, rules in FOLDER_LAYOUTS.items()
+} | {
+    "msmt17": read_msmt17,
+    "cuhk03": read_cuhk03,
+    "randperson": read_randperson,
+    "csv": read_csv,
+    "parquet": read_parquet,
+}
+LAYOUTS = tuple(READERS)
+WITHDRAWAL_NOTICE = (
+    "DukeMTMC-reID was withdrawn by its authors in 2019 over the privacy of the people in it, so "
+    "it should not be used for new work; daam gives no way to get it. To read a copy you have, "
+    "knowing this, add --acknowledge-withdrawal"
 )
 
 
@@ -44,9 +48,8 @@ def read_layout(
 
     Raises:
         LayoutError: the layout is unknown or needs an acknowledgement, a folder is missing or
-            empty, a name in it fits no rule of the layout, or an argument is not for the layout.
+            empty, a name in it matches no rule of the layout, or an argument is for another one.
         DataError: train, or query and gallery together, have one camera only.
-        StorageError: the disk does not take the list of files.
     """
     if layout not in LAYOUTS:
         raise LayoutError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
@@ -58,8 +61,9 @@ def read_layout(
         raise LayoutError(
             f"--acknowledge-withdrawal is for the layout dukemtmc, not {layout}; leave it out"
         )
+    read = partial(read_msmt17, with_val=False) if without_val else READERS[layout]
     try:
-        index = _read(layout, root, with_val=not without_val)
+        index = read(root)
     except LayoutError as error:
         likely = _likely_layout(root)
         if likely in (None, layout):
@@ -68,33 +72,11 @@ def read_layout(
     return check_index(index)
 
 
-def _read(layout: str, root: Path, *, with_val: bool = True) -> DatasetIndex:
-    match layout:
-        case "market1501":
-            return read_market1501(root)
-        case "msmt17":
-            return read_msmt17(root, with_val=with_val)
-        case "cuhk03":
-            return read_cuhk03(root)
-        case "veri776":
-            return read_veri776(root)
-        case "randperson":
-            return read_randperson(root)
-        case "personx":
-            return read_personx(root)
-        case "dukemtmc":
-            return read_dukemtmc(root)
-        case "csv":
-            return read_csv(root)
-        case _:
-            return read_parquet(root)
-
-
 def _likely_layout(root: Path) -> str | None:
-    # A reader refuses at the first name that fits no rule, so that all of them are soon tried.
-    for layout in LAYOUTS:
+    # A reader fails at the first name that matches no rule, so trying all of them is quick.
+    for layout, read in READERS.items():
         try:
-            _read(layout, root)
+            read(root)
         except LayoutError:
             continue
         return layout

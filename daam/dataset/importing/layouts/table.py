@@ -1,19 +1,25 @@
-"""One's own data: a table with the columns path, identity, camera, split, in CSV or Parquet.
+"""A user's own data: a table with the columns path, identity, camera, split, as CSV or Parquet.
 
-`path` is relative to the table's folder, `identity` and `camera` are whole numbers (0 marks a
+`path` is relative to the table's folder, `identity` and `camera` are integers (identity 0 marks a
 distractor and -1 junk, in the gallery only), `split` is train, query or gallery. Other columns
 are ignored.
 """
 
 import csv
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from daam.dataset.importing.dataset_index import (
+    DatasetIndex,
+    DuplicatePathError,
+    IndexBuilder,
+)
 from daam.dataset.importing.layouts.files import is_file, is_folder
-from daam.dataset.importing.layouts.index import DatasetIndex, ImageRecord
 from daam.domains import DISTRACTOR, JUNK, Split
 from daam.errors import LayoutError
 
@@ -26,22 +32,31 @@ SPLITS = (Split.TRAIN, Split.QUERY, Split.GALLERY)
 Rows = Iterator[tuple[str, Mapping[str, object]]]
 
 
+class Image(NamedTuple):
+    """What a row says of an image; the path relative to the table's folder."""
+
+    path: str
+    identity: int
+    camera: int
+    split: Split
+
+
 def read_csv(root: Path) -> DatasetIndex:
-    """Index the images that a CSV table names.
+    """Index the images in a CSV table.
 
     Args:
         root: the table, or the folder in which it is `index.csv`.
 
     Raises:
-        LayoutError: the table is missing, lacks a column, or a line of it is wrong or names a
-            file that is not there or was named before.
+        LayoutError: the table is missing or lacks a column, or a line of it is wrong, names a
+            missing file, or one that an earlier line names.
     """
     table = root / CSV_NAME if is_folder(root) else root
-    return _index(_csv_rows(table), layout="csv", folder=table.parent)
+    return _index(_csv_rows, table, layout="csv")
 
 
 def read_parquet(root: Path) -> DatasetIndex:
-    """Index the images that a Parquet table names.
+    """Index the images in a Parquet table.
 
     Args:
         root: the table, or the folder in which it is `index.parquet`.
@@ -50,16 +65,26 @@ def read_parquet(root: Path) -> DatasetIndex:
         LayoutError: as with `read_csv`.
     """
     table = root / PARQUET_NAME if is_folder(root) else root
-    return _index(_parquet_rows(table), layout="parquet", folder=table.parent)
+    return _index(_parquet_rows, table, layout="parquet")
 
 
-def _index(rows: Rows, *, layout: str, folder: Path) -> DatasetIndex:
-    index = DatasetIndex(layout=layout, root=folder)
-    for place, row in rows:
-        record = _record(row, folder=folder, place=place)
-        if not index.add(record):
-            raise LayoutError(f"{place} names {record.path} a second time; remove one")
-    return index
+def _index(read: Callable[[Path], Rows], table: Path, *, layout: str) -> DatasetIndex:
+    folder = table.parent
+    index = IndexBuilder(layout=layout, root=folder)
+    for place, row in read(table):
+        image = _image(row, folder=folder, place=place)
+        index.add(image.path, identity=image.identity, camera=image.camera, split=image.split)
+    try:
+        return index.build()
+    except DuplicatePathError as error:
+        # Rather than keep the number of every row, read the table again.
+        places = (
+            place
+            for place, row in read(table)
+            if _image(row, folder=folder, place=place).path == error.path
+        )
+        second = next(islice(places, 1, None))
+        raise LayoutError(f"{second} names {error.path} a second time; remove one") from error
 
 
 def _csv_rows(table: Path) -> Rows:
@@ -108,32 +133,31 @@ def _unreadable(table: Path, error: OSError, *, name: str) -> LayoutError:
     )
 
 
-def _record(row: Mapping[str, object], *, folder: Path, place: str) -> ImageRecord:
+def _image(row: Mapping[str, object], *, folder: Path, place: str) -> Image:
     text = {column: "" if row[column] is None else str(row[column]).strip() for column in COLUMNS}
     if text["split"] not in SPLITS:
         raise LayoutError(f"{place}: split {text['split']!r} is not one of {', '.join(SPLITS)}")
     split = Split(text["split"])
-    identity = _whole_number(text["identity"], column="identity", place=place)
-    camera = _whole_number(text["camera"], column="camera", place=place)
+    identity = _integer(text["identity"], column="identity", place=place)
+    camera = _integer(text["camera"], column="camera", place=place)
     lowest = JUNK if split == Split.GALLERY else DISTRACTOR + 1
     if identity < lowest or camera < 0:
         raise LayoutError(
             f"{place}: identities count from 1 (0 and -1 are distractors and junk, in the gallery "
             f"only) and cameras from 0, not {identity} and {camera}"
         )
-    relative = PurePosixPath(text["path"])
-    if not text["path"] or relative.is_absolute() or ".." in relative.parts:
+    path = PurePosixPath(text["path"])
+    if not text["path"] or path.is_absolute() or ".." in path.parts:
         raise LayoutError(f"{place}: path {text['path']!r} must lie inside the table's folder")
-    path = Path(relative)
     if not is_file(folder / path):
         raise LayoutError(
-            f"{place}: {folder / path} is not there; mend the path or remove the line"
+            f"{place}: {folder / path} is not there; correct the path or remove the line"
         )
-    return ImageRecord(path=path, identity=identity, camera=camera, split=split)
+    return Image(str(path), identity, camera, split)
 
 
-def _whole_number(text: str, *, column: str, place: str) -> int:
+def _integer(text: str, *, column: str, place: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise LayoutError(f"{place}: {column} {text!r} is not a whole number") from error
+        raise LayoutError(f"{place}: {column} {text!r} is not an integer") from error

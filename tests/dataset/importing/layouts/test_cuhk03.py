@@ -7,7 +7,7 @@ import pytest
 
 from daam.dataset.importing.layouts import read_layout
 from daam.errors import LayoutError
-from tests.support.layout_trees import found, make_tree
+from tests.support.layout_trees import found, make_tree, skipped
 
 # Identities as the conversion numbers them: anew in train, so that 0 and 1 are other people there.
 SPLIT = {
@@ -39,7 +39,7 @@ def test_lists_tell_the_split_and_names_tell_pair_person_and_view(root: Path) ->
         ("gallery", "5_049_2_10.png", 5049, 2),
         ("gallery", "2_001_2_07.png", 2001, 2),
     }
-    assert {file.path.name: file.reason for file in index.skipped()} == {
+    assert dict(skipped(index)) == {
         "1_002_1_01.png": "in no list",
         "Thumbs.db": "not an image file",
     }

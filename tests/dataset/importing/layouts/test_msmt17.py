@@ -6,7 +6,7 @@ import pytest
 
 from daam.dataset.importing.layouts import read_layout
 from daam.errors import LayoutError
-from tests.support.layout_trees import found, make_tree
+from tests.support.layout_trees import found, make_tree, skipped
 
 MSMT17_LINES = {
     "list_train.txt": [
@@ -46,7 +46,7 @@ def test_msmt17_reads_lists_and_two_digit_cameras(tmp_path: Path, train: str, te
         ("gallery", f"{test}/0000/0000_001_12_0302noon_0016_0.jpg", 10_001, 12),
         ("gallery", f"{test}/0002/0002_001_12_0302noon_0016_0.jpg", 10_003, 12),
     }
-    assert list(index.skipped()) == []
+    assert skipped(index) == []
 
 
 def test_listed_images_may_lie_behind_links_to_folders(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_listed_images_may_lie_behind_links_to_folders(tmp_path: Path) -> None:
     (root / "train" / "0000").symlink_to(tmp_path / "elsewhere")
     index = read_layout("msmt17", root)
     assert found(index) == before
-    assert list(index.skipped()) == []
+    assert skipped(index) == []
 
 
 def test_msmt17_counts_files_in_no_list(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_msmt17_counts_files_in_no_list(tmp_path: Path) -> None:
     (root / "test" / "0000" / "0000_009_01_0303morning_0015_0.jpg").touch()
     (root / "train" / "Thumbs.db").touch()
     index = read_layout("msmt17", root)
-    assert [file.reason for file in index.skipped()] == ["in no list", "not an image file"]
+    assert [reason for _, reason in skipped(index)] == ["in no list", "not an image file"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_msmt17_leaves_the_validation_list_out_and_counts_it(tmp_path: Path) -> 
     assert not read_layout("msmt17", root).without_val
     index = read_layout("msmt17", root, without_val=True)
     assert index.without_val
-    assert [(file.path.as_posix(), file.reason) for file in index.skipped()] == [
+    assert skipped(index) == [
         ("train/0001/0001_001_15_0114noon_1439_0.jpg", "in list_val.txt"),
         ("train/Thumbs.db", "not an image file"),
     ]

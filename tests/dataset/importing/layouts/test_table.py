@@ -1,4 +1,4 @@
-"""One's own table, in CSV and in Parquet."""
+"""A user's own table, in CSV and in Parquet."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 
 from daam.dataset.importing.layouts import read_layout
 from daam.errors import LayoutError
+from tests.support.layout_trees import records
 
 CSV_LINES = ["a/1.jpg,7,1,train", "a/2.jpg,7,2,train", "q.png,9,1,query", "g.bmp,-1,2,gallery"]
 
@@ -25,16 +26,16 @@ def test_csv_reads_a_table(tmp_path: Path) -> None:
     root = make_csv(tmp_path, CSV_LINES)
     index = read_layout("csv", root)
     assert [
-        f"{record.path.as_posix()},{record.identity},{record.camera},{record.split}"
-        for record in index
+        f"{record.path},{record.identity},{record.camera},{record.split}"
+        for record in records(index)
     ] == CSV_LINES
-    assert list(read_layout("csv", root / "index.csv")) == list(index)
+    assert records(read_layout("csv", root / "index.csv")) == records(index)
 
 
 def test_csv_takes_columns_in_any_order_and_ignores_others(tmp_path: Path) -> None:
     lines = [",".join([*reversed(line.split(",")), "sunny"]) for line in CSV_LINES]
     root = make_csv(tmp_path, lines, header="split,camera,identity,path,weather")
-    assert Counter(r.split for r in read_layout("csv", root)) == {
+    assert Counter(record.split for record in records(read_layout("csv", root))) == {
         "train": 2,
         "query": 1,
         "gallery": 1,
@@ -49,8 +50,8 @@ def test_csv_takes_columns_in_any_order_and_ignores_others(tmp_path: Path) -> No
         ("../x.jpg,7,1,train", "must lie inside"),
         ("/etc/x.jpg,7,1,train", "must lie inside"),
         (",7,1,train", "must lie inside"),
-        ("a/3.jpg,seven,1,train", "identity 'seven' is not a whole number"),
-        ("a/3.jpg,7,,train", "camera '' is not a whole number"),
+        ("a/3.jpg,seven,1,train", "identity 'seven' is not an integer"),
+        ("a/3.jpg,7,,train", "camera '' is not an integer"),
         ("a/3.jpg,0,1,train", "in the gallery only"),
         ("a/3.jpg,-2,1,gallery", "in the gallery only"),
         ("a/3.jpg,7,1,validation_query", "split 'validation_query'"),
@@ -92,8 +93,8 @@ def test_parquet_reads_what_csv_reads(tmp_path: Path) -> None:
     root = make_parquet(tmp_path)
     index = read_layout("parquet", root)
     assert index.layout == "parquet"
-    assert list(index) == list(read_layout("csv", root))
-    assert list(read_layout("parquet", root / "index.parquet")) == list(index)
+    assert records(index) == records(read_layout("csv", root))
+    assert records(read_layout("parquet", root / "index.parquet")) == records(index)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,8 @@ def test_parquet_reads_what_csv_reads(tmp_path: Path) -> None:
     [
         ("path", ["a/1.jpg", "a/1.jpg"], "row 2 names a/1.jpg a second time"),
         ("path", ["a/1.jpg", None], "row 2: path '' must lie inside"),
-        ("camera", [1, None], "row 2: camera '' is not a whole number"),
-        ("camera", [1.0, 2.5], "row 1: camera '1.0' is not a whole number"),
+        ("camera", [1, None], "row 2: camera '' is not an integer"),
+        ("camera", [1.0, 2.5], "row 1: camera '1.0' is not an integer"),
         ("split", ["train", "test"], "row 2: split 'test'"),
     ],
 )

@@ -1,0 +1,201 @@
+"""The images of a data set as columns in memory, sorted by path: what every layout becomes."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daam.dataset.format.shards import numbers
+from daam.domains import Split
+from daam.errors import DataError, LayoutError
+
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.large_string()),  # beyond 2 GiB of names an offset needs 64 bits
+        pa.field("identity", pa.int64()),
+        pa.field("camera", pa.int32()),
+        pa.field("split", pa.int8()),  # its position in `Split`
+    ]
+)
+COLUMNS = ["path", "identity", "camera"]
+LARGEST = {"identity": 2**63 - 1, "camera": 2**31 - 1}  # what the columns of a shard can hold
+SPLIT_CODES = {split: code for code, split in enumerate(Split)}
+ROWS_PER_BATCH = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedFile:
+    """A file that is not an image of the data set, and why."""
+
+    path: str
+    reason: str
+
+
+class DuplicatePathError(LayoutError):
+    """A data set lists an image twice.
+
+    Attributes:
+        path: of the image, relative to the data set's folder.
+    """
+
+    def __init__(self, path: str, *, root: Path) -> None:
+        self.path = path
+        super().__init__(f"{root / path} is listed a second time; remove one of them")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetIndex:
+    """All images of a data set by split, and the files that are not among them.
+
+    Attributes:
+        layout: its name.
+        root: the data set's folder.
+        splits: of each split that has images, in the order of `Split`, a table sorted by path:
+            path (relative to the folder, with slashes), identity (from 1; 0 is a distractor, -1
+            junk), camera.
+        skipped: files that are not imported, by reason, then by path.
+        without_val: whether the authors' validation list was left out of the train split.
+    """
+
+    layout: str
+    root: Path
+    splits: Mapping[Split, pa.Table]
+    skipped: tuple[SkippedFile, ...]
+    without_val: bool = False
+
+    def __len__(self) -> int:
+        return sum(images.num_rows for images in self.splits.values())
+
+    def shuffled(self, split: Split) -> pa.Table:
+        """The images of a split in the order of a hash of their paths.
+
+        So neighbouring rows give no hint of who is who, and adding an image moves no other.
+        """
+        images = self.splits[split]
+        hashes = np.fromiter(
+            (_hash(path.as_py()) for path in images["path"]), np.uint64, images.num_rows
+        )
+        return images.take(pa.array(np.argsort(hashes, kind="stable")))
+
+
+class IndexBuilder:
+    """Collects the files of a data set in any order; `build` sorts them.
+
+    Args:
+        layout: its name.
+        root: the data set's folder.
+        without_val: whether the authors' validation list is left out of the train split.
+    """
+
+    def __init__(self, *, layout: str, root: Path, without_val: bool = False) -> None:
+        self.root = root
+        self._layout = layout
+        self._without_val = without_val
+        self._rows: list[tuple[str, int, int, int]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._skipped: list[SkippedFile] = []
+
+    def add(self, path: str, *, identity: int, camera: int, split: Split) -> None:
+        """Add an image.
+
+        Args:
+            path: relative to the data set's folder.
+
+        Raises:
+            LayoutError: the path is not UTF-8, or a number is too large for a shard.
+        """
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise LayoutError(
+                f"{str(self.root / path)!a} has a name that is not UTF-8; rename it"
+            ) from error
+        for name, number in (("identity", identity), ("camera", camera)):
+            if number > LARGEST[name]:
+                raise LayoutError(
+                    f"{self.root / path} has {name} {number}, which is too large; the largest is "
+                    f"{LARGEST[name]}"
+                )
+        self._rows.append((path, identity, camera, SPLIT_CODES[split]))
+        if len(self._rows) == ROWS_PER_BATCH:
+            self._flush()
+
+    def skip(self, path: str, reason: str) -> None:
+        """Note a file that is not imported, by its path relative to the data set's folder."""
+        self._skipped.append(SkippedFile(path=path, reason=reason))
+
+    def build(self) -> DatasetIndex:
+        """Return the index; the builder is empty afterwards.
+
+        Raises:
+            DuplicatePathError: an image was added twice.
+        """
+        self._flush()
+        images = pa.Table.from_batches(self._batches, SCHEMA)
+        self._batches = []  # so that no more than two tables are in memory at once
+        images = images.sort_by("path")
+        if (repeated := first_repeated(images["path"])) is not None:
+            raise DuplicatePathError(images["path"][repeated].as_py(), root=self.root)
+        codes = numbers(images["split"])
+        images = images.select(COLUMNS)
+        by_split = {
+            split: images.filter(pa.array(codes == code)) for split, code in SPLIT_CODES.items()
+        }
+        return DatasetIndex(
+            layout=self._layout,
+            root=self.root,
+            splits={split: table for split, table in by_split.items() if table.num_rows},
+            skipped=tuple(sorted(self._skipped, key=attrgetter("reason", "path"))),
+            without_val=self._without_val,
+        )
+
+    def _flush(self) -> None:
+        columns = list(zip(*self._rows, strict=True)) or [[]] * len(SCHEMA)
+        self._batches.append(pa.record_batch(columns, schema=SCHEMA))
+        self._rows = []
+
+
+def first_repeated(values: pa.ChunkedArray) -> int | None:
+    """Where a sorted column first has the value of the row before; None if it never does."""
+    pairs = [values.slice(1), values.slice(0, max(len(values) - 1, 0))]
+    row = pc.index(pc.call_function("equal", pairs), True).as_py()
+    return None if row < 0 else row + 1
+
+
+def check_index(index: DatasetIndex) -> DatasetIndex:
+    """Return an index if people can be matched in it.
+
+    Raises:
+        LayoutError: it has neither a train split nor query and gallery, or only one of those two.
+        DataError: its train split, or query and gallery together, come from a single camera, so
+            that no person can be matched across cameras.
+    """
+    if (Split.QUERY in index.splits) != (Split.GALLERY in index.splits):
+        raise LayoutError(
+            f"{index.root} has only one of query and gallery; a domain has both or neither"
+        )
+    if not index.splits:
+        raise LayoutError(f"{index.root} has no images; check the folder and the layout")
+    for name, splits in (
+        ("train", (Split.TRAIN,)),
+        ("query and gallery", (Split.QUERY, Split.GALLERY)),
+    ):
+        tables = [index.splits[split] for split in splits if split in index.splits]
+        cameras = {camera for table in tables for camera in table["camera"].unique().to_pylist()}
+        if len(cameras) == 1:
+            raise DataError(
+                f"{name} of {index.root} has images of camera {cameras.pop()} only; people are "
+                "matched across cameras, so at least two are needed"
+            )
+    return index
+
+
+def _hash(path: str) -> int:
+    # 64 bits of the SHA-256: among 100 million images two are equal once in 4,000 data sets, and
+    # those two are then in the order of their paths.
+    return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big")
