@@ -147,7 +147,7 @@ def check_transfers(config: StudyConfig) -> None:
         raise ConfigError(
             "data.oracle_labels = true trains on the target's own labels, which a search must not "
             "see; leave it out, and train the ceiling apart: "
-            "daam train --preset supervised_target"
+            "daam train --preset supervised_target --transfer 'SOURCE->TARGET'"
         )
     holdout = Transfer.parse(config.study.holdout)
     texts = config.study.search_transfers

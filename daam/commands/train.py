@@ -10,9 +10,11 @@ from daam.commands.terminal.domains import ready_domains
 from daam.commands.terminal.options import Address, Settings
 from daam.commands.terminal.screen import print_line, quiet_libraries
 from daam.config.load import nested, parse_settings, read_preset, read_toml, run_config
+from daam.config.schema import RunConfig
 from daam.domains import Split
 from daam.errors import ConfigError, DaamError, RunInterruptedError
 from daam.execution.environment import prepare_environment
+from daam.storage import open_store
 
 
 def train(
@@ -30,37 +32,35 @@ def train(
 ) -> None:
     """Train one model from a source to a target, in this process or on Ray workers."""
     prepare_environment(address=address)
-    from daam.execution.driver import train_on_ray
-    from daam.runs.run_folder import abandon_run, open_run, start_run
-    from daam.runs.worker import train_run
-    from daam.storage import open_store
-
     quiet_libraries()
-    if resume is not None:
+    # Everything that can be refused is, before torch and Ray are imported.
+    if resume is None:
+        run = settings_of(
+            transfer=transfer, config=config, preset=preset, settings=settings, workers=workers
+        )
+        ready_domains(run, {domain: {Split.TRAIN} for domain in run.domains()})
+        from daam.runs.run_folder import start_run
+
+        default_name = run.transfer.replace("->", "-")
+        folder = start_run(open_store(storage or "runs").locate(name or default_name), run)
+    else:
         if any(other is not None for other in (config, settings, transfer, preset, name, storage)):
             raise ConfigError(
                 "--resume continues a run with the settings it began with; give it alone"
             )
         folder = open_store(resume)
-    else:
-        changes = parse_settings(settings or [])
-        if transfer is not None:
-            changes["transfer"] = transfer
-        if workers is not None:
-            changes["compute.num_workers"] = workers
-        run = run_config(
-            read_preset(preset) if preset else {},
-            read_toml(config) if config else {},
-            nested(changes),
-        )
-        default_name = run.transfer.replace("->", "-")
-        ready_domains(run, {name: {Split.TRAIN} for name in run.domains()})
-        folder = start_run(open_store(storage or "runs").locate(name or default_name), run)
+
+    from daam.runs.run_folder import abandon_run, open_run
+
     run = open_run(folder, num_workers=workers)
     print_line(f"Run {folder.uri}: {run.transfer}")
     if run.compute.num_workers == 1 and address is None:
+        from daam.runs.worker import train_run
+
         epochs = train_run(folder, run)
     else:
+        from daam.execution.driver import train_on_ray
+
         epochs = train_on_ray(run, folder, address=address)
     try:
         for metrics in epochs:
@@ -73,9 +73,51 @@ def train(
         raise RunInterruptedError(
             f"the run was stopped; resume with: daam train --resume {shlex.quote(folder.uri)}"
         ) from error
-    print_line(
-        f"Trained. Test it: daam evaluate --checkpoint {shlex.quote(folder.uri)} "
-        f"--domain {run.pair().target}"
+    print_line(f"Trained. {next_step(run, shlex.quote(folder.uri))}")
+
+
+def settings_of(
+    *,
+    transfer: str | None,
+    config: Path | None,
+    preset: str | None,
+    settings: list[str] | None,
+    workers: int | None,
+) -> RunConfig:
+    """Make the settings of a new run from its preset, its file and the command line.
+
+    Raises:
+        ConfigError: one of them is wrong, or none of them names a transfer.
+    """
+    changes = parse_settings(settings or [])
+    if transfer is not None:
+        changes["transfer"] = transfer
+    if workers is not None:
+        changes["compute.num_workers"] = workers
+    layers = (
+        read_preset(preset) if preset else {},
+        read_toml(config) if config else {},
+        nested(changes),
+    )
+    if not any("transfer" in layer for layer in layers):
+        raise ConfigError(
+            "name the domains to train on: --transfer 'SOURCE->TARGET' (the quotes keep the shell "
+            "from redirecting); plaza, campus and station are rendered if they are missing"
+        )
+    return run_config(*layers)
+
+
+def next_step(run: RunConfig, folder: str) -> str:
+    """Return what to do with a trained model; its target need not have a test."""
+    from daam.dataset.format.manifest import read_manifest
+
+    target = run.pair().target
+    splits = read_manifest(open_store(run.data.root), target).splits
+    if splits.keys() >= {Split.QUERY, Split.GALLERY}:
+        return f"Test it: daam evaluate --checkpoint {folder} --domain {target}"
+    return (
+        f"{target} has no query and gallery to test it on; embed images: "
+        f"daam embed --checkpoint {folder} --images FOLDER --to embeddings.parquet"
     )
 
 

@@ -12,9 +12,11 @@ from rich.table import Table
 from daam.commands.terminal.domains import ready_domains
 from daam.commands.terminal.options import Address, Settings
 from daam.commands.terminal.screen import console, print_files, print_line, quiet_libraries
+from daam.commands.terminal.study_display import StudyDisplay
 from daam.config.load import parse_settings, read_packaged_toml, read_toml
 from daam.errors import ConfigError, StudyInterruptedError
 from daam.execution.environment import prepare_environment
+from daam.storage import open_store
 
 if TYPE_CHECKING:
     from tune.report.comparison import Entrant
@@ -39,15 +41,11 @@ def tune(
 ) -> None:
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
     prepare_environment(address=address)
-    from daam.commands.terminal.study_display import StudyDisplay
-    from daam.execution.connection import connected, require_reachable
-    from daam.runs.run_folder import portable
-    from daam.storage import open_store
+    quiet_libraries()
+    # Everything that can be refused is, before torch and Ray are imported.
     from tune.folder import create_folder, read_folder, sole_driver, unused_folder
-    from tune.session import finish_study
     from tune.space import study_config
 
-    quiet_libraries()
     if resume is not None:
         others = (config, preset, settings, trials, workers_per_trial, name, storage)
         if any(other is not None for other in others):
@@ -77,6 +75,11 @@ def tune(
         unused_folder(uri)
     begin = time.monotonic()
     ready_domains(study.run, study.needed_splits())
+
+    from daam.execution.connection import connected, require_reachable
+    from daam.runs.run_folder import portable
+    from tune.session import finish_study
+
     with sole_driver(uri):
         if folder is None:
             study = study.model_copy(update={"run": portable(study.run)})

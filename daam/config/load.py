@@ -174,6 +174,8 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> str:
         path = ".".join(str(part) for part in detail["loc"])
         if detail["type"] == "extra_forbidden":
             found.append(unknown_setting(path, model))
+        elif detail["type"] == "missing":
+            found.append(f"{path} is missing; give it a value")
         elif detail["type"] == "value_error":
             found.append(detail["msg"].removeprefix("Value error, "))
         else:
