@@ -19,6 +19,8 @@ def test_commands_in_messages_have_the_form_that_was_used(
 
 
 def test_every_command_is_recognised_in_messages() -> None:
-    names = {command.name or command.callback.__name__ for command in app.app.registered_commands}
-    names |= {group.name for group in app.app.registered_groups}
+    names = {
+        command.name or getattr(command.callback, "__name__", "")
+        for command in app.app.registered_commands
+    } | {group.name for group in app.app.registered_groups}
     assert all(COMMAND.match(f"daam {name} --help") for name in names)
