@@ -231,10 +231,10 @@ def data_preview(
     people: Annotated[int, typer.Option(min=1, max=50, help="Rows of the sheet.")] = 6,
 ) -> None:
     """Write a contact sheet of a domain: a row for each person."""
-    from daam.plots.domain_sheet import preview_domain
+    from daam.plots.contact_sheet import draw_contact_sheet
     from daam.storage import open_store
 
-    preview_domain(open_store(at), domain=check_domain(domain), num_people=people, to=to)
+    draw_contact_sheet(open_store(at), domain=check_domain(domain), num_people=people, to=to)
     print_line(f"{to}")
 
 

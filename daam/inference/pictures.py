@@ -19,8 +19,10 @@ from daam.metrics.diagnostics import domain_probe_accuracy
 from daam.metrics.projection import project
 from daam.metrics.retrieval import cosine_distances, ranked_gallery
 from daam.model.network import DaamNetwork
-from daam.plots.charts import Legend, draw_calibration, draw_projection
-from daam.plots.pictures import draw_attention_maps, draw_ranked_lists, spread_queries
+from daam.plots.attention_maps import AttentionMap, draw_attention_maps
+from daam.plots.calibration import draw_calibration
+from daam.plots.projection import Legend, draw_projection
+from daam.plots.ranked_lists import RankedList, Result, draw_ranked_lists, spread_queries
 from daam.spread import spread_evenly
 from daam.storage import open_store
 from daam.training.scoring.retrieval_test import (
@@ -45,21 +47,28 @@ def draw_lists(test: RetrievalTest, result: TestResult, *, title: str, to: Path)
         gallery_labels=test.gallery.labels,
         count=NUM_RANKS,
     )
-    found = [columns[columns >= 0] for columns in ranked.columns]
-    precisions = result.scores.average_precisions[rows]
-    scores = result.scores
+    cameras, scores = test.gallery.labels.cameras, result.scores
+    lists = [
+        RankedList(
+            query=query,
+            caption=f"camera {test.query.labels.cameras[row]}\n"
+            f"AP {scores.average_precisions[row]:.2f}",
+            results=[
+                Result(image=image, caption=f"camera {cameras[column]}", correct=bool(correct))
+                for image, column, correct in zip(
+                    test.gallery.reader.read(found.columns).numpy(),
+                    found.columns,
+                    found.correct,
+                    strict=True,
+                )
+            ],
+        )
+        for row, query, found in zip(
+            rows, test.query.reader.read(rows).numpy(), ranked, strict=True
+        )
+    ]
     draw_ranked_lists(
-        list(test.query.reader.read(rows).numpy()),
-        results=[list(test.gallery.reader.read(columns).numpy()) for columns in found],
-        right=ranked.correct,
-        query_captions=[
-            f"camera {camera}\nAP {precision:.2f}"
-            for camera, precision in zip(test.query.labels.cameras[rows], precisions, strict=True)
-        ],
-        result_captions=[
-            [f"camera {test.gallery.labels.cameras[column]}" for column in columns]
-            for columns in found
-        ],
+        lists,
         title=title,
         subtitle=(
             f"mAP {scores.mean_average_precision:.3f}, rank-1 {scores.cmc[1]:.3f}; {len(rows)} of "
@@ -82,10 +91,17 @@ def draw_maps(
         attention = result.embedder.attention_maps(normalise(compute.move(images_BHWC)))
     if attention is None:
         raise AssertionError("only a network with attention has maps to draw")
+    maps = [
+        AttentionMap(image=image, shared=shared, caption=f"camera {camera}")
+        for image, shared, camera in zip(
+            images_BHWC.numpy(),
+            attention.float().mean(dim=1).cpu().numpy(),
+            test.query.labels.cameras[rows],
+            strict=True,
+        )
+    ]
     draw_attention_maps(
-        list(images_BHWC.numpy()),
-        shared=attention.float().mean(dim=1).cpu().numpy(),
-        captions=[f"camera {camera}" for camera in test.query.labels.cameras[rows]],
+        maps,
         title=title,
         subtitle=(
             f"{len(rows)} of {len(test.query.labels)} queries, spread over the cameras; yellow: "
@@ -147,11 +163,11 @@ def draw_embeddings(
     draw_projection(
         project(torch.cat(embeddings).numpy(), seed=config.seed),
         panels=[
-            Legend(title="by domain", names=names, kinds_N=domains_N),
+            Legend(title="by domain", names=names, categories_N=domains_N),
             Legend(
                 title=f"by camera of {test.domain}",
                 names=[f"camera {camera}" for camera in cameras],
-                kinds_N=np.concatenate(
+                categories_N=np.concatenate(
                     [tested_cameras, np.full(len(domains_N) - len(tested_cameras), -1)]
                 ),
             ),

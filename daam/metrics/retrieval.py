@@ -57,12 +57,12 @@ class RetrievalScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedGallery:
-    """The nearest gallery images of each query, junk removed, nearest first."""
+    """The nearest gallery images of a query, junk removed, nearest first."""
 
     columns: NDArray[np.int64]
-    """(Q, count), gallery positions; -1 where the gallery has no more images."""
+    """(K,), gallery positions."""
     correct: NDArray[np.bool_]
-    """(Q, count), whether it is the query's person."""
+    """(K,), whether it is the query's person."""
 
 
 def retrieval_scores(
@@ -149,8 +149,8 @@ def ranked_gallery(
     query_labels: Labels,
     gallery_labels: Labels,
     count: int = 10,
-) -> RankedGallery:
-    """The `count` nearest gallery images of each query, for a ranked list.
+) -> list[RankedGallery]:
+    """The at most `count` nearest gallery images of each query, for a ranked list.
 
     Args:
         distances: (Q, G), smaller is nearer; each row is sorted in full, so pass a few queries.
@@ -159,19 +159,16 @@ def ranked_gallery(
         count: images per query.
     """
     identities, cameras = gallery_labels.identities, gallery_labels.cameras
-    columns_QK = np.full((len(distances), count), -1, np.int64)
-    correct_QK = np.zeros((len(distances), count), np.bool_)
-    for row, (identity, camera) in enumerate(
-        zip(query_labels.identities, query_labels.cameras, strict=True)
+    ranked = []
+    for distances_G, identity, camera in zip(
+        distances, query_labels.identities, query_labels.cameras, strict=True
     ):
         junk = ((identities == identity) & (cameras == camera)) | (identities == JUNK)
-        order = np.argsort(distances[row], kind="stable")
-        nearest = order[~junk[order]][:count]
-        columns_QK[row, : len(nearest)] = nearest
-        correct_QK[row, : len(nearest)] = (identities[nearest] == identity) & (
-            identity > DISTRACTOR
-        )
-    return RankedGallery(columns=columns_QK, correct=correct_QK)
+        order = np.argsort(distances_G, kind="stable")
+        columns = order[~junk[order]][:count]
+        correct = (identities[columns] == identity) & (identity > DISTRACTOR)
+        ranked.append(RankedGallery(columns=columns, correct=correct))
+    return ranked
 
 
 def _summary(found: Sequence[NDArray[np.int64]], *, ranks: Sequence[int]) -> RetrievalScores:

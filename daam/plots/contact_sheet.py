@@ -1,59 +1,67 @@
-"""A contact sheet: images of a dataset in a grid that a person can look at."""
+"""A contact sheet of a domain: what its images look like, person by person."""
 
-from collections.abc import Sequence
-from io import BytesIO
+import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+import simplejpeg
 
-from daam.errors import ConfigError, DataError
-from daam.storage.atomic import atomic_write
+from daam.dataset.cache import ShardCache
+from daam.dataset.format.manifest import read_manifest
+from daam.dataset.reading.image_table import open_images, read_identities
+from daam.domains import WHOLE_TRAIN_SPLITS
+from daam.errors import DataError
+from daam.plots.sheet import CAPTION_LINE, GAP, HEADER, MARGIN, Box, Sheet, check_format
+from daam.spread import spread_evenly
+from daam.storage import Store
 
-_GAP = 4
-_TITLE_HEIGHT = 16
-_PAPER, _INK = (250, 250, 248), (40, 40, 44)
+NUM_COLUMNS = 12
+_IMAGE_GAP = 4
 
 
-def write_contact_sheet(
-    rows: Sequence[Sequence[np.ndarray]], *, titles: Sequence[str], to: Path
-) -> None:
-    """Write a PNG with one titled line of images per row, for example one identity per row.
+def draw_contact_sheet(store: Store, *, domain: str, num_people: int, to: Path) -> None:
+    """Draw a row for each of a few people of the train split, sorted by camera.
 
-    Args:
-        rows: images (H, W, 3) uint8; every image is shown at the size of the first one.
-        titles: one per row.
+    The people are spread evenly over the domain's identities, so the sheet is the same every time.
 
     Raises:
-        ConfigError: `to` is not named as a PNG.
-        DataError: there is nothing to show, or not one title per row.
-        StorageError: the picture cannot be written.
+        ConfigError: the file's name ends in neither .png nor .svg.
+        DataError: the domain has no people to show.
+        StorageError: the domain cannot be read, or the file not be written.
     """
-    if to.suffix.lower() != ".png":
-        raise ConfigError(f"the contact sheet {to} is a PNG; let its name end in .png")
-    if not rows or not any(len(row) for row in rows):
-        raise DataError(f"no images for the contact sheet {to}; give at least one row of images")
-    if len(titles) != len(rows):
-        raise DataError(
-            f"the contact sheet {to} has {len(rows)} rows but {len(titles)} titles; "
-            "give one title per row"
-        )
-    height, width = next(image for row in rows for image in row).shape[:2]
-    line = height + _TITLE_HEIGHT + _GAP
-    longest = max(len(row) for row in rows)
-    font = ImageFont.load_default(size=11)
-    title_width = max(int(font.getlength(title)) for title in titles)
-    sheet_width = max(_GAP + longest * (width + _GAP), title_width + 2 * _GAP)
-    sheet = Image.new("RGB", (sheet_width, _GAP + len(rows) * line), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for number, (row, title) in enumerate(zip(rows, titles, strict=True)):
-        top = _GAP + number * line
-        draw.text((_GAP, top), title, fill=_INK, font=font)
-        for column, image in enumerate(row):
-            picture = Image.fromarray(image)
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-            sheet.paste(picture, (_GAP + column * (width + _GAP), top + _TITLE_HEIGHT))
-    png = BytesIO()
-    sheet.save(png, format="PNG")
-    atomic_write(to, [png.getvalue()])
+    check_format(to)
+    with tempfile.TemporaryDirectory(prefix="daam-preview-") as directory:
+        cache = ShardCache(Path(directory), capacity_bytes=0)  # only a few images are needed
+        manifest = read_manifest(store, domain)
+        splits = tuple(split for split in WHOLE_TRAIN_SPLITS if split in manifest.splits)
+        images = open_images(store, manifest=manifest, splits=splits, cache=cache)
+        identities = read_identities(store, manifest=manifest, splits=splits, cache=cache)
+        people = np.unique(identities[identities > 0])
+        if len(people) == 0:
+            raise DataError(f"{domain} in {store.uri} has no people in its train split to show")
+        rows = []
+        for person in people[spread_evenly(len(people), count=num_people)]:
+            at = np.flatnonzero(identities == person)
+            at = at[np.argsort(images.cameras[at], kind="stable")]
+            shown = at[spread_evenly(len(at), count=NUM_COLUMNS)]
+            cameras = ", ".join(map(str, np.unique(images.cameras[at])))
+            caption = f"person {person}, cameras {cameras}, {len(at)} images"
+            rows.append((caption, [simplejpeg.decode_jpeg(j) for j in images.jpegs(shown)]))
+
+    height, width = rows[0][1][0].shape[:2]
+    row_height = CAPTION_LINE + height + GAP
+    columns = max(len(decoded) for _, decoded in rows)
+    sheet = Sheet(
+        width=2 * MARGIN + columns * (width + _IMAGE_GAP) - _IMAGE_GAP,
+        height=HEADER + len(rows) * row_height + MARGIN - GAP,
+        title=domain,
+        subtitle=f"{len(rows)} of {len(people):,} people in the train split, spread evenly",
+    )
+    for number, (caption, decoded) in enumerate(rows):
+        top = HEADER + number * row_height
+        sheet.write(caption, x=MARGIN, y=top)
+        for column, image in enumerate(decoded):
+            left = MARGIN + column * (width + _IMAGE_GAP)
+            box = Box(left=left, top=top + CAPTION_LINE, width=width, height=height)
+            sheet.place(image, box=box)
+    sheet.save(to)

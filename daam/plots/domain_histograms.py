@@ -1,18 +1,15 @@
-"""A domain's distributions as one picture: how many images, of whom, seen by which cameras.
+"""The distributions of a domain: how many images, of whom, seen by which cameras.
 
-Shapes: P = identities, N = images.
+Shapes: S = images of identified people.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from daam.dataset.format.manifest import DomainManifest
 from daam.dataset.maintenance.describe import (
@@ -21,13 +18,10 @@ from daam.dataset.maintenance.describe import (
     images_per_identity,
 )
 from daam.domains import VALIDATION_SPLITS, Split
-from daam.errors import ConfigError, DataError
-from daam.storage.atomic import atomic_write
+from daam.errors import DataError
+from daam.plots.palette import BLUE, GREEN, GREY, INK, ORANGE, PALE, PAPER
+from daam.plots.sheet import Box, Sheet, check_format
 
-FORMATS = (".png", ".svg")
-# Okabe and Ito's colours: apart under every common colour blindness.
-BLUE, ORANGE, GREEN, PALE = "#0072b2", "#e69f00", "#009e73", "#c8c8ce"
-INK, GREY, LINE = "#26262a", "#686870", "#dedee2"
 MOST_BARS = 24
 MOST_NUMBERED_CAMERAS = 24
 
@@ -51,62 +45,85 @@ PARTS = (
 def draw_description(
     splits: Mapping[Split, SplitDescription], *, manifest: DomainManifest, to: Path
 ) -> None:
-    """Draw a domain into a PNG or SVG: images of each split, images and cameras of an identity,
-    images of each camera, bytes of an image.
+    """Draw a domain: images per split, camera and identity, cameras per identity, size per image.
 
-    Query and gallery show the same people and are taken together, here as those of validation.
+    Query and gallery show the same people and are counted as one, as are those of validation.
 
     Raises:
-        ConfigError: the file is to be of another format.
+        ConfigError: the file's name ends in neither .png nor .svg.
         DataError: the domain has no images.
         StorageError: the file cannot be written.
     """
-    if to.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{to} is neither .png nor .svg; name it one of them")
+    check_format(to)
     if not splits:
         raise DataError(f"domain {manifest.domain} has no images to draw")
-    figure = Figure(figsize=(13.2, 8.2), dpi=100, facecolor="white")
-    figure.text(0.03, 0.965, manifest.domain, size=19, weight="bold", color=INK, va="top")
-    figure.text(0.03, 0.917, _subtitle(splits, manifest), size=11.5, color=GREY, va="top")
-    shown = [part for part in PARTS if any(split in splits for split in part.splits)]
-    figure.legend(
-        handles=[Patch(color=part.colour, label=part.name) for part in shown],
-        loc="upper right",
-        bbox_to_anchor=(0.98, 0.975),
-        ncols=len(shown),
-        frameon=False,
-        fontsize=11.5,
-        labelcolor=INK,
-        handlelength=1,
-        handleheight=1,
+    # Each part with what is in it: its splits that have images.
+    parts = {
+        part: [splits[split] for split in part.splits if split in splits]
+        for part in PARTS
+        if any(split in splits for split in part.splits)
+    }
+    sightings = {
+        part: np.concatenate([content.sightings for content in contents])
+        for part, contents in parts.items()
+    }
+    num_people = sum(len(np.unique(seen_S3[:, 0])) for seen_S3 in sightings.values())
+    sheet = Sheet(
+        width=1320,
+        height=820,
+        title=manifest.domain,
+        subtitle=_subtitle(splits, manifest, num_people=num_people),
     )
-    _draw_splits(figure.add_axes((0.125, 0.53, 0.325, 0.30)), splits)
-    _draw_cameras(figure.add_axes((0.53, 0.53, 0.44, 0.30)), splits, parts=shown)
-    seen = {part: _sightings(splits, part) for part in shown}
+    sheet.legend({part.name: part.colour for part in parts})
+    _draw_splits(
+        sheet.chart(Box(left=165, top=139, width=429, height=246), title="Images per split"),
+        splits,
+    )
+    cameras = sorted({camera for split in splits.values() for camera in split.images_per_camera})
+    by_camera = sheet.chart(
+        Box(left=700, top=139, width=581, height=246), title="Images per camera", x="camera"
+    )
+    base = np.zeros(len(cameras))
+    for part, contents in parts.items():
+        heights = [sum(c.images_per_camera.get(camera, 0) for c in contents) for camera in cameras]
+        by_camera.bar(range(len(cameras)), heights, bottom=base, color=part.colour, width=0.72)
+        base += heights
+    numbered = cameras if len(cameras) <= MOST_NUMBERED_CAMERAS else []
+    by_camera.set_xticks(range(len(numbered)), [str(camera) for camera in numbered])
+
     _draw_counts(
-        figure.add_axes((0.05, 0.085, 0.27, 0.30)),
-        {part: images_per_identity(sightings) for part, sightings in seen.items()},
-        title="Images of an identity",
-        noun="images",
+        sheet.chart(
+            Box(left=66, top=504, width=356, height=246),
+            title="Images per identity",
+            x="images",
+            y="identities",
+        ),
+        {part: images_per_identity(seen_S3) for part, seen_S3 in sightings.items()},
     )
     _draw_counts(
-        figure.add_axes((0.38, 0.085, 0.25, 0.30)),
-        {part: cameras_per_identity(sightings) for part, sightings in seen.items()},
-        title="Cameras that saw an identity",
-        noun="cameras",
+        sheet.chart(
+            Box(left=502, top=504, width=330, height=246),
+            title="Cameras per identity",
+            x="cameras",
+            y="identities",
+        ),
+        {part: cameras_per_identity(seen_S3) for part, seen_S3 in sightings.items()},
     )
-    _draw_sizes(figure.add_axes((0.69, 0.085, 0.28, 0.30)), splits)
-    content = BytesIO()
-    # Without a date and with a fixed salt, the same domain gives the same file.
-    with mpl.rc_context({"svg.hashsalt": "daam"}):
-        kind = to.suffix[1:].lower()
-        figure.savefig(
-            content, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None}
-        )
-    atomic_write(to, [content.getvalue()])
+    _draw_sizes(
+        sheet.chart(
+            Box(left=911, top=504, width=370, height=246),
+            title="Size per image",
+            x="kB",
+            y="images",
+        ),
+        np.concatenate([content.image_sizes for content in splits.values()]) / 1e3,
+    )
+    sheet.save(to)
 
 
-def _subtitle(splits: Mapping[Split, SplitDescription], manifest: DomainManifest) -> str:
+def _subtitle(
+    splits: Mapping[Split, SplitDescription], manifest: DomainManifest, *, num_people: int
+) -> str:
     num_images = sum(content.num_images for content in splits.values())
     cameras = {camera for content in splits.values() for camera in content.images_per_camera}
     megabytes = sum(content.size_bytes for content in splits.values()) / 1e6
@@ -114,23 +131,12 @@ def _subtitle(splits: Mapping[Split, SplitDescription], manifest: DomainManifest
     if manifest.settings.reencoded is not None:
         size = "at {} x {} pixels".format(*manifest.settings.reencoded)
     return (
-        f"{num_images:,} images of {_num_people(splits):,} identities, {len(cameras)} cameras, "
+        f"{num_images:,} images of {num_people:,} identities, {len(cameras)} cameras, "
         f"{megabytes:,.1f} MB · layout {manifest.layout} · stored {size}"
     )
 
 
-def _num_people(splits: Mapping[Split, SplitDescription]) -> int:
-    return sum(len(np.unique(_sightings(splits, part)[:, 0])) for part in PARTS)
-
-
-def _sightings(splits: Mapping[Split, SplitDescription], part: Part) -> np.ndarray:
-    nothing = np.empty((0, 3), np.int64)
-    of_part = [splits[split].sightings for split in part.splits if split in splits]
-    return np.concatenate([nothing, *of_part])
-
-
 def _draw_splits(axes: Axes, splits: Mapping[Split, SplitDescription]) -> None:
-    _dress(axes, title="Images of a split")
     places = np.arange(len(splits))[::-1]
     longest = max(content.num_images for content in splits.values())
     for place, (split, content) in zip(places, splits.items(), strict=True):
@@ -139,48 +145,22 @@ def _draw_splits(axes: Axes, splits: Mapping[Split, SplitDescription]) -> None:
         of_people = content.num_images - nobody
         axes.barh(place, of_people, color=colour, height=0.62)
         axes.barh(place, nobody, left=of_people, color=PALE, height=0.62)
-        told = f"{content.num_images:,}"
-        if nobody:
-            told += f", of which {nobody:,} of nobody"
         inside = content.num_images > 0.55 * longest
         axes.text(
-            content.num_images + 0.012 * longest if not inside else 0.012 * longest,
+            0.012 * longest + (0 if inside else content.num_images),
             place,
-            told,
+            f"{content.num_images:,}" + (f", of which {nobody:,} of nobody" if nobody else ""),
             va="center",
-            size=10,
-            color="white" if inside else INK,
+            size=14,
+            color=PAPER if inside else INK,
         )
-    axes.set_yticks(places, [split.replace("_", " ") for split in splits], size=10.5, color=INK)
-    axes.set_xticks([])
+    axes.set_yticks(places, [split.replace("_", " ") for split in splits], size=14, color=INK)
+    axes.set(xticks=[], xlim=(0, longest * 1.02))
     axes.yaxis.grid(visible=False)
-    axes.set_xlim(0, longest * 1.02)
     axes.spines["bottom"].set_visible(False)
 
 
-def _draw_cameras(
-    axes: Axes, splits: Mapping[Split, SplitDescription], *, parts: Sequence[Part]
-) -> None:
-    _dress(axes, title="Images of a camera")
-    cameras = sorted(
-        {camera for content in splits.values() for camera in content.images_per_camera}
-    )
-    places = np.arange(len(cameras))
-    base = np.zeros(len(cameras))
-    for part in parts:
-        heights = np.zeros(len(cameras))
-        for split in part.splits:
-            if split in splits:
-                heights += [splits[split].images_per_camera.get(camera, 0) for camera in cameras]
-        axes.bar(places, heights, bottom=base, color=part.colour, width=0.72)
-        base += heights
-    if len(cameras) <= MOST_NUMBERED_CAMERAS:
-        axes.set_xticks(places, [str(camera) for camera in cameras])
-    axes.set_xlabel("camera", size=10, color=GREY)
-
-
-def _draw_counts(axes: Axes, counts: Mapping[Part, np.ndarray], *, title: str, noun: str) -> None:
-    _dress(axes, title=title)
+def _draw_counts(axes: Axes, counts: Mapping[Part, np.ndarray]) -> None:
     most = max((int(values.max()) for values in counts.values() if len(values)), default=1)
     width = -(-most // MOST_BARS)
     edges = np.arange(1, most + width + 1, width)
@@ -192,31 +172,16 @@ def _draw_counts(axes: Axes, counts: Mapping[Part, np.ndarray], *, title: str, n
         )
         base += heights
     axes.set_xlim(1 - 0.2 * width, edges[-1])
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if most <= MOST_BARS:
         step = -(-most // 12)
         axes.set_xticks(edges[:-1:step] + 0.43, [str(edge) for edge in edges[:-1:step]])
-    axes.set_xlabel(noun, size=10, color=GREY)
-    axes.set_ylabel("identities", size=10, color=GREY)
 
 
-def _draw_sizes(axes: Axes, splits: Mapping[Split, SplitDescription]) -> None:
-    _dress(axes, title="Size of an image")
-    sizes = np.concatenate([content.image_sizes for content in splits.values()]) / 1e3
+def _draw_sizes(axes: Axes, kilobytes: np.ndarray) -> None:
     # One image of a thousand times the bytes must not squeeze all others into one bar.
-    most = float(np.quantile(sizes, 0.995))
-    axes.hist(sizes.clip(max=most), bins=40, range=(0, most), color=GREY, rwidth=0.86)
-    middle = float(np.median(sizes))
-    axes.axvline(middle, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.set_title(f"median {middle:,.1f} kB", loc="right", size=10, color=GREY, pad=10)
-    axes.set_xlabel("kB", size=10, color=GREY)
-    axes.set_ylabel("images", size=10, color=GREY)
-
-
-def _dress(axes: Axes, *, title: str) -> None:
-    axes.set_title(title, loc="left", size=12.5, weight="bold", color=INK, pad=10)
-    axes.tick_params(colors=GREY, labelsize=9.5, length=0)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(LINE)
-    axes.yaxis.grid(visible=True, color=LINE, linewidth=0.7)
+    most = float(np.quantile(kilobytes, 0.995))
+    axes.hist(kilobytes.clip(max=most), bins=40, range=(0, most), color=GREY, rwidth=0.86)
+    median = float(np.median(kilobytes))
+    axes.axvline(median, color=INK, linewidth=1.7, linestyle=(0, (4, 3)))
+    axes.set_title(f"median {median:,.1f} kB", loc="right", size=14, color=GREY, pad=12)

@@ -217,13 +217,9 @@ def test_labels_that_do_not_fit_are_an_error():
         Labels(identities=np.array([1]), cameras=np.array([1, 2]))
 
 
-def test_the_ranked_gallery_leaves_junk_out_and_knows_right_from_wrong():
-    ranked = ranked_gallery(np.arange(6, dtype=np.float32)[None], **WORKED_EXAMPLE, count=4)
-    assert ranked.columns.tolist() == [[1, 2, 3, 4]]
-    assert ranked.correct.tolist() == [[True, False, True, False]]
-
-
-def test_a_ranked_gallery_that_is_too_short_ends_in_minus_one():
-    ranked = ranked_gallery(np.arange(6, dtype=np.float32)[None], **WORKED_EXAMPLE, count=7)
-    assert ranked.columns.tolist() == [[1, 2, 3, 4, 5, -1, -1]]
-    assert ranked.correct.tolist() == [[True, False, True, False, True, False, False]]
+@pytest.mark.parametrize("count", [4, 7])  # the second is more than there are
+def test_the_ranked_gallery_leaves_junk_out_and_knows_right_from_wrong(count):
+    distances = np.arange(6, dtype=np.float32)[None]
+    [ranked] = ranked_gallery(distances, **WORKED_EXAMPLE, count=count)
+    assert ranked.columns.tolist() == [1, 2, 3, 4, 5][:count]
+    assert ranked.correct.tolist() == [True, False, True, False, True][:count]
