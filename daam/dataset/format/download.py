@@ -1,9 +1,10 @@
-"""A file of a domain on this machine for a while, after every byte of it was found right."""
+"""A verified local copy of a file of a domain."""
 
 import hashlib
+import os
 import shlex
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +16,7 @@ Progress = Callable[[int, int], None]
 
 
 class BadFileError(ShardError):
-    """A file of a domain is not what its manifest says; `problem` says how, in a few words."""
+    """A file of a domain differs from its manifest; `problem` says how, in a few words."""
 
     def __init__(self, entry: ShardEntry, *, store: Store, problem: str) -> None:
         self.problem = problem
@@ -26,101 +27,74 @@ class BadFileError(ShardError):
         )
 
 
-class BytesSeen:
-    """Adds up what several threads have read, and tells it.
+class ByteProgress:
+    """Counts the bytes that several threads have read, and reports them.
 
     Args:
-        total: bytes there are in all.
+        total: bytes in all.
         report: called with (bytes read, total).
     """
 
     def __init__(self, total: int, *, report: Progress | None) -> None:
         self._total = total
         self._report = report
-        self._seen = 0
+        self._done = 0
         self._lock = threading.Lock()
 
     def add(self, num_bytes: int) -> None:
         """Count more bytes."""
         if self._report is not None:
             with self._lock:
-                self._seen += num_bytes
-                self._report(self._seen, self._total)
+                self._done += num_bytes
+                self._report(self._done, self._total)
 
 
 @contextmanager
 def verified_file(
-    store: Store, entry: ShardEntry, *, scratch: Path, seen: BytesSeen
+    store: Store, entry: ShardEntry, *, scratch: Path, progress: ByteProgress
 ) -> Iterator[Path]:
-    """Give a local file with exactly the bytes of a domain's file; never write to it.
+    """Yield a local file with exactly the bytes of a domain's file; never write to it.
 
-    It is the store's own file if that is on this machine, else a copy that is removed at the end.
+    It is the store's own file if that is local, else a copy that is removed at the end.
+
+    Args:
+        scratch: a folder for the copy.
+        progress: counts the bytes that are read.
 
     Raises:
-        BadFileError: it is missing, or its bytes are not those that its manifest says.
+        BadFileError: it is missing, or its bytes do not match the manifest.
         StorageError: the store cannot be read, or the disk is full.
     """
     original = store.local_path(entry.key)
-    # Two files of a domain may have the same bytes, and never the same name.
+    # Two files of a domain may have the same bytes, but never the same name.
     copy = scratch / Path(entry.key).name
     try:
-        with _found(entry, store=store):
-            size_bytes = store.size(entry.key)
-            if size_bytes != entry.size_bytes:
-                problem = f"is damaged: it has {size_bytes:,} bytes, not {entry.size_bytes:,}"
-                raise BadFileError(entry, store=store, problem=problem)
-            if original is not None:
-                _check(store.chunks(entry.key), entry, store=store, seen=seen)
-            else:
-                with _explained(scratch), copy.open("wb") as file:
-                    chunks = _written(store.chunks(entry.key), file.write)
-                    _check(chunks, entry, store=store, seen=seen)
-        # Outside the block above: an error of whoever uses the file is not one of this store.
-        yield copy if original is None else original
+        _verify(store, entry, into=copy if original is None else None, progress=progress)
+        yield original or copy
     finally:
         copy.unlink(missing_ok=True)
 
 
-def sha256_of(chunks: Iterable[bytes]) -> str:
-    """The SHA-256 of all chunks together, in hexadecimal digits."""
+def _verify(store: Store, entry: ShardEntry, *, into: Path | None, progress: ByteProgress) -> None:
+    """Read a file, copying it on the way, and compare size and checksum."""
     digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-@contextmanager
-def _found(entry: ShardEntry, *, store: Store) -> Iterator[None]:
     try:
-        yield
+        size_bytes = store.size(entry.key)
+        if size_bytes != entry.size_bytes:
+            problem = f"is damaged: it has {size_bytes:,} bytes, not {entry.size_bytes:,}"
+            raise BadFileError(entry, store=store, problem=problem)
+        with open(into or os.devnull, "wb") as file:
+            for chunk in store.chunks(entry.key):
+                file.write(chunk)
+                digest.update(chunk)
+                progress.add(len(chunk))
     except MissingKeyError as error:
         raise BadFileError(entry, store=store, problem="is missing") from error
-
-
-def _check(chunks: Iterator[bytes], entry: ShardEntry, *, store: Store, seen: BytesSeen) -> None:
-    if sha256_of(_counted(chunks, seen)) != entry.sha256:
-        problem = "is damaged: its bytes do not match the checksum in the manifest"
-        raise BadFileError(entry, store=store, problem=problem)
-
-
-def _counted(chunks: Iterable[bytes], seen: BytesSeen) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield chunk
-        seen.add(len(chunk))
-
-
-def _written(chunks: Iterator[bytes], write: Callable[[bytes], object]) -> Iterator[bytes]:
-    for chunk in chunks:
-        write(chunk)
-        yield chunk
-
-
-@contextmanager
-def _explained(scratch: Path) -> Iterator[None]:
-    try:
-        yield
     except OSError as error:
         raise StorageError(
-            f"cannot write to {scratch}: {error.strerror}; free some space or set TMPDIR to a "
-            "folder that has it"
+            f"cannot write to {into}: {error.strerror}; free some space or set TMPDIR to a folder "
+            "that has it"
         ) from error
+    if digest.hexdigest() != entry.sha256:
+        problem = "is damaged: its bytes do not match the checksum in the manifest"
+        raise BadFileError(entry, store=store, problem=problem)

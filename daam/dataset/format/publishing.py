@@ -1,19 +1,19 @@
-"""Files of a domain into a store, then the manifest that names them; and what is there besides.
+"""Store the files of a domain, publish the manifest that names them, remove what is out of use.
 
-    {domain}/manifest.json      what the domain is now
-    {domain}/previous.json      the manifest before, whose files are kept too
+    {domain}/manifest.json      the domain as it is now
+    {domain}/previous.json      the manifest before it, whose files are kept too
 
-A file's key carries its digest, so a new import never overwrites a file that a reader has in use.
-The files of the manifest before are kept, so that a run which read it goes on; those of the one
-before that are removed. A file that no manifest ever named is left alone, for another import may
-just have sent it: `remove_unnamed` is for when there is none.
+A file's key contains its digest, so a new import never overwrites a file that a reader uses. The
+files of the previous manifest are kept, so that a run which read it can continue; those of the one
+before that are removed. A file that no manifest ever named is kept, since another import may just
+have sent it: `remove_unnamed` is for when there is none.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from daam.dataset.format.download import sha256_of
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, manifest_key
 from daam.errors import StorageError
 from daam.storage import MissingKeyError, Store
@@ -22,13 +22,17 @@ PREVIOUS_NAME = "previous.json"
 FILES_NAMED = 3
 
 
+class FilesGoneError(StorageError):
+    """Files that an import or copy had stored were removed by another one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnnamedFiles:
     """Keys in a domain's folder that its manifest does not name.
 
     Attributes:
-        previous: of the manifest before, kept for runs that still read it.
-        others: of imports and copies that are under way, or did not end.
+        previous: of the previous manifest, kept for runs that still read it.
+        others: of imports and copies that are running, or did not finish.
     """
 
     previous: tuple[str, ...]
@@ -36,7 +40,7 @@ class UnnamedFiles:
 
 
 def send(path: Path, entry: ShardEntry, *, to: Store, recheck: bool = False) -> bool:
-    """Upload a file of a domain if the store does not have it; tells whether it was uploaded.
+    """Upload a file of a domain unless the store has it; returns whether it was uploaded.
 
     Args:
         path: the file, with exactly the entry's bytes.
@@ -58,7 +62,7 @@ def upload(path: Path, entry: ShardEntry, *, to: Store, recheck: bool) -> None:
         recheck: read it back and compare its checksum.
 
     Raises:
-        StorageError: the store cannot be read or written, or gives other bytes than it was sent.
+        StorageError: the store cannot be read or written, or returns other bytes than it was sent.
     """
     to.upload(path, entry.key)
     if recheck and not is_stored(entry, store=to, recheck=True):
@@ -72,7 +76,7 @@ def is_stored(entry: ShardEntry, *, store: Store, recheck: bool = False) -> bool
     """Whether a store has a file.
 
     Args:
-        recheck: read every byte of it; by default its name, which carries the digest, and its size
+        recheck: compare its checksum; by default its name, which contains the digest, and its size
             are enough.
 
     Raises:
@@ -83,71 +87,49 @@ def is_stored(entry: ShardEntry, *, store: Store, recheck: bool = False) -> bool
             return False
         if not recheck:
             return True
-        return sha256_of(store.chunks(entry.key)) == entry.sha256
+        digest = hashlib.sha256()
+        for chunk in store.chunks(entry.key):
+            digest.update(chunk)
     except MissingKeyError:
         return False
-
-
-class FilesGoneError(StorageError):
-    """Files of an import or copy that were stored are there no more: another one removed them."""
+    return digest.hexdigest() == entry.sha256
 
 
 def publish(manifest: DomainManifest, data: bytes, *, to: Store) -> None:
-    """Make a manifest the domain's, its files being there, and remove what is out of use.
+    """Make a manifest the domain's, once all its files are stored, and remove outdated files.
 
-    Two imports of a domain at once end with the manifest of the last one. Files of a manifest two
-    before it are removed, which another import may want to name again: so each looks before and
-    after it publishes whether all its files are there, and before and after it removes a file
-    whether another has published one that names it, and is to be repeated if so. No store has a way
-    to look and remove in one step: if a process is killed between the two, or a store shows what is
-    no more, the domain may miss a file, which `verify` tells and another import repairs.
+    Of two concurrent imports of a domain, the manifest of the last one stays. Each removes the
+    files of the manifest two before its own, which the other may name again. So each checks that
+    its files exist before and after it publishes, and before and after each removal whether the
+    other has published a manifest that names the file; if so it must be repeated. No store can
+    check and remove in one step: if a process is killed between the two, or the store shows stale
+    content, a file of the domain may be missing, which `verify` reports and another import repairs.
 
     Args:
-        manifest: what `data` says.
+        manifest: the content of `data`.
         data: stored byte for byte.
 
     Raises:
         FilesGoneError: another import removed a file of this one, or this one a file of another.
         StorageError: the store cannot be used.
     """
-    check_all_there(manifest, store=to)
+    check_all_stored(manifest, store=to)
     key = manifest_key(manifest.domain)
     current = _read(to, key)
-    if current != data:
-        previous_key = _previous_key(manifest.domain)
-        outdated = _named_in(_read(to, previous_key), domain=manifest.domain)
-        if current is not None:
-            to.write(previous_key, current)
-        to.write(key, data)
-        for named in (current, data):
-            outdated -= _named_in(named, domain=manifest.domain)
-        _remove_outdated(outdated, manifest=manifest, data=data, store=to)
-        check_all_there(manifest, store=to)
+    if current == data:
+        return
+    previous_key = _previous_key(manifest.domain)
+    outdated = _files_named_in(_read(to, previous_key), domain=manifest.domain)
+    if current is not None:
+        to.write(previous_key, current)
+    to.write(key, data)
+    for kept in (current, data):
+        outdated -= _files_named_in(kept, domain=manifest.domain)
+    _remove_outdated(outdated, manifest=manifest, data=data, store=to)
+    check_all_stored(manifest, store=to)
 
 
-def _remove_outdated(
-    outdated: set[str], *, manifest: DomainManifest, data: bytes, store: Store
-) -> None:
-    """Remove files while the manifest is the domain's; stop once another import published its own.
-
-    Raises:
-        FilesGoneError: one that was removed is a file of that other import.
-    """
-    domain, key = manifest.domain, manifest_key(manifest.domain)
-    current = _read(store, key)
-    for outdated_key in sorted(outdated):
-        if current != data:
-            return  # the newer import looks after its own
-        store.delete(outdated_key)
-        current = _read(store, key)
-        if outdated_key in _named_in(current, domain=domain):
-            raise FilesGoneError(
-                f"another import of {domain} to {store.uri} was published while this one removed "
-                f"files that are out of use, and it needs {outdated_key} of them; do the same again"
-            )
-
-
-def check_all_there(manifest: DomainManifest, *, store: Store) -> None:
+def check_all_stored(manifest: DomainManifest, *, store: Store) -> None:
     """Make sure that every file of a manifest is in the store.
 
     Raises:
@@ -155,7 +137,7 @@ def check_all_there(manifest: DomainManifest, *, store: Store) -> None:
         StorageError: the store cannot be read.
     """
     listed = set(store.list(f"{manifest.domain}/"))
-    # A listing may lag behind; asking for the file itself settles it.
+    # A listing may be stale; a request for the file itself is not.
     missing = [
         entry.key
         for entry in manifest.files
@@ -164,13 +146,13 @@ def check_all_there(manifest: DomainManifest, *, store: Store) -> None:
     if missing:
         raise FilesGoneError(
             f"{len(missing)} files of {manifest.domain} in {store.uri} are gone "
-            f"({', '.join(missing[:FILES_NAMED])}): something else removed them meanwhile; do the "
-            "same again"
+            f"({', '.join(missing[:FILES_NAMED])}): something else removed them meanwhile; run the "
+            "command again"
         )
 
 
 def unnamed_files(manifest: DomainManifest, *, store: Store) -> UnnamedFiles:
-    """What lies in the domain's folder besides the files that its manifest names.
+    """The keys in the domain's folder that its manifest does not name.
 
     Raises:
         StorageError: the store cannot be read.
@@ -179,7 +161,7 @@ def unnamed_files(manifest: DomainManifest, *, store: Store) -> UnnamedFiles:
     named = {entry.key for entry in manifest.files} | {manifest_key(domain)}
     unnamed = [key for key in store.list(f"{domain}/") if key not in named]
     previous_key = _previous_key(domain)
-    previous = _named_in(_read(store, previous_key), domain=domain) | {previous_key}
+    previous = _files_named_in(_read(store, previous_key), domain=domain) | {previous_key}
     return UnnamedFiles(
         previous=tuple(key for key in unnamed if key in previous),
         others=tuple(key for key in unnamed if key not in previous),
@@ -187,8 +169,9 @@ def unnamed_files(manifest: DomainManifest, *, store: Store) -> UnnamedFiles:
 
 
 def remove_unnamed(manifest: DomainManifest, *, store: Store) -> tuple[str, ...]:
-    """Remove all of `unnamed_files`; returns their keys. Not while the domain is imported or copied
-    to this store, or while a run reads what it was before.
+    """Remove all of `unnamed_files`, and return their keys.
+
+    Not while the domain is imported or copied to this store, or a run reads its previous state.
 
     Raises:
         StorageError: the store cannot be read or written.
@@ -200,14 +183,37 @@ def remove_unnamed(manifest: DomainManifest, *, store: Store) -> tuple[str, ...]
     return keys
 
 
-def _named_in(data: bytes | None, *, domain: str) -> set[str]:
-    # Of whatever version it is: older manifests name their files in the same way.
+def _remove_outdated(
+    outdated: set[str], *, manifest: DomainManifest, data: bytes, store: Store
+) -> None:
+    """Remove files while the manifest is the domain's; stop once another import has published.
+
+    Raises:
+        FilesGoneError: one that was removed is a file of that other import.
+    """
+    domain, key = manifest.domain, manifest_key(manifest.domain)
+    current = _read(store, key)
+    for outdated_key in sorted(outdated):
+        if current != data:
+            return  # the newer import removes the rest
+        store.delete(outdated_key)
+        current = _read(store, key)
+        if outdated_key in _files_named_in(current, domain=domain):
+            raise FilesGoneError(
+                f"another import of {domain} to {store.uri} was published while this one removed "
+                f"files that are out of use, and it needs {outdated_key} of them; run the command "
+                "again"
+            )
+
+
+def _files_named_in(data: bytes | None, *, domain: str) -> set[str]:
+    # A pattern, because manifests of older versions name their files in the same way.
     pattern = rf'"key": "({re.escape(domain)}/[^/"]+\.arrow)"'
     return {key.decode() for key in re.findall(pattern.encode(), data or b"")}
 
 
 def _previous_key(domain: str) -> str:
-    return manifest_key(domain).rpartition("/")[0] + f"/{PREVIOUS_NAME}"
+    return f"{domain}/{PREVIOUS_NAME}"
 
 
 def _read(store: Store, key: str) -> bytes | None:

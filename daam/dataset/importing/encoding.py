@@ -1,4 +1,4 @@
-"""From an image file of a data set to the JPEG that is stored of it."""
+"""From an image file of a data set to the JPEG that is stored."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -15,24 +15,23 @@ from daam.errors import DataError
 
 QUALITY = 95
 JPEG_START = b"\xff\xd8\xff"
-LEAST_SIDE, MOST_SIDE = 16, 2048
+MIN_SIDE, MAX_SIDE = 16, 2048
 SIZES_SAMPLED = 200
 
 
 def read_jpeg(path: Path, *, verify: bool, size: tuple[int, int] | None = None) -> bytes:
-    """The image of a file as JPEG: as it is, or re-encoded if it is of another format or size.
+    """Read an image file as JPEG: unchanged, or re-encoded if its format or size differs.
 
-    What is re-encoded gets quality 95 and keeps its colours at full resolution (4:4:4): a person's
-    clothes are a few dozen pixels wide, and halving their colours would cost more than the bytes
-    are worth.
+    Re-encoding uses quality 95 and no chroma subsampling (4:4:4): clothes are a few dozen pixels
+    wide, and halving the resolution of their colours would cost more than it saves.
 
     Args:
-        path: an image file; what counts is its content, not its suffix.
-        verify: decode a JPEG to make sure that all of it is there.
-        size: (height, width) to store it at, resized as everywhere in daam; None keeps its own.
+        path: an image file; its format is found from its content, not its suffix.
+        verify: decode a JPEG that is kept, to make sure that it is intact.
+        size: (height, width) to store it at, resized as in training; None keeps its own.
 
     Raises:
-        DataError: the file cannot be read, is truncated or damaged, or is no image.
+        DataError: the file cannot be read, is truncated or damaged, or is not an image.
     """
     try:
         data = path.read_bytes()
@@ -44,7 +43,7 @@ def read_jpeg(path: Path, *, verify: bool, size: tuple[int, int] | None = None) 
         pixels = simplejpeg.decode_jpeg(data) if is_jpeg else _pixels_of_other(data)
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{path} is no image that can be read; replace or remove it, then import again"
+            f"{path} is not an image that can be read; replace or remove it, then import again"
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(
@@ -52,7 +51,7 @@ def read_jpeg(path: Path, *, verify: bool, size: tuple[int, int] | None = None) 
             "again"
         ) from error
     if size not in (None, pixels.shape[:2]):
-        # torch takes seconds to import, and few imports change the size.
+        # Importing torch takes seconds, and few imports change the size.
         from daam.dataset.pixels.decode import resized
 
         height, width = size
@@ -61,18 +60,18 @@ def read_jpeg(path: Path, *, verify: bool, size: tuple[int, int] | None = None) 
 
 
 def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
-    """Refuse a size to store images at that is absurd, or larger than most images are.
+    """Refuse a size to store images at that is absurd, or larger than most images.
 
-    Looks at the headers of a few images, spread over the data set.
+    Reads the headers of a few images, spread over the data set.
 
     Raises:
-        DataError: as said, or one of these files is no image.
+        DataError: it is, or one of these files is not an image.
     """
     height, width = size
-    if not all(LEAST_SIDE <= side <= MOST_SIDE for side in size):
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
         raise DataError(
-            f"images cannot be stored at {height}x{width}: each side must be from {LEAST_SIDE} to "
-            f"{MOST_SIDE} pixels; 256x128 (height x width) is usual"
+            f"images cannot be stored at {height}x{width}: each side must be from {MIN_SIDE} to "
+            f"{MAX_SIDE} pixels; 256x128 (height x width) is usual"
         )
     paths = pa.concat_tables(index.splits.values())["path"]
     sample = np.linspace(0, len(paths) - 1, min(SIZES_SAMPLED, len(paths))).astype(int)
@@ -81,7 +80,7 @@ def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
         typical = "x".join(str(int(median(sides))) for sides in zip(*sizes, strict=True))
         raise DataError(
             f"most images of {index.root} are smaller than {height}x{width} (typically {typical}, "
-            "height x width): stored larger they would take more room and show no more; give a "
+            "height x width): stored larger they would take more space and show no more; give a "
             "smaller size, or none to keep them as they are"
         )
 
@@ -109,4 +108,4 @@ def _size_of_jpeg(data: bytes) -> tuple[int, int]:
 
 def _pixels_of_other(data: bytes) -> np.ndarray:
     with Image.open(BytesIO(data)) as image:
-        return np.array(image.convert("RGB"))  # a copy: torch wants to be able to write
+        return np.array(image.convert("RGB"))  # a copy, since torch wants a writable array

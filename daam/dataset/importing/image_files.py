@@ -1,4 +1,4 @@
-"""Images of any folder or bucket, as they lie there, in the order of their names.
+"""The images of any folder or bucket, decoded in the order of their names, without an import.
 
 Shapes: B = images of a batch, H = height, W = width; RGB, channels last.
 """
@@ -24,7 +24,7 @@ from daam.storage.store import check_key
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 80_000_000  # 240 MB once decoded; a file of a few kB can claim any size
-# What Pillow and simplejpeg raise for a file that is not as its format says.
+# What Pillow and simplejpeg raise for a damaged file.
 DAMAGED = (
     OSError,
     ValueError,
@@ -36,13 +36,13 @@ DAMAGED = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
-# Reading from a server waits for it: more at a time. A disk is read as fast as images decode.
+# Reads from a server are latency-bound, so more run at once; a disk keeps up with decoding.
 REMOTE_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadableFile:
-    """A file that is no image, or a damaged one."""
+    """A file that is not an image, or is damaged."""
 
     name: str
     reason: str
@@ -50,12 +50,12 @@ class UnreadableFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileBatch:
-    """Images of files with names next to each other.
+    """Images of consecutive files.
 
     Attributes:
         names: B names, relative to the folder.
         images: (B, H, W, 3) uint8.
-        unreadable: files among them that gave no image.
+        unreadable: files among them that could not be decoded.
     """
 
     names: list[str]
@@ -64,10 +64,7 @@ class FileBatch:
 
 
 def list_image_files(store: Store) -> list[str]:
-    """Return the names of all files that are named as images, sorted.
-
-    Hidden ones, and those in hidden folders, are left out.
-    """
+    """The sorted names of all files with an image suffix; hidden files and folders are left out."""
     return [key for key in store.list() if key.lower().endswith(SUFFIXES) and "/." not in f"/{key}"]
 
 
@@ -80,21 +77,21 @@ def read_image_files(
     batch_size: int,
     num_threads: int,
 ) -> Generator[FileBatch, None, None]:
-    """Yield the images of files, in order, read and decoded ahead in threads.
+    """Yield the images of files, in order, read and decoded by threads.
 
-    Memory holds a few batches, whatever the number of files.
+    Memory holds a few batches, however many files there are.
 
     Args:
         store: the folder or bucket.
         names: files in it.
-        height: H, to which images are resized as everywhere in daam.
+        height: H, to which images are resized, with the same filter as in training.
         width: W.
         batch_size: files in a batch; unreadable ones leave it smaller.
-        num_threads: that read and decode; for a remote store at least 8.
+        num_threads: threads that read and decode; for a remote store at least 8.
 
     Raises:
-        StorageError: the store cannot be reached or refuses; a file that is gone or that this
-            machine may not read is an unreadable one.
+        StorageError: the store cannot be reached or refuses. A file that is gone, or that this
+            machine may not read, is only unreadable.
     """
     is_remote = bool(names) and store.local_path("x") is None
 
@@ -108,8 +105,8 @@ def read_image_files(
                 pixels.append(decode_file(content, height=height, width=width))
                 good.append(name)
             except DataError as error:
-                told = name.encode("utf-8", "backslashreplace").decode()
-                unreadable.append(UnreadableFile(name=told, reason=str(error)))
+                printable = name.encode("utf-8", "backslashreplace").decode()
+                unreadable.append(UnreadableFile(name=printable, reason=str(error)))
         images = np.stack(pixels) if pixels else np.empty((0, height, width, 3), np.uint8)
         return FileBatch(names=good, images=torch.from_numpy(images), unreadable=unreadable)
 
@@ -124,12 +121,12 @@ def read_image_files(
 def decode_file(content: bytes, *, height: int, width: int) -> np.ndarray:
     """Decode the content of an image file to (H, W, 3) uint8.
 
-    A JPEG gives the pixels that it gives in a domain. What is transparent shows what lies below, of
-    an animation the first image is taken, and the orientation that a camera noted is not applied.
+    A JPEG gives the same pixels as in a domain. An alpha channel is dropped, an animation gives its
+    first image, and EXIF orientation is not applied.
 
     Raises:
-        DataError: it is no image, damaged, larger than 80 megapixels, or of more than 8 bits a
-            channel.
+        DataError: it is not an image, is damaged, has more than 80 megapixels, or more than 8 bits
+            per channel.
     """
     try:
         if content.startswith(JPEG_START):
@@ -139,7 +136,7 @@ def decode_file(content: bytes, *, height: int, width: int) -> np.ndarray:
         else:
             pixels = _decode_other(content)
     except UnidentifiedImageError as error:
-        raise DataError("no image of a kind that can be read") from error
+        raise DataError("not an image in a format that can be read") from error
     except DAMAGED as error:
         raise DataError(f"a damaged image ({error})") from error
     if pixels.shape[:2] != (height, width):
@@ -151,10 +148,10 @@ def _decode_other(content: bytes) -> np.ndarray:
     with Image.open(BytesIO(content)) as image:
         _check_size(image.height, image.width)
         if image.mode[0] in "IF":
-            raise DataError(f"pixels of kind {image.mode}, not 8 bits a channel; convert it")
-        if image.mode == "P":  # its transparency is a table, which only RGBA understands
+            raise DataError(f"pixels of mode {image.mode}, not 8 bits per channel; convert it")
+        if image.mode == "P":  # a palette's transparency is lost in RGB, and kept in RGBA
             image = image.convert("RGBA")
-        return np.array(image.convert("RGB"))  # a copy: torch wants to be able to write
+        return np.array(image.convert("RGB"))  # a copy, since torch wants a writable array
 
 
 def _check_size(height: int, width: int) -> None:
@@ -165,7 +162,7 @@ def _check_size(height: int, width: int) -> None:
 def _content(store: Store, name: str, *, is_remote: bool) -> bytes:
     try:
         check_key(name)
-        name.encode()  # a file system also takes names that are no text
+        name.encode()  # a file system allows names that are not UTF-8
     except (StorageError, UnicodeEncodeError) as error:
         raise DataError("a name that cannot be used; rename it") from error
     try:

@@ -1,10 +1,10 @@
-"""A domain from one store to another, every byte checked on the way."""
+"""Copy a domain to another store, verifying every byte on the way."""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from daam.dataset.format.download import BytesSeen, Progress, verified_file
+from daam.dataset.format.download import ByteProgress, Progress, verified_file
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, manifest_key, stored_manifest
 from daam.dataset.format.publishing import is_stored, publish, upload
 from daam.dataset.prefetch import work_ahead
@@ -25,18 +25,18 @@ def copy_domain(
 ) -> DomainManifest:
     """Copy a domain between stores, several files at once, its manifest last and byte for byte.
 
-    Files that the target has already, by name and size, are not sent; so a copy that was cut
-    short goes on when it is run again. A file is checked before any byte of it is sent; through
-    the disk, so that memory does not grow with it. If one is damaged nothing is published.
+    Files that the target has already, by name and size, are not sent, so running an interrupted
+    copy again resumes it. A file is verified before any byte of it is sent; it passes through the
+    disk, so memory does not grow with it. If one is damaged nothing is published.
 
     Args:
-        recheck: read back every file of the target, also those just sent, and send those that are
-            damaged again: this repairs a domain from another copy of it.
+        recheck: read back every file of the target, also those just sent, and send damaged ones
+            again: this repairs a domain from another copy of it.
         progress: called with (bytes done, bytes in all).
         on_file: called with each file that the target has now, and whether it was sent.
 
     Raises:
-        BadFileError: the source has a damaged file, or misses one.
+        BadFileError: the source has a damaged or missing file.
         ShardError: the domain is not in the source, or its manifest cannot be used.
         ConfigError: the two stores are the same.
         StorageError: a store cannot be used.
@@ -46,17 +46,17 @@ def copy_domain(
     data = stored_manifest(source, domain)
     place = source.locate(manifest_key(domain))
     manifest = DomainManifest.from_json(data, domain=domain, place=place)
-    seen = BytesSeen(sum(entry.size_bytes for entry in manifest.files), report=progress)
+    read = ByteProgress(sum(entry.size_bytes for entry in manifest.files), report=progress)
 
     with tempfile.TemporaryDirectory(prefix="daam-copy-") as scratch:
 
         def copied(entry: ShardEntry) -> None:
             missing = not is_stored(entry, store=target, recheck=recheck)
             if missing:
-                with verified_file(source, entry, scratch=Path(scratch), seen=seen) as path:
+                with verified_file(source, entry, scratch=Path(scratch), progress=read) as path:
                     upload(path, entry, to=target, recheck=recheck)
             else:
-                seen.add(entry.size_bytes)
+                read.add(entry.size_bytes)
             if on_file is not None:
                 on_file(entry, missing)
 

@@ -1,4 +1,4 @@
-"""What a stored domain consists of: counts and distributions, from index and labels alone.
+"""Counts and distributions of a stored domain, from index and labels alone.
 
 Shapes: N = images, P = identities, S = pairs of an identity and a camera that saw it.
 """
@@ -22,11 +22,11 @@ class SplitDescription:
     """One split. Distractors and junk are images, but not identities.
 
     Attributes:
-        num_distractors: images of nobody whom a query shows.
+        num_distractors: images of people that no query shows.
         num_junk: images that count neither as right nor as wrong.
-        sightings: (S, 3) int64, identity, camera and number of images of each identity under each
+        sightings: (S, 3) int64, identity, camera and number of images, for each identity and each
             camera that saw it.
-        images_per_camera: of all images, by the camera's number.
+        images_per_camera: camera -> number of images.
         image_sizes: (N,) bytes of each JPEG.
         size_bytes: of its image shards.
     """
@@ -58,13 +58,13 @@ def describe_domain(store: Store, manifest: DomainManifest) -> dict[Split, Split
         ShardError: an index or labels file is missing or damaged.
         StorageError: the store cannot be read.
     """
-    return {split: _described(store, content) for split, content in manifest.splits.items()}
+    return {split: _describe_split(store, content) for split, content in manifest.splits.items()}
 
 
 def images_per_identity(sightings: np.ndarray) -> np.ndarray:
-    """Images of each identity, whatever the camera: (S, 3) -> (P,), of one or more splits."""
-    _, at = np.unique(sightings[:, 0], return_inverse=True)
-    return np.bincount(at, weights=sightings[:, 2]).astype(np.int64)
+    """Images of each identity under all cameras: (S, 3) -> (P,), of one or more splits."""
+    _, identity = np.unique(sightings[:, 0], return_inverse=True)
+    return np.bincount(identity, weights=sightings[:, 2]).astype(np.int64)
 
 
 def cameras_per_identity(sightings: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ def cameras_per_identity(sightings: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _described(store: Store, content: SplitManifest) -> SplitDescription:
+def _describe_split(store: Store, content: SplitManifest) -> SplitDescription:
     index = _table(store, content.index)
     identities = numbers(_table(store, content.labels)["identity"])
     cameras = numbers(index["camera"])
@@ -81,12 +81,12 @@ def _described(store: Store, content: SplitManifest) -> SplitDescription:
     pairs, images = np.unique(
         np.stack([identities[people], cameras[people]], axis=1), axis=0, return_counts=True
     )
-    seen_by, counts = np.unique(cameras, return_counts=True)
+    camera_numbers, counts = np.unique(cameras, return_counts=True)
     return SplitDescription(
         num_distractors=int((identities == DISTRACTOR).sum()),
         num_junk=int((identities == JUNK).sum()),
         sightings=np.column_stack([pairs, images]),
-        images_per_camera=dict(zip(seen_by.tolist(), counts.tolist(), strict=True)),
+        images_per_camera=dict(zip(camera_numbers.tolist(), counts.tolist(), strict=True)),
         image_sizes=numbers(index["size"]),
         size_bytes=sum(entry.size_bytes for entry in content.shards),
     )
@@ -97,7 +97,7 @@ def _table(store: Store, entry: ShardEntry) -> pa.Table:
         data = b"".join(checked_chunks(store, entry))
     except MissingKeyError as error:
         raise ShardError(
-            f"{store.locate(entry.key)} is missing; daam data verify tells how to repair it"
+            f"{store.locate(entry.key)} is missing; daam data verify says how to repair it"
         ) from error
     try:
         return pa.ipc.open_file(data).read_all()

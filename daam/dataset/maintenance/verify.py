@@ -1,16 +1,15 @@
-"""Whether every byte of a stored domain is right, and how to mend it if not."""
+"""Verify every byte of a stored domain, and say how to repair it."""
 
 import shlex
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from daam.dataset.format.download import BadFileError, BytesSeen, Progress, verified_file
+from daam.dataset.format.download import BadFileError, ByteProgress, Progress, verified_file
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, SplitManifest
 from daam.dataset.format.shards import (
     DIGEST_DIGITS,
@@ -44,8 +43,8 @@ def verify_domain(
 ) -> Iterator[FileCheck]:
     """Read every byte of a domain, several files at once, and compare it with the manifest.
 
-    Beyond the checksums: that the rows of shards and labels are numbered through, and that the
-    index tells of each image its camera, place, size and checksum. Yields each file in turn.
+    Beyond checksums: that the rows of shards and labels are numbered consecutively, and that the
+    index has the camera, place, size and checksum of each image. Yields each file in turn.
 
     Args:
         progress: called with (bytes read, bytes in all).
@@ -53,25 +52,16 @@ def verify_domain(
     Raises:
         StorageError: the disk is full; a store that fails is a problem of the file.
     """
-    seen = BytesSeen(sum(entry.size_bytes for entry in manifest.files), report=progress)
+    read = ByteProgress(sum(entry.size_bytes for entry in manifest.files), report=progress)
     for split in manifest.splits.values():
-        with tempfile.TemporaryDirectory(prefix="daam-verify-") as scratch, ExitStack() as stack:
-            checker = _Checker(store, scratch=Path(scratch), seen=seen)
-            index, problem = checker.index(split, stack=stack)
-            yield _check(split.index, problem)
-            yield _check(split.labels, checker.problem_of_labels(split.labels))
-            yield from work_ahead(
-                checker.check_shard,
-                _with_index(split, index),
-                num_threads=FILES_AT_ONCE,
-                prefetch=FILES_AT_ONCE,
-            )
+        with tempfile.TemporaryDirectory(prefix="daam-verify-") as scratch:
+            yield from _verify_split(store, split, scratch=Path(scratch), progress=read)
 
 
 def repair_commands(manifest: DomainManifest, *, at: str) -> tuple[str, str]:
-    """The commands that mend a domain: by importing it again, and from a whole copy of it.
+    """The commands that repair a domain: by importing it again, and from an intact copy.
 
-    What is in capitals is for the user to fill in.
+    The user has to fill in what is in capitals.
     """
     settings = manifest.settings
     place = shlex.quote(at)
@@ -93,83 +83,67 @@ def repair_commands(manifest: DomainManifest, *, at: str) -> tuple[str, str]:
     return " ".join(words), copy
 
 
-class _Checker:
-    def __init__(self, store: Store, *, scratch: Path, seen: BytesSeen) -> None:
-        self._store = store
-        self._where = {"scratch": scratch, "seen": seen}
-
-    def index(
-        self, split: SplitManifest, *, stack: ExitStack
-    ) -> tuple[pa.Table | None, str | None]:
-        """The index, which stays there until the stack is closed, or what is wrong with it."""
+def _verify_split(
+    store: Store, split: SplitManifest, *, scratch: Path, progress: ByteProgress
+) -> Iterator[FileCheck]:
+    def check(entry: ShardEntry, problem_of: Callable[[Path], str | None]) -> FileCheck:
         try:
-            path = stack.enter_context(verified_file(self._store, split.index, **self._where))
-            index = open_shard(path, entry=split.index, schema=INDEX_SCHEMA)
+            with verified_file(store, entry, scratch=scratch, progress=progress) as path:
+                problem = problem_of(path)
+        except BadFileError as error:
+            problem = error.problem
         except DaamError as error:
-            return None, _told(error)
-        num_cameras = len(np.unique(numbers(index["camera"])))
+            problem = str(error)
+        if problem is None and not entry.key.endswith(f"-{entry.sha256[:DIGEST_DIGITS]}.arrow"):
+            problem = "does not carry its own checksum in its name"
+        return FileCheck(key=entry.key, size_bytes=entry.size_bytes, problem=problem)
+
+    index: pa.Table | None = None
+
+    def problem_of_index(path: Path) -> str | None:
+        nonlocal index
+        table = open_shard(path, entry=split.index, schema=INDEX_SCHEMA)
+        index = table  # memory-mapped, so it outlives the file
+        num_cameras = len(np.unique(numbers(table["camera"])))
         if num_cameras != split.num_cameras:
-            return index, f"has {num_cameras} cameras, its manifest says {split.num_cameras}"
-        return index, _misnamed(split.index)
+            return f"has {num_cameras} cameras, its manifest says {split.num_cameras}"
+        return None
 
-    def problem_of_labels(self, entry: ShardEntry) -> str | None:
-        try:
-            with verified_file(self._store, entry, **self._where) as path:
-                labels = open_shard(path, entry=entry, schema=LABEL_SCHEMA)
-                if not _numbered(labels, first_row=0):
-                    return "has rows that are not numbered through from 0"
-                if (numbers(labels["identity"]) < JUNK).any():
-                    return f"has identities below {JUNK}"
-        except DaamError as error:
-            return _told(error)
-        return _misnamed(entry)
+    def problem_of_labels(path: Path) -> str | None:
+        labels = open_shard(path, entry=split.labels, schema=LABEL_SCHEMA)
+        if not _is_numbered(labels, first_row=0):
+            return "has rows that are not numbered consecutively from 0"
+        if (numbers(labels["identity"]) < JUNK).any():
+            return f"has identities below {JUNK}"
+        return None
 
-    def check_shard(self, part: tuple[ShardEntry, int, pa.Table | None]) -> FileCheck:
-        entry, first_row, index = part
-        return _check(entry, self._problem_of_shard(entry, first_row=first_row, index=index))
+    def check_shard(part: tuple[ShardEntry, int]) -> FileCheck:
+        entry, first_row = part
 
-    def _problem_of_shard(
-        self, entry: ShardEntry, *, first_row: int, index: pa.Table | None
-    ) -> str | None:
-        try:
-            with verified_file(self._store, entry, **self._where) as path:
-                images = open_shard(path, entry=entry, schema=IMAGE_SCHEMA)
-                if not _numbered(images, first_row=first_row):
-                    return f"has rows that are not numbered through from {first_row}"
-                if index is not None and not pa.Table.from_batches([index_of(path)]).equals(index):
-                    return "has other images or cameras than its split's index says"
-        except DaamError as error:
-            return _told(error)
-        return _misnamed(entry)
+        def problem_of_shard(path: Path) -> str | None:
+            images = open_shard(path, entry=entry, schema=IMAGE_SCHEMA)
+            if not _is_numbered(images, first_row=first_row):
+                return f"has rows that are not numbered consecutively from {first_row}"
+            if index is None:
+                return None
+            expected = index.slice(first_row, entry.num_rows)
+            if not pa.Table.from_batches([index_of(path)]).equals(expected):
+                return "has other images or cameras than its split's index says"
+            return None
 
+        return check(entry, problem_of_shard)
 
-def _with_index(
-    split: SplitManifest, index: pa.Table | None
-) -> Iterator[tuple[ShardEntry, int, pa.Table | None]]:
-    """Each shard, its first row and its part of the index."""
-    first_row = 0
-    for entry in split.shards:
-        part = None if index is None else index.slice(first_row, entry.num_rows)
-        yield entry, first_row, part
-        first_row += entry.num_rows
+    yield check(split.index, problem_of_index)
+    yield check(split.labels, problem_of_labels)
+    first_rows = np.cumsum([0, *(entry.num_rows for entry in split.shards)]).tolist()
+    yield from work_ahead(
+        check_shard,
+        zip(split.shards, first_rows[:-1], strict=True),
+        num_threads=FILES_AT_ONCE,
+        prefetch=FILES_AT_ONCE,
+    )
 
 
-def _numbered(table: pa.Table, *, first_row: int) -> bool:
+def _is_numbered(table: pa.Table, *, first_row: int) -> bool:
     rows = numbers(table["row"])
     return np.array_equal(rows, np.arange(first_row, first_row + len(rows)))
-
-
-def _misnamed(entry: ShardEntry) -> str | None:
-    if entry.key.endswith(f"-{entry.sha256[:DIGEST_DIGITS]}.arrow"):
-        return None
-    return "does not carry its own checksum in its name"
-
-
-def _check(entry: ShardEntry, problem: str | None) -> FileCheck:
-    return FileCheck(key=entry.key, size_bytes=entry.size_bytes, problem=problem)
-
-
-def _told(error: DaamError) -> str:
-    if isinstance(error, BadFileError):
-        return error.problem
-    return str(error)

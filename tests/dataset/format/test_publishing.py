@@ -10,7 +10,7 @@ from daam.dataset.format.manifest import DomainManifest, read_manifest
 from daam.dataset.format.publishing import (
     FilesGoneError,
     UnnamedFiles,
-    check_all_there,
+    check_all_stored,
     publish,
     remove_unnamed,
     unnamed_files,
@@ -139,7 +139,7 @@ def test_an_import_that_removed_a_file_of_a_newer_one_says_so(
     newest = import_domain(index, domain="plaza", to=LocalStore(here), validation_share=0.4)
     for key in keys(newest):
         store.upload(here / key, key)
-    with pytest.raises(FilesGoneError, match=r"it needs plaza/.*\.arrow.*do the same again"):
+    with pytest.raises(FilesGoneError, match=r"it needs plaza/.*\.arrow.*run the command again"):
         publish(newest, newest.to_json(), to=PublishedMeanwhile(tmp_path / "store"))
 
 
@@ -159,5 +159,5 @@ def test_imports_of_a_domain_at_once_leave_one_of_them_whole(
         manifests = list(pool.map(repeatedly, shares))
     final = read_manifest(store, "plaza")
     assert final in manifests
-    check_all_there(final, store=store)
+    check_all_stored(final, store=store)
     assert not any(check.problem for check in verify_domain(store, final))

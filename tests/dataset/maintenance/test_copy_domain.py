@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daam.dataset.format.download import BadFileError, BytesSeen, verified_file
+from daam.dataset.format.download import BadFileError, ByteProgress, verified_file
 from daam.dataset.format.manifest import read_manifest
 from daam.dataset.importing.import_domain import import_domain
 from daam.dataset.importing.layouts import read_layout
@@ -129,8 +129,8 @@ def test_files_with_the_same_bytes_do_not_share_a_scratch_file(
     first = manifest.files[0]
     second = replace(first, key="plaza/another.arrow")
     source.write(second.key, source.read(first.key))
-    seen = BytesSeen(2 * first.size_bytes, report=None)
-    with verified_file(source, first, scratch=tmp_path, seen=seen) as path:
-        with verified_file(source, second, scratch=tmp_path, seen=seen) as other:
+    progress = ByteProgress(2 * first.size_bytes, report=None)
+    with verified_file(source, first, scratch=tmp_path, progress=progress) as path:
+        with verified_file(source, second, scratch=tmp_path, progress=progress) as other:
             assert other.read_bytes() == path.read_bytes()
         assert path.read_bytes() == source.read(first.key)

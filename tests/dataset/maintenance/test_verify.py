@@ -84,9 +84,9 @@ def change(column: str, value: int) -> Callable[[pa.Table], pa.Table]:
 @pytest.mark.parametrize(
     ("part", "edit", "problem"),
     [
-        ("labels", change("row", 7), "has rows that are not numbered through from 0"),
+        ("labels", change("row", 7), "has rows that are not numbered consecutively from 0"),
         ("labels", change("identity", -2), "has identities below -1"),
-        ("00000", change("row", 7), "has rows that are not numbered through from 0"),
+        ("00000", change("row", 7), "has rows that are not numbered consecutively from 0"),
         ("00000", change("camera", 3), "has other images or cameras than its split's index says"),
     ],
 )
