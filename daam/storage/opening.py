@@ -4,7 +4,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from daam.errors import StorageError
-from daam.storage.collector import paused_collector
 from daam.storage.local import LocalStore
 from daam.storage.store import Store
 
@@ -31,9 +30,8 @@ def open_store(uri: str) -> Store:
         return LocalStore(Path(uri))
     if scheme == "s3":
         # boto3 takes a tenth of a second to import: local runs do not pay for it.
-        with paused_collector():
-            from daam.storage.s3 import S3Store
-            from daam.storage.s3.address import S3Address
+        from daam.storage.s3 import S3Store
+        from daam.storage.s3.address import S3Address
 
         return S3Store(S3Address.parse(uri))
     if scheme == "file":

@@ -16,7 +16,7 @@ from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkp
 from daam.runs.run_folder import read_reports, start_run
 from daam.runs.worker import train_run
 from daam.storage import open_store
-from daam.storage.s3 import store as s3_store
+from daam.storage.s3 import writing
 from tests.conftest import BUCKET
 from tests.support.fault_proxy import Fault, FaultProxy, Rule
 from tests.support.files_of_domains import domains_in
@@ -40,8 +40,7 @@ def proxy(real_server: str) -> Iterator[FaultProxy]:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads in parts from the least size on that S3 allows them."""
-    parts = s3_store.TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
-    monkeypatch.setattr(s3_store, "TRANSFER_CONFIG", parts)
+    monkeypatch.setattr(writing, "PART_SIZE_BYTES", PART_BYTES)
 
 
 @pytest.fixture

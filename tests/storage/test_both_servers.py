@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from daam.storage import MissingKeyError, Store, open_store
-from daam.storage.s3 import store as s3_store
+from daam.storage.s3 import writing
 from tests.conftest import BUCKET
 from tests.support.swift_server import PAGE_SIZE
 
@@ -64,8 +64,7 @@ def test_a_listing_of_several_pages_has_every_key_once(on_server: Store) -> None
 def test_a_large_object_is_sent_in_parts_and_read_in_ranges(
     on_server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = s3_store.TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
-    monkeypatch.setattr(s3_store, "TRANSFER_CONFIG", parts)
+    monkeypatch.setattr(writing, "PART_SIZE_BYTES", PART_BYTES)
     data = os.urandom(2 * PART_BYTES + 1)
     (tmp_path / "file").write_bytes(data)
     on_server.upload(tmp_path / "file", "large ü")

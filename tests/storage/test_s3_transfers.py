@@ -13,7 +13,7 @@ from daam.storage import open_store
 from daam.storage.local_s3 import LocalS3
 from daam.storage.s3.address import S3Settings
 from daam.storage.s3.connection import connection
-from daam.storage.s3.reading import PART_SIZE_BYTES, PARTS_AT_A_TIME
+from daam.storage.s3.reading import MAX_PARALLEL_PARTS, PART_SIZE_BYTES
 from tests.support.canned_server import Answer, Asked, CannedServer, refusal
 from tests.support.fault_proxy import Fault, FaultProxy, Rule
 
@@ -69,7 +69,7 @@ def test_a_reader_that_leaves_early_has_fetched_little(large: bytes, signed: Non
                 break
         del chunks
         time.sleep(0.2)
-        assert len(server.asked) <= 2 + PARTS_AT_A_TIME < 10
+        assert len(server.asked) <= 2 + MAX_PARALLEL_PARTS < 10
 
 
 def test_large_objects_survive_connections_that_break(

@@ -2,7 +2,6 @@
 
 import weakref
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from typing import Self
 
 import numpy as np
@@ -18,7 +17,6 @@ from daam.dataset.format.shard_index import ShardIndex, read_index
 from daam.dataset.format.shards import LABEL_SCHEMA, numbers, open_shard
 from daam.domains import Split
 from daam.storage import Store
-from daam.storage.collector import paused_collector
 
 
 class ImageTable:
@@ -56,7 +54,7 @@ class ImageTable:
         self._first_rows = starts[:-1]
         self._shards = tuple(shards)
         self._cached = tuple(shard for shard in shards if isinstance(shard, CachedShard))
-        self._has_fetched = self._fills = False
+        self._fills = False
         self._at_hand: set[CachedShard] = set()
         self._fetcher = Fetcher()
         self._filler = Filler(self._fetcher)
@@ -85,11 +83,7 @@ class ImageTable:
         missing = [at for at, image in enumerate(images) if image is None]
         if missing:
             wanted = [(self._cached[places[at][0]], places[at][1]) for at in missing]
-            # Imports make a collection of a sixth of a second due: not while training waits.
-            with nullcontext() if self._has_fetched else paused_collector():
-                fetched = self._fetched(wanted)
-            self._has_fetched = True
-            for at, image in zip(missing, fetched, strict=True):
+            for at, image in zip(missing, self._fetched(wanted), strict=True):
                 images[at] = image
             if self.fits_cache and not self._fills:
                 self._fills = True

@@ -1,168 +1,147 @@
-"""One client for each server and process, shared by all stores and threads that use it."""
+"""One client per server and process, shared by all stores and threads that use it."""
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import threading
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
+import urllib3
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from daam.errors import StorageError
-from daam.storage.collector import paused_collector
 from daam.storage.s3.address import WHERE_CREDENTIALS_GO, S3Settings
-from daam.storage.s3.checksums import send_checksums
-from daam.storage.s3.direct import client_config, direct_endpoint, http_session
-from daam.storage.s3.retry import Retries
+from daam.storage.s3.presigned import PresignedReads
+from daam.storage.s3.retry import CONNECT_SHARE, READ_SHARE, RetryBudget
 
 DEFAULT_REGION = "us-east-1"
+MAX_CONNECTIONS = 128  # a batch of 64 ranged reads and what runs beside it
 HIDDEN = "(hidden)"
 
 
 class Connection:
-    """A server, and how to speak to it; safe to share between threads.
+    """A server's client and its credentials; safe to share between threads.
 
     Attributes:
-        session: of boto3; gives the credentials.
-        settings: of the addresses it serves.
+        settings: of the addresses that it serves.
+        endpoint: the server's address.
         region: that requests are signed for.
-        direct_endpoint: see `direct.direct_endpoint`.
     """
 
     def __init__(
-        self,
-        *,
-        session: boto3.Session,
-        settings: S3Settings,
-        region: str,
-        client: Any = None,
-        direct_endpoint: str | None = None,
+        self, *, client: Any, session: boto3.Session, settings: S3Settings, ca_bundle: str | None
     ) -> None:
-        self.session = session
         self.settings = settings
-        self.region = region
-        self.direct_endpoint = direct_endpoint
+        self.endpoint: str = client.meta.endpoint_url
+        self.region: str = client.meta.region_name
+        self._presigned = PresignedReads(
+            client,
+            timeout=urllib3.Timeout(**_timeouts_s(settings)),
+            ca_bundle=ca_bundle,
+            max_connections=MAX_CONNECTIONS,
+        )
         self._client = client
-        self._http: Any = None
-        self._lock = threading.RLock()
+        self._session = session
+        self._has_answered = False
 
-    @property
-    def client(self) -> Any:
-        """boto3's client of the service S3. It takes a fifth of a second to make, with what
-        Python's collector has to do about it, so it is made when it is needed first.
+    def call(
+        self, operation: str, parameters: dict[str, Any], *, budget: RetryBudget | None = None
+    ) -> Any:
+        """Call an operation of boto3's client, and retry it after errors that may pass.
+
+        Args:
+            budget: if some of it was used already.
 
         Raises:
-            StorageError: the AWS settings cannot be used.
-            BotoCoreError: so, in boto3's words.
+            ClientError: the server refuses.
+            BotoCoreError, HTTPError: the server cannot be reached, or the settings are wrong.
         """
-        with self._lock:
-            if self._client is None:
-                self._client = _client(self.session, self.settings, region=self.region)
-            return self._client
+        budget = budget or RetryBudget(deadline_s=self.settings.deadline_s)
+        while True:
+            try:
+                response = getattr(self._client, operation)(**parameters)
+            except (BotoCoreError, ClientError, HTTPError) as error:
+                delay_s = budget.delay_after_s(error, has_answered=self._has_answered)
+                self._has_answered |= isinstance(error, ClientError)
+                if delay_s is None:
+                    raise
+                time.sleep(delay_s)
+            else:
+                self._has_answered = True
+                return response
 
-    @property
-    def has_client(self) -> bool:
-        """Whether the client was made."""
-        return self._client is not None
+    def get_presigned(
+        self, place: dict[str, str], *, byte_range: str
+    ) -> urllib3.BaseHTTPResponse | None:
+        """As `PresignedReads.get`."""
+        response = self._presigned.get(place, byte_range=byte_range)
+        self._has_answered |= response is not None
+        return response
 
-    @property
-    def endpoint(self) -> str:
-        """Address of the server, as far as is known without making a client."""
-        if self.direct_endpoint is None and self._client is not None:
-            return self._client.meta.endpoint_url
-        return self.direct_endpoint or self.settings.endpoint or "the S3 endpoint"
-
-    @property
-    def http(self) -> Any:
-        """Connections to the server, for reads: a client's own, where there must be one."""
-        if self.direct_endpoint is None:
-            return self.client._endpoint.http_session
-        with self._lock:
-            if self._http is None:
-                self._http = http_session(
-                    self.direct_endpoint, session=self.session, settings=self.settings
-                )
-            return self._http
-
-    def credentials(self) -> Any:
-        """The credentials in use, fresh ones where they expire; None if there are none."""
-        if self.settings.anonymous:
-            return None
-        with self._lock:  # a session looks for them anew for each thread that asks at once
-            found = self.session.get_credentials()
-        return None if found is None else found.get_frozen_credentials()
-
-    def credentials_in_words(self) -> str:
+    def describe_credentials(self) -> str:
         """Where the credentials in use come from, never what they are."""
         if self.settings.anonymous:
             return "none: anonymous=true"
-        found = self.session.get_credentials()
+        found = self._session.get_credentials()
         if found is None:
             return "none found"
         if found.method == "env":
             return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        profile = f", profile {self.session.profile_name}" if self.session.profile_name else ""
+        profile = f", profile {self._session.profile_name}" if self._session.profile_name else ""
         return f"{found.method}{profile}"
 
-    def hide(self, text: str) -> str:
-        """A server's words without the credentials that it may have repeated.
+    def redact(self, text: str) -> str:
+        """A server's message without the credentials that it may repeat.
 
-        None of them are left if the credentials to look for cannot be had any more.
+        Nothing of it is left if the credentials to look for are no longer available.
         """
+        if self.settings.anonymous:
+            return text
         try:
-            credentials = self.credentials()
+            found = self._session.get_credentials()
+            credentials = () if found is None else found.get_frozen_credentials()[:3]
         except (BotoCoreError, ClientError, RuntimeError, ValueError):
             return HIDDEN
-        for secret in () if credentials is None else credentials[:3]:
+        for secret in credentials:
             if secret:
                 text = text.replace(secret, HIDDEN)
         return text
 
 
-class _Connections:
-    """The connections of this process."""
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        self._lock = threading.Lock()
-        self._made: dict[tuple[S3Settings, int], Connection] = {}
-
-    def get(self, settings: S3Settings) -> Connection:
-        _forget_in_forks()
-        key = (settings, _environment())
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = _connect(settings)
-            return self._made[key]
-
-
-_connections = _Connections()
+_connections: dict[tuple[int, S3Settings, int], Connection] = {}
+_lock = threading.Lock()
+# A fork while another thread holds the lock would leave the child's copy locked for ever.
+os.register_at_fork(
+    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+)
 
 
 def connection(settings: S3Settings) -> Connection:
-    """The connection of this process for these settings and its present environment.
+    """This process's connection for these settings and its present environment.
+
+    A forked process gets its own: two that share a socket would read each other's answers.
 
     Raises:
         StorageError: the AWS settings cannot be used.
-        BotoCoreError: so, in boto3's words.
+        BotoCoreError: likewise, in boto3's words.
     """
-    return _connections.get(settings)
-
-
-@functools.cache
-def _forget_in_forks() -> None:
-    # Two processes that talk over one socket get each other's answers.
-    os.register_at_fork(after_in_child=_connections.forget)
+    key = (os.getpid(), settings, _environment())
+    with _lock:
+        if key not in _connections:
+            _connections[key] = _connect(settings)
+        return _connections[key]
 
 
 def _environment() -> int:
-    """A number that changes with the settings of the process; it tells nothing about them."""
+    """A number that changes with the process's AWS and proxy settings and does not reveal them."""
     return hash(
         frozenset(
             (name, value)
@@ -173,30 +152,21 @@ def _environment() -> int:
 
 
 def _connect(settings: S3Settings) -> Connection:
-    # Below, botocore writes signatures and session tokens into the log, and where each process
-    # found its credentials.
-    if logging.getLogger("botocore").level == logging.NOTSET:
-        logging.getLogger("botocore").setLevel(logging.WARNING)
+    # Below these levels they log signatures, session tokens and where credentials were found.
+    for name, level in (("botocore", logging.WARNING), ("urllib3", logging.INFO)):
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(level)
     region = settings.region or os.environ.get("AWS_REGION") or None
-    # Of the region, too: whoever lends credentials may be asked there.
-    session = boto3.Session(profile_name=settings.profile, region_name=region)
-    return Connection(
-        session=session,
-        settings=settings,
-        region=session.region_name or DEFAULT_REGION,
-        direct_endpoint=direct_endpoint(session, settings),
-    )
-
-
-def _client(session: boto3.Session, settings: S3Settings, *, region: str) -> Any:
+    core = botocore.session.Session(profile=settings.profile)
+    # The session needs the region too: a service that issues credentials may be asked there.
+    session = boto3.Session(botocore_session=core, region_name=region)
     try:
-        with paused_collector():
-            client = session.client(
-                "s3",
-                endpoint_url=settings.endpoint,
-                region_name=region,
-                config=client_config(settings),
-            )
+        client = session.client(
+            "s3",
+            endpoint_url=settings.endpoint,
+            region_name=session.region_name or DEFAULT_REGION,
+            config=_client_config(settings),
+        )
     except ValueError:
         # The cause repeats the address, and people do write passwords into it.
         raise StorageError(
@@ -208,6 +178,35 @@ def _client(session: boto3.Session, settings: S3Settings, *, region: str) -> Any
             "AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config holds a user or password; "
             + WHERE_CREDENTIALS_GO
         )
-    Retries(deadline_s=settings.deadline_s).register(client)
-    send_checksums(client)
-    return client
+    client.meta.events.register("before-call.s3.HeadBucket", _refuse_to_probe)
+    ca_bundle = core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return Connection(client=client, session=session, settings=settings, ca_bundle=ca_bundle)
+
+
+def _client_config(settings: S3Settings) -> Config:
+    timeouts_s = _timeouts_s(settings)
+    return Config(
+        connect_timeout=timeouts_s["connect"],
+        read_timeout=timeouts_s["read"],
+        retries={"mode": "standard", "total_max_attempts": 1},  # `Connection.call` retries
+        max_pool_connections=MAX_CONNECTIONS,
+        tcp_keepalive=True,
+        signature_version=UNSIGNED if settings.anonymous else "s3v4",
+        s3=None if settings.addressing == "auto" else {"addressing_style": settings.addressing},
+        # Servers other than AWS do not all know the newer checksums that boto3 sends by default.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+
+
+def _timeouts_s(settings: S3Settings) -> dict[str, float]:
+    return {
+        "connect": settings.deadline_s * CONNECT_SHARE,
+        "read": settings.deadline_s * READ_SHARE,
+    }
+
+
+def _refuse_to_probe(**_: object) -> None:
+    # After a redirection that names no region, botocore asks the bucket for it, and again if that
+    # is redirected, without end: any web server that sends http to https does so.
+    raise ClientError({"ResponseMetadata": {"HTTPHeaders": {}}}, "HeadBucket")

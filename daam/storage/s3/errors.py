@@ -1,4 +1,4 @@
-"""What a failure of boto3 means, in words that say what to do."""
+"""Errors of boto3 and urllib3 as StorageErrors that say what to do."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ NO_CREDENTIALS = (
     boto.TokenRetrievalError,
 )
 NOT_ANSWERING = (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, HTTPError)
-# What a refusal may keep of what the server told: AWS repeats the session token and what was to be
-# signed in some of them, and an error can end up in any log.
+# What is kept of a refusal: in some of them AWS repeats the session token and the string to sign,
+# and an error can end up in any log.
 KEPT = frozenset({"Code", "Message", "Region", "RequestTime", "ServerTime"})
 
 
 def as_storage_error(
     error: Exception, *, doing: str, bucket: str, connection: Connection | None
 ) -> StorageError:
-    """The error to raise instead of boto3's.
+    """The error to raise in place of boto3's.
 
     Args:
-        doing: verb and address, as in "read s3://bucket/key".
-        connection: that was used, if it was made.
+        doing: the verb and address, as in "read s3://bucket/key".
+        connection: the one used, if it was made.
     """
     if isinstance(error, boto.ClientError) and connection is not None:
         return _refused(error, doing=doing, bucket=bucket, connection=connection)
@@ -50,7 +50,7 @@ def as_storage_error(
         return StorageError(
             f"cannot {doing}: {error}; check AWS_PROFILE or profile= in the address, and ~/.aws"
         )
-    if isinstance(error, NO_CREDENTIALS) or is_of_expired_credentials(error):
+    if isinstance(error, NO_CREDENTIALS) or is_expired_credentials(error):
         return StorageError(
             f"cannot {doing}: no credentials for S3 ({error}); set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or for an open bucket add anonymous=true to "
@@ -70,37 +70,39 @@ def as_storage_error(
         )
     if isinstance(error, boto.ParamValidationError) and "bucket name" in str(error):
         return _bad_name(doing, bucket)
-    words = str(error) if connection is None else connection.hide(str(error))
-    return StorageError(f"cannot {doing}: {words}; check the AWS settings")
+    message = str(error) if connection is None else connection.redact(str(error))
+    return StorageError(f"cannot {doing}: {message}; check the AWS settings")
 
 
-def is_of_expired_credentials(error: Exception) -> bool:
-    """Whether botocore says that credentials had expired already when it got them."""
+def is_expired_credentials(error: Exception) -> bool:
+    """Whether botocore found that refreshed credentials had already expired."""
     return isinstance(error, RuntimeError) and "refreshed credentials" in str(error)
 
 
 def _refused(
     error: boto.ClientError, *, doing: str, bucket: str, connection: Connection
 ) -> StorageError:
-    told: dict[str, Any] = error.response.setdefault("Error", {})
-    for name in told.keys() - KEPT:
-        del told[name]
-    code, endpoint = told.get("Code", ""), connection.endpoint
+    details: dict[str, Any] = error.response.setdefault("Error", {})
+    for name in details.keys() - KEPT:
+        del details[name]
+    code, endpoint = details.get("Code", ""), connection.endpoint
     if code in MISSING_KEY:
         return MissingKeyError(
             f"cannot {doing}: there is nothing under this key; check the address and the name"
         )
     if code == "InvalidBucketName":
         return _bad_name(doing, bucket)
-    reason = _reason(code, told, bucket=bucket, connection=connection)
+    reason = _reason(code, details, bucket=bucket, connection=connection)
     if reason is None:
-        words = connection.hide(str(error))
-        reason = f"{endpoint} answers {words}; try again later"
+        message = connection.redact(str(error))
+        reason = f"{endpoint} answers {message}; try again later"
     return StorageError(f"cannot {doing}: {reason}")
 
 
-def _reason(code: str, told: dict[str, Any], *, bucket: str, connection: Connection) -> str | None:
-    endpoint, using = connection.endpoint, connection.credentials_in_words()
+def _reason(
+    code: str, details: dict[str, Any], *, bucket: str, connection: Connection
+) -> str | None:
+    endpoint, using = connection.endpoint, connection.describe_credentials()
     if code == "NoSuchBucket":
         return f"{endpoint} has no bucket {bucket}; create it or check the address"
     if code == "InvalidAccessKeyId":
@@ -133,13 +135,13 @@ def _reason(code: str, told: dict[str, Any], *, bucket: str, connection: Connect
         )
     if code == "RequestTimeTooSkewed":
         times = ", ".join(
-            f"{name} {told[key]}"
+            f"{name} {details[key]}"
             for name, key in (("here it is", "RequestTime"), ("there", "ServerTime"))
-            if key in told
+            if key in details
         )
         return f"this machine's clock is wrong ({code}{': ' if times else ''}{times}); set it right"
     if code in WRONG_REGION:
-        right = told.get("Region")
+        right = details.get("Region")
         where = f"in region {right}" if right else "in another region, or behind another address,"
         return (
             f"bucket {bucket} is {where} and not in {connection.region} ({code}); set AWS_REGION "

@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import builtins
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import botocore.exceptions as boto
-from boto3.s3.transfer import TransferConfig
 from urllib3.exceptions import HTTPError
 
 from daam.errors import StorageError
 from daam.storage.s3.address import S3Address
 from daam.storage.s3.connection import Connection, connection
-from daam.storage.s3.errors import as_storage_error, is_of_expired_credentials
-from daam.storage.s3.ranges import RangeRequests
+from daam.storage.s3.errors import as_storage_error, is_expired_credentials
 from daam.storage.s3.reading import ObjectReader
-from daam.storage.s3.retry import Patience
+from daam.storage.s3.writing import upload
 from daam.storage.store import MissingKeyError, Store, check_key, check_prefix, check_range
-
-PART_SIZE_BYTES = 16 << 20
-SMALL_BYTES = 4 << 20  # what is read at one go, before there is a client
-TRANSFER_CONFIG = TransferConfig(
-    multipart_threshold=2 * PART_SIZE_BYTES, multipart_chunksize=PART_SIZE_BYTES, max_concurrency=4
-)
 
 
 class S3Store(Store):
-    """Keys are the objects of a bucket, below a prefix.
-
-    All stores of a process with the same settings use one client. A forked process makes its own.
-    """
+    """Keys are the objects of a bucket, below a prefix."""
 
     def __init__(self, address: S3Address) -> None:
         self._address = address
-        self._opened: tuple[int, Connection, RangeRequests] | None = None
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return _reopened, (self.uri,)
@@ -55,32 +41,22 @@ class S3Store(Store):
         return self._address.below(key).uri
 
     def read(self, key: str) -> bytes:
-        with self._explained("read", key) as (connection, ranges):
-            patience = Patience(deadline_s=connection.settings.deadline_s)
-            if connection.direct_endpoint is not None and not connection.has_client:
-                data = ranges.whole(**self._object(key), most=SMALL_BYTES, patience=patience)
-                if data is not None:
-                    return data
-            return b"".join(self._reader(connection, key).chunks(patience=patience))
+        return b"".join(self.chunks(key))
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        with self._explained("read", key) as (connection, _):
-            yield from self._reader(connection, key).chunks()
+        with self._reader(key) as reader:
+            yield from reader.chunks()
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
         check_range(start=start, size=size)
         if size == 0:
             return b""
-        with self._explained("read", key) as (connection, ranges):
-            patience = Patience(deadline_s=connection.settings.deadline_s)
-            data = ranges.read(**self._object(key), start=start, size=size, patience=patience)
-            if data is None:
-                reader = self._reader(connection, key)
-                data = reader.range(start=start, size=size, patience=patience)
-            return data
+        with self._reader(key) as reader:
+            return reader.range(start=start, size=size)
 
     def write(self, key: str, data: bytes) -> None:
-        self._send(io.BytesIO(data), key)
+        with self._connection("write", key) as connection:
+            upload(io.BytesIO(data), connection, self._place(key))
 
     def upload(self, path: Path, key: str) -> None:
         try:
@@ -89,31 +65,30 @@ class S3Store(Store):
             raise StorageError(
                 f"cannot read {path} to upload it: {error.strerror}; check that it is there"
             ) from error
-        with file:
-            self._send(file, key)
+        with file, self._connection("write", key) as connection:
+            upload(file, connection, self._place(key))
 
     def list(self, prefix: str = "") -> builtins.list[str]:
-        start = self._address.key(check_prefix(prefix))
-        with self._explained("list", prefix) as (connection, _):
-            pages = connection.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._address.bucket, Prefix=start
-            )
-            keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        below = self._address.key("")
+        wanted = {"Bucket": self._address.bucket, "Prefix": below + check_prefix(prefix)}
+        keys: builtins.list[str] = []
+        with self._connection("list", prefix) as connection:
+            while True:
+                page = connection.call("list_objects_v2", wanted)
+                keys += [item["Key"] for item in page.get("Contents", ())]
+                if not page.get("IsTruncated"):
+                    break
+                wanted["ContinuationToken"] = page["NextContinuationToken"]
         # Some tools mark folders by empty objects whose key ends in a slash.
-        start = self._address.key("")
-        return sorted(key.removeprefix(start) for key in keys if not key.endswith("/"))
+        return sorted(key.removeprefix(below) for key in keys if not key.endswith("/"))
 
     def size(self, key: str) -> int:
-        with self._explained("look up", key) as (connection, _):
-            try:
-                return connection.client.head_object(**self._object(key))["ContentLength"]
-            except boto.ClientError:
-                # The answer to HEAD has no body that says what is wrong; the answer to GET does.
-                return self._reader(connection, key).size()
+        with self._reader(key, verb="look up") as reader:
+            return reader.size()
 
     def delete(self, key: str) -> None:
-        with suppress(MissingKeyError), self._explained("delete", key) as (connection, _):
-            connection.client.delete_object(**self._object(key))
+        with suppress(MissingKeyError), self._connection("delete", key) as connection:
+            connection.call("delete_object", self._place(key))
 
     def child(self, prefix: str) -> S3Store:
         inner = check_key(prefix.rstrip("/"))
@@ -124,48 +99,33 @@ class S3Store(Store):
     def local_path(self, key: str) -> None:
         check_key(key)
 
-    def _send(self, file: BinaryIO, key: str) -> None:
-        size_bytes = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        with self._explained("write", key) as (connection, _):
-            if size_bytes < TRANSFER_CONFIG.multipart_threshold:
-                connection.client.put_object(**self._object(key), Body=file)
-            else:
-                # In parts; when one of them fails for good, the server is told to drop the others.
-                connection.client.upload_fileobj(file, **self._object(key), Config=TRANSFER_CONFIG)
-
-    def _object(self, key: str) -> dict[str, str]:
+    def _place(self, key: str) -> dict[str, str]:
         return {"Bucket": self._address.bucket, "Key": self._address.key(check_key(key))}
 
-    def _reader(self, connection: Connection, key: str) -> ObjectReader:
-        return ObjectReader(
-            connection,
-            bucket=self._address.bucket,
-            key=self._address.key(check_key(key)),
-            place=self.locate(key),
-        )
+    @contextmanager
+    def _reader(self, key: str, *, verb: str = "read") -> Iterator[ObjectReader]:
+        with self._connection(verb, key) as connection:
+            yield ObjectReader(connection, self._place(key), uri=self.locate(key))
 
     @contextmanager
-    def _explained(self, verb: str, key: str) -> Iterator[tuple[Connection, RangeRequests]]:
-        """What requests go through; their failures become StorageErrors."""
+    def _connection(self, verb: str, key: str) -> Iterator[Connection]:
+        """The connection for requests, whose errors become StorageErrors."""
         doing = f"{verb} {self.locate(key)}" if key else f"{verb} {self.uri}"
+        opened = None
         try:
-            if self._opened is None or self._opened[0] != os.getpid():
-                made = connection(self._address.settings)
-                self._opened = os.getpid(), made, RangeRequests(made)
-            yield self._opened[1:]
+            opened = connection(self._address.settings)
+            yield opened
         except (boto.BotoCoreError, boto.ClientError, HTTPError, RuntimeError, ValueError) as error:
-            if isinstance(error, RuntimeError) and not is_of_expired_credentials(error):
+            if isinstance(error, RuntimeError) and not is_expired_credentials(error):
                 raise
-            found = self._opened[1] if self._opened else None
             explained = as_storage_error(
-                error, doing=doing, bucket=self._address.bucket, connection=found
+                error, doing=doing, bucket=self._address.bucket, connection=opened
             )
-            # A server may repeat a secret in its words, and urllib3 parts of a proxy's address:
+            # A server may repeat a secret in its message, and urllib3 parts of a proxy's address:
             # such a cause is not kept.
-            clean = found is None or found.hide(str(error)) == str(error)
-            clean &= type(error) is not boto.HTTPClientError
-            raise explained from (error if clean else None)
+            is_clean = opened is None or opened.redact(str(error)) == str(error)
+            is_clean &= type(error) is not boto.HTTPClientError
+            raise explained from (error if is_clean else None)
 
 
 def _reopened(uri: str) -> S3Store:
