@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,10 +22,14 @@ from daam.storage.store import MissingKeyError, Store, check_key, check_prefix, 
 
 
 class S3Store(Store):
-    """Keys are the objects of a bucket, below a prefix."""
+    """Keys are the objects of a bucket, below a prefix.
+
+    All stores of a process with the same settings share one connection.
+    """
 
     def __init__(self, address: S3Address) -> None:
         self._address = address
+        self._opened: tuple[int, Connection] | None = None
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return _reopened, (self.uri,)
@@ -110,16 +115,20 @@ class S3Store(Store):
     @contextmanager
     def _connection(self, verb: str, key: str) -> Iterator[Connection]:
         """The connection for requests, whose errors become StorageErrors."""
-        doing = f"{verb} {self.locate(key)}" if key else f"{verb} {self.uri}"
-        opened = None
         try:
-            opened = connection(self._address.settings)
-            yield opened
+            # A fork must not use its parent's sockets.
+            if self._opened is None or self._opened[0] != os.getpid():
+                self._opened = os.getpid(), connection(self._address.settings)
+            yield self._opened[1]
         except (boto.BotoCoreError, boto.ClientError, HTTPError, RuntimeError, ValueError) as error:
             if isinstance(error, RuntimeError) and not is_expired_credentials(error):
                 raise
+            opened = self._opened[1] if self._opened else None
             explained = as_storage_error(
-                error, doing=doing, bucket=self._address.bucket, connection=opened
+                error,
+                doing=f"{verb} {self.locate(key) if key else self.uri}",
+                bucket=self._address.bucket,
+                connection=opened,
             )
             # A server may repeat a secret in its message, and urllib3 parts of a proxy's address:
             # such a cause is not kept.
