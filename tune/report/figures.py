@@ -17,16 +17,15 @@ from optuna.visualization import (
 )
 from plotly.colors import sample_colorscale
 
+from daam.plots.palette import BLUE, GREEN, GREY, INK, LINE, ORANGE, PALE, PALE_BLUE, VERMILLION
 from tune.report.comparison import Entrant
 
-INK, MUTED, RULE = "#1f2933", "#6b7785", "#e3e7ec"
-ACCENT, ACCENT_LIGHT = "#1f5f99", "#a9c8e4"
 STATE_COLOURS = {
-    "COMPLETE": ACCENT,
-    "PRUNED": "#c9922e",
-    "FAIL": "#b3362c",
-    "RUNNING": "#5b8c5a",
-    "WAITING": "#9aa5b1",
+    "COMPLETE": BLUE,
+    "PRUNED": ORANGE,
+    "FAIL": VERMILLION,
+    "RUNNING": GREEN,
+    "WAITING": PALE,
 }
 STATE_WORDS = {
     "COMPLETE": "complete",
@@ -35,9 +34,8 @@ STATE_WORDS = {
     "RUNNING": "running",
     "WAITING": "waiting",
 }
-STATE_COLOURS_LIGHT = {"COMPLETE": "#9fb4c8", "PRUNED": "#dcb878", "RUNNING": "#a8c4a7"}
-# Low to high score, readable in grey print as well.
-SCALE = ["rgb(203,213,224)", "rgb(111,159,202)", "rgb(18,63,107)"]
+SCALE = [PALE, BLUE]
+"""Low to high score, readable in grey print as well."""
 # Share of an axis that a label needs beside the one at the axis' end.
 MIN_GAP = 0.06
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
@@ -49,8 +47,8 @@ def comparison_figure(rows: Sequence[Entrant]) -> go.Figure:
     names = [row.name for row in rows]
     figure = go.Figure()
     for title, colour, values in (
-        ("mAP", ACCENT, [row.mean_average_precision for row in rows]),
-        ("rank-1", ACCENT_LIGHT, [row.rank_1 for row in rows]),
+        ("mAP", BLUE, [row.mean_average_precision for row in rows]),
+        ("rank-1", PALE_BLUE, [row.rank_1 for row in rows]),
     ):
         figure.add_bar(
             name=title,
@@ -73,12 +71,12 @@ def history_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
     figure.update_traces(
         selector={"mode": "markers"},
         name="complete",
-        marker={"color": ACCENT, "size": 9},
+        marker={"color": BLUE, "size": 9},
     )
     figure.update_traces(
         selector={"mode": "lines"},
         name="best so far",
-        line={"color": ACCENT, "width": 1.5, "shape": "hv"},
+        line={"color": BLUE, "width": 1.5, "shape": "hv"},
     )
     behind = {
         trial.number: trial.intermediate_values[max(trial.intermediate_values)]
@@ -110,11 +108,12 @@ def learning_figure(trials: Sequence[FrozenTrial], *, best_trial: int) -> go.Fig
         trace.update(
             mode="lines+markers",
             line={
-                "color": ACCENT if best else STATE_COLOURS_LIGHT[state],
+                "color": STATE_COLOURS[state],
                 "width": 3 if best else 1.5,
                 "dash": "dot" if state == "PRUNED" else "solid",
             },
             marker={"size": 6, "symbol": "x" if state == "PRUNED" else "circle"},
+            opacity=1 if best else 0.6,
             zorder=1 if best else 0,
             hovertemplate=f"{trace.name}, epoch %{{x}}: %{{y:.1%}}<extra></extra>",
             name=meaning,
@@ -141,7 +140,7 @@ def importance_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
     )
     names = short_names(list(complete[0].params))
     figure.update_traces(
-        marker_color=ACCENT,
+        marker_color=BLUE,
         y=[names[path] for path in _traces(figure)[0].y],
         texttemplate="%{x:.0%}",
         hovertemplate="%{y}: %{x:.0%}<extra></extra>",
@@ -174,7 +173,7 @@ def parallel_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
         crowded = 0 < label.y < MIN_GAP or 1 - MIN_GAP < label.y < 1
         label.update(
             text="" if crowded else text,
-            font={"size": 11, "color": MUTED},
+            font={"size": 11, "color": GREY},
             bgcolor="rgba(255,255,255,0.75)",
         )
     return _styled(figure, height=420)
@@ -238,11 +237,11 @@ def _styled(figure: go.Figure, *, height: int) -> go.Figure:
     )
     axis: dict[str, Any] = {
         "automargin": True,
-        "gridcolor": RULE,
+        "gridcolor": LINE,
         "zeroline": False,
-        "linecolor": MUTED,
+        "linecolor": GREY,
     }
-    axis["title"] = {"font": {"size": 13, "color": MUTED}}
+    axis["title"] = {"font": {"size": 13, "color": GREY}}
     figure.update_xaxes(showgrid=False, **axis)
     figure.update_yaxes(**axis)
     return figure

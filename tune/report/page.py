@@ -12,9 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
 from daam.config.load import setting
+from daam.plots import palette
 from tune.holdout import TUNED
 from tune.report.comparison import Entrant, entrants, percent, verdict
 from tune.report.figures import (
+    STATE_COLOURS,
     STATE_WORDS,
     comparison_figure,
     history_figure,
@@ -30,6 +32,16 @@ from tune.study import StudyResult
 # The browser itself refuses whatever a page of results has no business to do.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 FIGURE_CONFIG = {"displayModeBar": False, "responsive": True, "plotlyServerURL": ""}
+# The variables of page.css.
+COLOURS = {
+    "paper": palette.PAPER,
+    "ink": palette.INK,
+    "grey": palette.GREY,
+    "line": palette.LINE,
+    "pale": palette.PALE,
+    "blue": palette.BLUE,
+    "pale-blue": palette.PALE_BLUE,
+}
 STRONG = ' class="strong"'
 NONE = '<span class="faint">–</span>'  # noqa: RUF001 - a dash for an empty cell
 
@@ -61,13 +73,19 @@ def report_page(
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title>",
-            f"<style>{(files('tune.report') / 'page.css').read_text(encoding='utf-8')}</style>",
+            f"<style>{_style()}</style>",
             f"<script>{get_plotlyjs()}</script>",
             "</head>\n<body>\n<main>",
             *sections,
             "</main>\n</body>\n</html>\n",
         ]
     )
+
+
+def _style() -> str:
+    colours = " ".join(f"--{name}: {colour};" for name, colour in COLOURS.items())
+    css = (files("tune.report") / "page.css").read_text(encoding="utf-8")
+    return f":root {{ {colours} }}\n{css}"
 
 
 def _summary(
@@ -203,7 +221,7 @@ def _trials(result: StudyResult) -> str:
         rows.append(
             [
                 str(trial.number),
-                f'<span class="state {trial.state.name}">{STATE_WORDS[trial.state.name]}</span>',
+                _state(trial.state.name),
                 str(max(trial.intermediate_values, default=0)),
                 _score(trial),
                 *(percent(scores[text]) if text in scores else NONE for text in transfers),
@@ -264,6 +282,10 @@ def _table(
         f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _state(name: str) -> str:
+    return f'<span class="state" style="--state: {STATE_COLOURS[name]}">{STATE_WORDS[name]}</span>'
 
 
 def _score(trial: FrozenTrial) -> str:
