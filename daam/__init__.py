@@ -1,3 +1,54 @@
-"""daam: unsupervised cross-domain person re-identification, trained and tuned on a Ray cluster."""
+"""daam: unsupervised cross-domain person re-identification, trained and tuned on a Ray cluster.
+
+The public API is what `__all__` names; `daam.api` holds or collects it. Importing this package
+alone is instant: PyTorch and the rest are imported when a name is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from daam.api import (
+        Config,
+        DaamError,
+        Domain,
+        Embeddings,
+        Evaluation,
+        Exported,
+        TrainedRun,
+        embed,
+        evaluate,
+        export,
+        import_domain,
+        load_config,
+        render_domain,
+        train,
+    )
 
 __version__ = "0.1.0"
+__all__ = [
+    "Config",
+    "DaamError",
+    "Domain",
+    "Embeddings",
+    "Evaluation",
+    "Exported",
+    "TrainedRun",
+    "embed",
+    "evaluate",
+    "export",
+    "import_domain",
+    "load_config",
+    "render_domain",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("daam.api"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

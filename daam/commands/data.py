@@ -3,6 +3,7 @@
 import os
 import shlex
 from contextlib import suppress
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated
@@ -40,20 +41,15 @@ def data_render(
 ) -> None:
     """Render people who do not exist, in Market-1501 layout."""
     from daam.runs.demo_domains import demo_plan
-    from daam.synthetic import RenderPlan, render_domain
+    from daam.synthetic import render_domain
 
-    demo = demo_plan(check_domain(domain), seed=seed)
-    plan = RenderPlan(
-        domain=domain,
-        seed=seed,
+    plan = replace(
+        demo_plan(check_domain(domain), seed=seed),
         num_train_identities=train_identities,
         num_test_identities=test_identities,
         num_cameras=cameras,
         height=height,
         width=width,
-        max_images_per_camera=demo.max_images_per_camera,
-        num_distractors=demo.num_distractors,
-        num_junk=demo.num_junk,
     )
     with progress_bar(f"rendering {domain}") as advance:
         count = render_domain(plan, to=to, num_processes=os.cpu_count() or 1, progress=advance)

@@ -18,12 +18,12 @@ def embed(
     at: MovedTo = None,
 ) -> None:
     """Embed every image of a folder, into a table of names and embeddings."""
-    from daam.inference.embedding import embed_folder
+    from daam.inference.embedding import embed_to_file
     from daam.storage import open_store
 
     quiet_libraries()
     with progress_bar(f"embedding {open_store(images)}") as advance:
-        made = embed_folder(
+        made = embed_to_file(
             checkpoint, images=images, to=to, domain=domain, data_root=at, progress=advance
         )
     print_line(

@@ -1,6 +1,5 @@
 """`daam evaluate`: a trained model on a domain with labels."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,7 +32,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Test a trained model on a domain with labels: scores, a threshold, pictures."""
-    from daam.inference.evaluation import evaluate_run
+    from daam import api
     from daam.storage import open_store
 
     check_domain(domain)
@@ -42,10 +41,10 @@ def evaluate(
         raise ConfigError(
             "--to: scores and pictures are written into a folder of this machine; name one"
         )
-    found = evaluate_run(
+    found = api.evaluate(
         checkpoint,
         domain=domain,
-        to=Path(to),
+        to=to,
         data_root=at,
         false_match_rate=false_match_rate,
         rerank=rerank,

@@ -19,10 +19,10 @@ def export(
     at: MovedTo = None,
 ) -> None:
     """Write the embedder to a file that needs no daam, if it embeds what PyTorch embeds."""
-    from daam.inference.export import export_run
+    from daam import api
 
     quiet_libraries()
-    made = export_run(checkpoint, file_format=file_format, to=to, domain=domain, data_root=at)
+    made = api.export(checkpoint, file_format=file_format, to=to, domain=domain, data_root=at)
     contract = made.contract
     print_line(
         f"{to}: {made.size_bytes / 1e6:.1f} MB; (batch, 3, {contract.height}, {contract.width}) to "

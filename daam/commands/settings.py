@@ -9,7 +9,7 @@ from rich.table import Table
 
 from daam.commands.terminal.options import Settings
 from daam.commands.terminal.screen import console
-from daam.config.load import nested, parse_settings, read_preset, run_config, setting
+from daam.config.load import load_config, parse_settings, setting
 from daam.config.reference import settings_reference
 from daam.config.schema import RunConfig
 
@@ -23,9 +23,7 @@ def show_settings(
     if schema:
         console.print_json(data=RunConfig.model_json_schema())
         return
-    config = run_config(
-        read_preset(preset) if preset else {}, nested(parse_settings(settings or []))
-    )
+    config = load_config(parse_settings(settings or []), preset=preset)
     table = Table("setting", "value", "allowed", "meaning", box=None)
     for known in settings_reference():
         value = setting(config, known.path)

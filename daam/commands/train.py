@@ -12,7 +12,7 @@ from daam.commands.terminal.screen import print_line, quiet_libraries
 from daam.config.load import nested, parse_settings, read_preset, read_toml, run_config
 from daam.config.schema import RunConfig
 from daam.domains import Split
-from daam.errors import ConfigError, DaamError, RunInterruptedError
+from daam.errors import ConfigError, RunInterruptedError
 from daam.execution.environment import prepare_environment
 from daam.storage import open_store
 
@@ -39,40 +39,35 @@ def train(
             transfer=transfer, config=config, preset=preset, settings=settings, workers=workers
         )
         ready_domains(run, {domain: {Split.TRAIN} for domain in run.domains()})
-        from daam.runs.run_folder import start_run
-
         default_name = run.transfer.replace("->", "-")
-        folder = start_run(open_store(storage or "runs").locate(name or default_name), run)
+        folder = open_store(open_store(storage or "runs").locate(name or default_name))
     else:
         if any(other is not None for other in (config, settings, transfer, preset, name, storage)):
             raise ConfigError(
                 "--resume continues a run with the settings it began with; give it alone"
             )
+        from daam.runs.run_folder import open_run
+
         folder = open_store(resume)
+        run = open_run(folder, num_workers=workers)
 
-    from daam.runs.run_folder import abandon_run, open_run
+    from daam import api
+    from daam.runs.run_folder import CONFIG
 
-    run = open_run(folder, num_workers=workers)
     print_line(f"Run {folder.uri}: {run.transfer}")
-    if run.compute.num_workers == 1 and address is None:
-        from daam.runs.worker import train_run
-
-        epochs = train_run(folder, run)
-    else:
-        from daam.execution.driver import train_on_ray
-
-        epochs = train_on_ray(run, folder, address=address)
     try:
-        for metrics in epochs:
-            print_epoch(metrics, num_epochs=run.optimiser.num_epochs)
-    except DaamError:
-        if resume is None:
-            abandon_run(folder)
-        raise
+        api.train(
+            run,
+            to=folder.uri,
+            resume=resume is not None,
+            address=address,
+            on_epoch=print_epoch,
+        )
     except KeyboardInterrupt as error:
-        raise RunInterruptedError(
-            f"the run was stopped; resume with: daam train --resume {shlex.quote(folder.uri)}"
-        ) from error
+        again = f"resume with: daam train --resume {shlex.quote(folder.uri)}"
+        if not folder.exists(CONFIG):
+            again = "give the same command again"
+        raise RunInterruptedError(f"the run was stopped; {again}") from error
     print_line(f"Trained. {next_step(run, shlex.quote(folder.uri))}")
 
 
@@ -121,11 +116,14 @@ def next_step(run: RunConfig, folder: str) -> str:
     )
 
 
-def print_epoch(metrics: dict[str, float], *, num_epochs: int) -> None:
+def print_epoch(metrics: dict[str, float]) -> None:
     """Print one line: how far the run is and its losses."""
     losses = "  ".join(
         f"{key.removeprefix('loss/')} {value:.3f}"
         for key, value in metrics.items()
         if key.startswith("loss/")
     )
-    print_line(f"epoch {int(metrics['epoch'])}/{num_epochs}  {metrics['seconds']:.1f} s  {losses}")
+    print_line(
+        f"epoch {int(metrics['epoch'])}/{int(metrics['num_epochs'])}  "
+        f"{metrics['seconds']:.1f} s  {losses}"
+    )

@@ -20,6 +20,31 @@ Tree = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
 
 
+def load_config(
+    settings: Mapping[str, Any] | None = None,
+    *,
+    preset: str | None = None,
+    file: str | Path | None = None,
+) -> RunConfig:
+    """Make a run's settings: daam's defaults, a preset, a file and single settings, in that order.
+
+    Args:
+        settings: values by dotted path, such as `{"optimiser.num_epochs": 20}`. The page Settings,
+            or `daam config`, lists them all.
+        preset: one of daam's own: `daam_v2`, `strong`, `source_only`, ...
+        file: TOML.
+
+    Raises:
+        ConfigError: a setting does not exist (the nearest name is suggested), has the wrong type,
+            is out of its range or contradicts another; or there is no such preset or file.
+    """
+    return run_config(
+        read_preset(preset) if preset else {},
+        read_toml(Path(file)) if file else {},
+        nested(settings or {}),
+    )
+
+
 def run_config(*layers: Mapping[str, Any], where: str = "settings") -> RunConfig:
     """Make a run's settings from layers of nested tables, later ones over earlier ones.
 

@@ -7,7 +7,7 @@ makes Ray end the process at once, without a message and with code 1.
 import os
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import ray
@@ -29,8 +29,8 @@ POLL_S = 1.0
 
 
 def train_on_ray(
-    config: RunConfig, folder: Store, *, address: str | None
-) -> Iterator[dict[str, float]]:
+    folder: Store, config: RunConfig, *, address: str | None
+) -> Generator[dict[str, float], None, None]:
     """Train on Ray workers; yield each epoch's metrics as they appear in the run's folder.
 
     A worker that dies takes its group with it; the group starts again, from the run's last
@@ -47,7 +47,7 @@ def train_on_ray(
         connected(address=address),
     ):
         require_reachable({"data.root": config.data.root, "--storage": folder.uri})
-        run = start_driver(config, folder, scratch=scratch)
+        run = start_driver(folder, config, scratch=scratch)
         has_ended = False
         while not has_ended:
             has_ended = bool(ray.wait([run], timeout=POLL_S)[0])
@@ -57,7 +57,7 @@ def train_on_ray(
         raise_failure(run, folder)
 
 
-def start_driver(config: RunConfig, folder: Store, *, scratch: str) -> ray.ObjectRef:
+def start_driver(folder: Store, config: RunConfig, *, scratch: str) -> ray.ObjectRef:
     """Start the driving process on this node; the result is what `drive_run` returns."""
     here = ray.get_runtime_context().get_node_id()
     options: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """A trained run as what it is for: something that embeds images of a domain."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from daam import __version__
 from daam.config.load import with_settings
@@ -10,11 +11,14 @@ from daam.domains import check_domain
 from daam.inference.contract import EmbeddingContract
 from daam.model.network import DaamNetwork
 from daam.runs.run_folder import trained
-from daam.runs.worker import ANYWHERE
 from daam.storage import open_store
 from daam.training.scoring.retrieval_test import embedder_for, open_unlabelled, with_norms_of
 from daam.training.setup.assemble import manifest_of
 from daam.training.state import trained_network
+
+# For a trained run: its weights come from the checkpoint, so those it started from may be gone, and
+# the machine need not have a GPU.
+ANYWHERE = {"model.weights": "none", "compute.device": "auto", "data.decode": "cpu"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +52,7 @@ def open_embedder(
     Raises:
         DaamError: there is no such run or domain, or one of them is damaged.
     """
-    config, state = trained(folder_uri)
-    changes = dict(ANYWHERE)
-    if data_root is not None:
-        changes["data.root"] = data_root
-    if precision is not None:
-        changes["compute.precision"] = precision
-    config = with_settings(config, changes)
+    config, state = open_trained(folder_uri, data_root=data_root, precision=precision)
     domain = config.pair().target if domain is None else check_domain(domain)
     network = trained_network(config, state)
     if config.evaluation.reestimate_norm:
@@ -77,3 +75,17 @@ def open_embedder(
         daam_version=__version__,
     )
     return Embedder(network=network.eval(), config=config, contract=contract, domain=domain)
+
+
+def open_trained(
+    folder_uri: str, *, data_root: str | None, precision: str | None = None
+) -> tuple[RunConfig, dict[str, Any]]:
+    """Return the newest state of a run and its settings, changed to hold on this machine.
+
+    Raises:
+        CheckpointError: the folder holds no checkpoint, or a damaged one.
+    """
+    config, state = trained(folder_uri)
+    changes = {"data.root": data_root, "compute.precision": precision}
+    changes = {path: value for path, value in changes.items() if value is not None}
+    return with_settings(config, ANYWHERE | changes), state

@@ -1,16 +1,18 @@
 """A trained run on the test of a domain: scores, and pictures of what it sees."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from daam.dataset.loader.ordered import ordered_batches
+from daam.domains import check_domain
 from daam.errors import EvaluationError
+from daam.inference.embedder import open_trained
 from daam.inference.pictures import draw_embeddings, draw_lists, draw_maps, draw_thresholds
 from daam.metrics.calibration import (
     Calibration,
@@ -26,8 +28,6 @@ from daam.metrics.retrieval import (
     cosine_distances,
     retrieval_scores_from_embeddings,
 )
-from daam.runs.run_folder import trained
-from daam.runs.worker import ANYWHERE
 from daam.storage.atomic import atomic_write
 from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest, TestResult, score
 from daam.training.state import trained_network
@@ -37,90 +37,101 @@ FALSE_MATCH_RATE = 0.001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What an evaluation found and wrote."""
+    """How well a run finds the people of a domain.
 
+    Attributes:
+        domain: whose query and gallery were the test.
+        scores: mAP, mINP, CMC and the average precision of each query.
+        reranked: the same of re-ranked distances, if requested; never compare them with `scores`.
+        calibration: a threshold for "same person"; None if the test has too few pairs for one at
+            the default rate.
+        warnings: what limits the calibration.
+        files: that were written.
+    """
+
+    domain: str
     scores: RetrievalScores
     reranked: RetrievalScores | None
-    """After re-ranking, if that was asked for; never to be compared with plain scores."""
     calibration: Calibration | None
-    """None where the test has too few pairs for the default rate."""
     warnings: list[str]
     files: list[Path]
 
 
-def evaluate_run(
-    folder_uri: str,
+def evaluate(
+    run: str | Path,
     *,
-    domain: str,
-    to: Path,
+    domain: str | None = None,
+    to: str | Path | None = None,
     data_root: str | None = None,
     false_match_rate: float | None = None,
     rerank: bool = False,
 ) -> Evaluation:
-    """Test the newest checkpoint of a run on a domain's query and gallery.
-
-    Writes `scores.json`, `ranked-lists.png`, `projection.png`, `calibration.png` and, for a network
-    with attention, `attention.png`.
+    """Test the newest checkpoint of a run on a domain's query and gallery, whose labels are read.
 
     Args:
-        folder_uri: of the run, local or on S3.
-        domain: its query and gallery are looked at.
-        to: folder for what is written.
+        run: folder of the run, local or on S3.
+        domain: to test on; by default the run's target.
+        to: local folder for `scores.json`, `ranked-lists.png`, `projection.png`,
+            `calibration.png` and, for a network with attention, `attention.png`; None writes
+            nothing.
         data_root: where the domains are, if not where the run had them.
-        false_match_rate: to find a threshold for; by default 0.001 if there are pairs enough.
-        rerank: score k-reciprocal re-ranked distances as well, with the published settings.
+        false_match_rate: to find a threshold for; by default 0.001 if there are enough pairs.
+        rerank: score k-reciprocal re-ranked distances, too, with the published settings.
 
     Raises:
         DaamError: there is no such run or domain, one of them is damaged, or there are too few
-            pairs for the rate that was asked for.
+            pairs for the rate that was requested.
     """
-    config, state = trained(folder_uri)
-    changes = {} if data_root is None else {"data.root": data_root}
-    config = with_settings(config, {**changes, **ANYWHERE})
+    config, state = open_trained(os.fspath(run), data_root=data_root)
+    domain = config.pair().target if domain is None else check_domain(domain)
     test = RetrievalTest.on_test(config, domain=domain)
     choice = choose_pairs(query_labels=test.query.labels, gallery_labels=test.gallery.labels)
     rate, unsupported = supported_rate(choice, asked=false_match_rate)
 
     network = trained_network(config, state)
     result = score(network, test, config)
-
-    to.mkdir(parents=True, exist_ok=True)
-    title = f"{folder_uri} ({config.transfer}) on {domain}"
-    files = [
-        draw_lists(test, result, title=title, to=to / "ranked-lists.png"),
-        draw_embeddings(test, network, config, title=title, to=to / "projection.png"),
-    ]
+    reranked = reranked_scores_of(test, result) if rerank else None
     same, other = choice.pairs(
         cosine_distances(result.query_NC[choice.rows_R], result.gallery_NC).numpy()
     )
     calibration = None
     if rate is not None:
         calibration = calibrate(same, other, false_match_rate=rate, seed=config.seed)
-    if len(same) and len(other):
-        drawn = draw_thresholds(same, other, calibration, title=title, to=to / "calibration.png")
-        files.append(drawn)
-    if network.attention is not None:
-        files.append(draw_maps(test, result, config, title=title, to=to / "attention.png"))
-
-    reranked = reranked_scores_of(test, result) if rerank else None
     warning = unsupported if calibration is None else calibration.warning
-    document = {
-        "run": folder_uri,
-        "transfer": config.transfer,
-        "domain": domain,
-        **result.scores.as_document(),
-        **({} if reranked is None else {"reranked": reranked.as_document()}),
-        "calibration": {"threshold": None, "warning": warning}
-        if calibration is None
-        else calibration.as_document(),
-    }
-    atomic_write(to / "scores.json", [json.dumps(document, indent=1).encode()])
+
+    files: list[Path] = []
+    if to is not None:
+        to = Path(to)
+        to.mkdir(parents=True, exist_ok=True)
+        document = {
+            "run": os.fspath(run),
+            "transfer": config.transfer,
+            "domain": domain,
+            **result.scores.as_document(),
+            **({} if reranked is None else {"reranked": reranked.as_document()}),
+            "calibration": {"threshold": None, "warning": warning}
+            if calibration is None
+            else calibration.as_document(),
+        }
+        title = f"{run} ({config.transfer}) on {domain}"
+        files = [
+            to / "scores.json",
+            draw_lists(test, result, title=title, to=to / "ranked-lists.png"),
+            draw_embeddings(test, network, config, title=title, to=to / "projection.png"),
+        ]
+        if len(same) and len(other):
+            path = to / "calibration.png"
+            files.append(draw_thresholds(same, other, calibration, title=title, to=path))
+        if network.attention is not None:
+            files.append(draw_maps(test, result, config, title=title, to=to / "attention.png"))
+        atomic_write(to / "scores.json", [json.dumps(document, indent=1).encode()])
     return Evaluation(
+        domain=domain,
         scores=result.scores,
         reranked=reranked,
         calibration=calibration,
         warnings=[] if warning is None else [warning],
-        files=[to / "scores.json", *files],
+        files=files,
     )
 
 

@@ -5,10 +5,12 @@ PyTorch does. Shapes: B = images, H = height, W = width, C = embedding width.
 """
 
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -51,11 +53,11 @@ class Exported:
     contract: EmbeddingContract
 
 
-def export_run(
-    folder_uri: str,
+def export(
+    run: str | Path,
     *,
-    file_format: FileFormat,
-    to: str,
+    to: str | Path,
+    file_format: FileFormat | Literal["onnx", "torch"] = FileFormat.ONNX,
     domain: str | None = None,
     data_root: str | None = None,
 ) -> Exported:
@@ -64,9 +66,9 @@ def export_run(
     It embeds what `evaluate` embeds on the domain, in float32 and without averaging over flips.
 
     Args:
-        folder_uri: of the run, local or on S3.
-        file_format: of the file.
-        to: the file, local or on S3; replaced if it is there.
+        run: folder of the run, local or on S3.
+        to: the file, local or on S3; replaced if it exists.
+        file_format: `onnx`, or `torch` for `torch.export.load`.
         domain: whose images it is for; by default the run's target. Norm statistics and the images
             it is tried on are of its unlabelled train images.
         data_root: where the domains are, if not where the run had them.
@@ -76,12 +78,15 @@ def export_run(
             1e-4 in any number, and nothing is written.
         DaamError: there is no such run or domain, or one of them is damaged.
     """
+    to = os.fspath(to)
     if to.endswith("/"):
         raise ExportError(f"{to} is a folder; name the file to write, for example {to}model.onnx")
     store, name = open_parent(to)
     if file_format == FileFormat.ONNX:
         require_onnx()
-    embedder = open_embedder(folder_uri, domain=domain, data_root=data_root, precision="float32")
+    embedder = open_embedder(
+        os.fspath(run), domain=domain, data_root=data_root, precision="float32"
+    )
     program = exported_program(
         embedder.network, height=embedder.contract.height, width=embedder.contract.width
     )

@@ -25,30 +25,15 @@ REPORTS = "reports.json"
 SCORES = "scores.json"
 
 
-def start_run(uri: str, config: RunConfig) -> Store:
-    """Make the folder of a new run, which holds its settings in portable form.
-
-    Raises:
-        ConfigError, StorageError: an address in the settings is wrong.
-        TrainingError: there is a run in it already.
-    """
-    config = portable(config)
-    folder = open_store(uri)
-    if folder.exists(CONFIG):
-        raise TrainingError(
-            f"there is a run in {uri} already; resume it: --resume {shlex.quote(uri)}, "
-            "or give this one another name: --name NAME"
-        )
-    folder.write(CONFIG, to_toml(config).encode())
-    return folder
-
-
 def portable(config: RunConfig) -> RunConfig:
     """Return the settings with local paths made absolute, for processes in another folder.
 
     Addresses are parsed but not contacted, so a bad one is reported before it is stored anywhere.
     A `~` in the cache's path stays: on each machine it is the home of the user who runs the
     process.
+
+    Raises:
+        ConfigError, StorageError: a path or address in the settings is wrong.
     """
     changes = {"data.root": open_store(config.data.root).uri}
     if "://" in config.data.cache:
@@ -61,6 +46,24 @@ def portable(config: RunConfig) -> RunConfig:
     elif weights not in ("imagenet", "none"):
         changes["model.weights"] = str(absolute_folder(Path(weights)))
     return with_settings(config, changes)
+
+
+def start_run(uri: str, config: RunConfig) -> Store:
+    """Make the folder of a new run, which holds its settings in portable form.
+
+    Raises:
+        ConfigError, StorageError: a path or address in the settings is wrong.
+        TrainingError: there is a run in it already.
+    """
+    config = portable(config)
+    folder = open_store(uri)
+    if folder.exists(CONFIG):
+        raise TrainingError(
+            f"there is a run in {uri} already; resume it (--resume {shlex.quote(uri)}; in Python, "
+            "resume=True), or give this one another name: --name NAME"
+        )
+    folder.write(CONFIG, to_toml(config).encode())
+    return folder
 
 
 def open_run(folder: Store, *, num_workers: int | None = None) -> RunConfig:

@@ -17,10 +17,6 @@ from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import Run, assemble
 from daam.training.state import captured, restore
 
-# For a trained run: its weights come from the checkpoint, so those it started from need not be
-# here; nor need the machine be one with a GPU.
-ANYWHERE = {"model.weights": "none", "compute.device": "auto", "data.decode": "cpu"}
-
 
 def train_run(folder: Store, config: RunConfig) -> Generator[dict[str, float], None, None]:
     """Train the run of a folder to its end, from its newest checkpoint if it has one.

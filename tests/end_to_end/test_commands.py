@@ -18,7 +18,7 @@ from daam.commands.terminal.screen import console
 from daam.config.load import run_config
 from daam.config.schema import RunConfig
 from daam.errors import EvaluationError
-from daam.inference.evaluation import evaluate_run
+from daam.inference.evaluation import evaluate
 from daam.runs.run_folder import trained
 from tests.support.commands import started
 
@@ -150,7 +150,7 @@ def test_evaluate_refuses_a_rate_that_its_pairs_cannot_tell(
 ) -> None:
     monkeypatch.chdir(work)
     with pytest.raises(EvaluationError, match="cannot tell a false-match rate of 1e-06"):
-        evaluate_run(checkpoint, domain="campus", to=work / "refused", false_match_rate=1e-6)
+        evaluate(checkpoint, domain="campus", to=work / "refused", false_match_rate=1e-6)
     assert not (work / "refused").exists()
 
 

@@ -15,7 +15,7 @@ from daam.dataset.reading.image_table import read_names
 from daam.domains import Split
 from daam.errors import DataError
 from daam.inference import embedding
-from daam.inference.embedding import EmbeddedFolder, embed_folder
+from daam.inference.embedding import EmbeddedFile, embed_to_file
 from daam.runs.run_folder import trained
 from daam.storage import open_store
 from daam.training.scoring.retrieval_test import RetrievalTest, score
@@ -25,8 +25,8 @@ from daam.training.setup.network import build_network
 ROOT = Path(embedding.__file__).parents[2]
 
 
-def embed(run: str, images: Path | str, to: Path | str) -> EmbeddedFolder:
-    return embed_folder(run, images=str(images), to=str(to), progress=lambda *_: None)
+def embed(run: str, images: Path | str, to: Path | str) -> EmbeddedFile:
+    return embed_to_file(run, images=str(images), to=str(to), progress=lambda *_: None)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_folder_is_no_file_to_write(
 ) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(DataError, match=f"{to} is a folder"):
-        embed_folder(
+        embed_to_file(
             tiny_run,
             images=str(queries),
             to=f"{tmp_path}/{to}",
@@ -156,7 +156,7 @@ def test_a_failure_half_way_leaves_what_was_there(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed_folder(tiny_run, images=str(queries), to=str(to), progress=interrupted)
+        embed_to_file(tiny_run, images=str(queries), to=str(to), progress=interrupted)
     assert to.read_bytes() == b"an earlier table"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["embeddings.parquet"]
 
@@ -166,8 +166,8 @@ def test_killed_half_way_it_leaves_no_file_of_that_name(
 ) -> None:
     program = f"""
 import os, signal
-from daam.inference.embedding import embed_folder
-embed_folder(
+from daam.inference.embedding import embed_to_file
+embed_to_file(
     {tiny_run!r}, images={str(queries)!r}, to="embeddings.parquet",
     progress=lambda *_: os.kill(os.getpid(), signal.SIGKILL),
 )

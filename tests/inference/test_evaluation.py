@@ -7,7 +7,7 @@ import pytest
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from daam.inference.embedder import open_embedder
-from daam.inference.evaluation import colour_histogram_scores, evaluate_run
+from daam.inference.evaluation import colour_histogram_scores, evaluate
 from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.storage import open_store
 
@@ -27,7 +27,7 @@ def gpu_run(tiny_run: str, tmp_path: Path) -> str:
 
 def test_it_is_evaluated_as_any_other(gpu_run: str, tiny_run: str, tmp_path: Path) -> None:
     found, other = (
-        evaluate_run(run, domain="campus", to=tmp_path / name, false_match_rate=0.05)
+        evaluate(run, domain="campus", to=tmp_path / name, false_match_rate=0.05)
         for name, run in (("gpu", gpu_run), ("cpu", tiny_run))
     )
     assert found.scores == other.scores

@@ -16,12 +16,12 @@ import torch
 
 from daam.dataset.pixels.normalise import normalise
 from daam.errors import ExportError
-from daam.inference import export
+from daam.inference import export as export_module
 from daam.inference.contract import EmbeddingContract, FileFormat
 from daam.inference.embedder import Embedder, open_embedder
-from daam.inference.embedding import embed_folder
+from daam.inference.embedding import embed_to_file
 from daam.inference.export import (
-    export_run,
+    export,
     exported_program,
     largest_difference,
     onnx_content,
@@ -36,7 +36,7 @@ from daam.training.setup.network import build_network
 from tests.support.kinds_of_networks import KINDS, network_of
 from tests.support.tiny_domains import HEIGHT, WIDTH
 
-ROOT = Path(export.__file__).parents[2]
+ROOT = Path(export_module.__file__).parents[2]
 NAMES = {FileFormat.ONNX: "embedder.onnx", FileFormat.TORCH: "embedder.pt2"}
 
 
@@ -44,7 +44,7 @@ NAMES = {FileFormat.ONNX: "embedder.onnx", FileFormat.TORCH: "embedder.pt2"}
 def onnx_file(tiny_run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedder of a run for its target."""
     to = tmp_path_factory.mktemp("exported") / NAMES[FileFormat.ONNX]
-    export_run(tiny_run, file_format=FileFormat.ONNX, to=str(to))
+    export(tiny_run, file_format=FileFormat.ONNX, to=str(to))
     return to
 
 
@@ -52,7 +52,7 @@ def onnx_file(tiny_run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def torch_file(tiny_run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a PyTorch archive."""
     to = tmp_path_factory.mktemp("exported") / NAMES[FileFormat.TORCH]
-    export_run(tiny_run, file_format=FileFormat.TORCH, to=str(to))
+    export(tiny_run, file_format=FileFormat.TORCH, to=str(to))
     return to
 
 
@@ -108,7 +108,7 @@ def test_norm_statistics_are_those_of_the_domain_it_is_for(
 ) -> None:
     images_BCHW, wanted_BC = evaluated
     to = tmp_path / "station.onnx"
-    made = export_run(tiny_run, file_format=FileFormat.ONNX, to=str(to), domain="station")
+    made = export(tiny_run, file_format=FileFormat.ONNX, to=str(to), domain="station")
     assert made.contract.norm_statistics == contract_of(to)["norm_statistics"] == "station"
     assert np.abs(embedded_by_file(to, images_BCHW) - wanted_BC).max() > 1e-3
 
@@ -171,8 +171,8 @@ def test_networks_of_every_kind_can_be_exported(kind: str, contract: EmbeddingCo
     with torch.inference_mode():
         wanted_BC = network.embed(normalise(images_BHWC)).numpy()
     for opened in (
-        export.opened_onnx(onnx_content(program, contract=contract)),
-        export.opened_torch(torch_content(program, contract=contract)),
+        export_module.opened_onnx(onnx_content(program, contract=contract)),
+        export_module.opened_torch(torch_content(program, contract=contract)),
     ):
         for first, end in ((0, 5), (0, 1)):
             np.testing.assert_allclose(
@@ -196,7 +196,7 @@ def program_of(embedder: Embedder) -> torch.export.ExportedProgram:
 def test_altered_weights_are_noticed(tiny_run: str, other_embedder: Embedder) -> None:
     embedder = open_embedder(tiny_run, domain=None, data_root=None)
     content = onnx_content(program_of(embedder), contract=embedder.contract)
-    opened = export.opened_onnx(content)
+    opened = export_module.opened_onnx(content)
     assert largest_difference(opened, embedder)[0] < 1e-5
     assert largest_difference(opened, other_embedder)[0] > 1e-4
 
@@ -221,9 +221,9 @@ def test_a_file_that_embeds_otherwise_is_not_written(
     if before is not None:
         to.write_bytes(before)
     program = program_of(other_embedder)
-    monkeypatch.setattr(export, "exported_program", lambda *_, **__: program)
+    monkeypatch.setattr(export_module, "exported_program", lambda *_, **__: program)
     with pytest.raises(ExportError, match=r"differs from PyTorch's by .*more than 1e-04"):
-        export_run(tiny_run, file_format=file_format, to=str(to))
+        export(tiny_run, file_format=file_format, to=str(to))
     if before is None:
         assert list(tmp_path.glob("embedder*")) == []
     else:
@@ -234,9 +234,9 @@ def test_a_file_that_embeds_otherwise_is_not_written(
 def test_a_difference_that_is_not_a_number_is_refused(
     tiny_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "largest_difference", lambda *_: (float("nan"), 1))
+    monkeypatch.setattr(export_module, "largest_difference", lambda *_: (float("nan"), 1))
     with pytest.raises(ExportError, match="nan"):
-        export_run(tiny_run, file_format=FileFormat.TORCH, to=str(tmp_path / "embedder.pt2"))
+        export(tiny_run, file_format=FileFormat.TORCH, to=str(tmp_path / "embedder.pt2"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -245,13 +245,13 @@ def test_a_run_in_half_precision_is_exported_in_full(tiny_run: str, tmp_path: Pa
     state["config"]["compute"]["precision"] = "bfloat16"
     save_checkpoint(open_store(str(tmp_path / "half" / "checkpoints")), state)
     to = tmp_path / "embedder.pt2"
-    made = export_run(str(tmp_path / "half"), file_format=FileFormat.TORCH, to=str(to))
+    made = export(str(tmp_path / "half"), file_format=FileFormat.TORCH, to=str(to))
     assert made.largest_difference < 1e-5
     assert made.contract.precision == "float32"
 
 
 def test_a_file_can_go_to_s3(tiny_run: str, s3_uri: str) -> None:
-    made = export_run(tiny_run, file_format=FileFormat.TORCH, to=f"{s3_uri}/models/embedder.pt2")
+    made = export(tiny_run, file_format=FileFormat.TORCH, to=f"{s3_uri}/models/embedder.pt2")
     content = open_store(s3_uri).read("models/embedder.pt2")
     assert len(content) == made.size_bytes
     torch.export.load(io.BytesIO(content))
@@ -259,7 +259,7 @@ def test_a_file_can_go_to_s3(tiny_run: str, s3_uri: str) -> None:
 
 def test_a_folder_is_no_file_to_write(tiny_run: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="folder"):
-        export_run(tiny_run, file_format=FileFormat.ONNX, to=f"{tmp_path}/")
+        export(tiny_run, file_format=FileFormat.ONNX, to=f"{tmp_path}/")
 
 
 def test_the_lines_of_the_documentation_run(
@@ -277,7 +277,7 @@ def test_the_lines_of_the_documentation_run(
     first = min(queries.iterdir())
     shutil.copy(first, "person.jpg")
     to = "embeddings.parquet"
-    embed_folder(tiny_run, images=str(queries), to=to, progress=lambda *_: None)
+    embed_to_file(tiny_run, images=queries, to=to)
     text = (ROOT / "docs" / "guides" / "export.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 3

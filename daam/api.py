@@ -1,0 +1,250 @@
+"""The public Python API, for notebooks and programs: everything here is in `daam`, too.
+
+A day with it: import a labelled data set and another of the cameras the model is for, train from
+the one to the other, evaluate, embed.
+
+    import daam
+
+    daam.import_domain("Market-1501", layout="market1501", domain="market", to="domains")
+    daam.import_domain("MSMT17_V1", layout="msmt17", domain="msmt", to="domains")
+    config = daam.load_config(
+        {"transfer": "market->msmt", "data.root": "domains"}, preset="daam_v2"
+    )
+    run = daam.train(config, to="runs/first", on_epoch=print)
+    found = daam.evaluate(run.folder)
+    print(found.scores.mean_average_precision)
+    photos = daam.embed(run.folder, images="photos")
+    print(photos.names[0], photos.embeddings[0])
+
+Nothing here needs Ray unless a run has several workers. Folders may be local or on S3
+(`s3://bucket/prefix`). An error that the caller can fix is a `DaamError`, whose message says what
+is wrong, where, and what to do. Ctrl-C and errors leave no domain, run or file half-written.
+"""
+
+import os
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from daam.config.load import load_config
+from daam.config.schema import RunConfig as Config
+from daam.dataset.importing.import_domain import VALIDATION_SHARE
+from daam.dataset.importing.import_domain import import_domain as import_index
+from daam.dataset.importing.layouts import read_layout
+from daam.dataset.maintenance.describe import SplitDescription, describe_domain
+from daam.domains import Split, check_domain
+from daam.errors import DaamError
+from daam.execution.environment import prepare_environment
+from daam.inference.embedding import Embeddings, embed
+from daam.inference.evaluation import Evaluation, evaluate
+from daam.inference.export import Exported, export
+from daam.runs.demo_domains import demo_plan
+from daam.runs.run_folder import CONFIG, abandon_run, portable, read_reports, start_run
+from daam.runs.worker import train_run
+from daam.storage import Store, open_store
+from daam.synthetic import render_domain as render_plan
+
+__all__ = [
+    "Config",
+    "DaamError",
+    "Domain",
+    "Embeddings",
+    "Evaluation",
+    "Exported",
+    "TrainedRun",
+    "embed",
+    "evaluate",
+    "export",
+    "import_domain",
+    "load_config",
+    "render_domain",
+    "train",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A domain that was imported.
+
+    Attributes:
+        name: of the domain.
+        root: the store that it is in; `data.root` of a run that uses it.
+        splits: what each of its splits holds: `num_images`, `num_identities`, `num_cameras` and
+            distributions.
+        skipped: reason -> number of files of the data set that were left out for it.
+    """
+
+    name: str
+    root: str
+    splits: Mapping[Split, SplitDescription]
+    skipped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedRun:
+    """A run that was trained to its end.
+
+    Attributes:
+        folder: of the run, with its settings, checkpoint and metrics; other functions take it.
+        config: its settings.
+        epochs: the metrics of each epoch, as given to `on_epoch`; a row each of
+            `pandas.DataFrame(run.epochs)`.
+    """
+
+    folder: str
+    config: Config
+    epochs: list[dict[str, float]]
+
+
+def import_domain(
+    folder: str | Path,
+    *,
+    layout: str,
+    domain: str,
+    to: str | Path,
+    validation_share: float = VALIDATION_SHARE,
+    reencode: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Domain:
+    """Turn the folder of a data set into a domain that runs can use.
+
+    A reader sees the whole domain or none of it. Importing the same folder again sends only what
+    the store lacks, so an import that was interrupted is resumed by repeating it.
+
+    Args:
+        folder: of the data set as its authors publish it; for `csv` and `parquet`, the table.
+        layout: how it lies there: `market1501`, `msmt17`, `cuhk03`, `veri776`, `randperson`,
+            `personx`, `csv` or `parquet`.
+        domain: name to give it: up to 64 lower-case letters, digits, `-` and `_`.
+        to: folder or `s3://bucket/prefix` that holds domains.
+        validation_share: share of the train identities that is held out for validation.
+        reencode: (height, width) in pixels to store all images at; None keeps them as they are.
+        progress: called with the images done and the images in total.
+
+    Raises:
+        ConfigError: the domain's name is not valid.
+        LayoutError: the folder does not have that layout.
+        DataError: an image is damaged, or too few people can be held out.
+        StorageError: the store cannot be written.
+    """
+    check_domain(domain)
+    store = open_store(os.fspath(to))
+    manifest = import_index(
+        read_layout(layout, Path(folder)),
+        domain=domain,
+        to=store,
+        validation_share=validation_share,
+        reencode=reencode,
+        progress=progress,
+    )
+    return Domain(
+        name=domain,
+        root=store.uri,
+        splits=describe_domain(store, manifest),
+        skipped=manifest.skipped,
+    )
+
+
+def render_domain(
+    domain: str,
+    *,
+    to: str | Path,
+    seed: int = 1,
+    num_train_identities: int = 150,
+    num_test_identities: int = 60,
+    num_cameras: int = 4,
+    height: int = 128,
+    width: int = 64,
+    num_processes: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Render images of people who do not exist, as a new folder in the layout of Market-1501.
+
+    Args:
+        domain: `plaza`, `campus` and `station` have looks of their own; another name draws one.
+        to: the folder to make. It appears when it is complete.
+        seed: of everything random: the same arguments give the same bytes on every machine.
+        num_train_identities: people of the train split.
+        num_test_identities: people of query and gallery.
+        num_cameras: 2 to 9.
+        height: of an image, pixels.
+        width: likewise.
+        num_processes: more than one starts fresh processes: a script then needs
+            `if __name__ == "__main__":`.
+        progress: called with the images done and the images in total.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        ConfigError: a number is out of range, or the name is not valid.
+        DataError: the folder exists already or cannot be written.
+    """
+    plan = replace(
+        demo_plan(domain, seed=seed),
+        num_train_identities=num_train_identities,
+        num_test_identities=num_test_identities,
+        num_cameras=num_cameras,
+        height=height,
+        width=width,
+    )
+    return render_plan(plan, to=Path(to), num_processes=num_processes, progress=progress)
+
+
+def train(
+    config: Config,
+    *,
+    to: str | Path,
+    resume: bool = False,
+    address: str | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> TrainedRun:
+    """Train a model from a labelled source to an unlabelled target; no label of it is read.
+
+    The state is stored after every epoch. A run that fails or is interrupted in its first epoch
+    leaves nothing; later it can be resumed, and ends as if it had not been interrupted.
+
+    Args:
+        config: settings, see `load_config`.
+        to: folder of the run, local or on S3.
+        resume: go on with the run that is in the folder, if there is one. Its settings must be the
+            same, but for `compute` and where its data are.
+        address: of a Ray cluster (`auto`: the one of this machine). By default one worker trains in
+            this process, and several on a cluster that is started here for the run.
+        on_epoch: called after each epoch with its metrics: `epoch`, `num_epochs`, `seconds`,
+            `loss/NAME` and `diagnostic/NAME`.
+
+    Raises:
+        ConfigError: a path or address in the settings is wrong.
+        DataError: a domain is missing or damaged.
+        TrainingError: the folder holds a run and `resume` is not set; a loss became infinite; the
+            cluster is too small; workers failed more often than `compute.max_failures`.
+        CheckpointError: the run to resume has other settings or data.
+    """
+    folder = open_store(os.fspath(to))
+    is_new = not (resume and folder.exists(CONFIG))
+    if is_new:
+        start_run(os.fspath(to), config)
+    config = portable(config)
+    try:
+        with closing(_epochs(folder, config, address=address)) as epochs:
+            for metrics in epochs:
+                if on_epoch is not None:
+                    on_epoch(metrics)
+    except BaseException:
+        if is_new:
+            abandon_run(folder)
+        raise
+    return TrainedRun(folder=folder.uri, config=config, epochs=read_reports(folder))
+
+
+def _epochs(
+    folder: Store, config: Config, *, address: str | None
+) -> Generator[dict[str, float], None, None]:
+    if config.compute.num_workers == 1 and address is None:
+        return train_run(folder, config)
+    prepare_environment(address=address)
+    from daam.execution.driver import train_on_ray  # the only part of the API that needs Ray
+
+    return train_on_ray(folder, config, address=address)
