@@ -37,7 +37,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
         tmp_path_factory.mktemp("s3"),
         access_key="testaccess",
         secret_key="testsecret",
-        folders_known_for_s=0.5,  # tests look at its files, and change them
+        listing_cache_s=0.5,  # tests look at its files, and change them
     )
     server.make_bucket(BUCKET)
     with server, pytest.MonkeyPatch.context() as environment:

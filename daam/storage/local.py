@@ -1,4 +1,4 @@
-"""A folder as a store."""
+"""A local folder as a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from daam.storage.store import (
 
 
 class LocalStore(Store):
-    """Keys are files below a folder, which is made when the first key is written."""
+    """Keys are files below a folder, which is created by the first write."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = absolute_folder(folder)
@@ -57,8 +57,8 @@ class LocalStore(Store):
                 data += more[: size - len(data)]
         if len(data) < size:
             raise StorageError(
-                f"{self.locate(key)} ends {size - len(data)} bytes before the end of the {size} "
-                f"asked for from byte {start} on; the file was cut or replaced: write it again"
+                f"{self.locate(key)} ends {size - len(data)} bytes too early for {size} bytes from "
+                f"byte {start}; the file was truncated or replaced: write it again"
             )
         return data
 
@@ -70,7 +70,7 @@ class LocalStore(Store):
 
     def list(self, prefix: str = "") -> builtins.list[str]:
         check_prefix(prefix)
-        # Only folders that can hold such keys are walked.
+        # Only the folders that can hold such keys are searched.
         top = self._folder / prefix.rpartition("/")[0]
         keys: builtins.list[str] = []
         with self._explained("list", prefix):
@@ -109,12 +109,12 @@ class LocalStore(Store):
         except OSError as error:
             raise StorageError(
                 f"cannot {verb} {self.locate(key)}: {error.strerror}; check that it is a folder "
-                "you may use"
+                "you have access to"
             ) from error
 
 
 def absolute_folder(folder: Path) -> Path:
-    """A folder's or file's place from the root; a leading `~` or `~user` is its home folder.
+    """The absolute path of a folder or file; a leading `~` or `~user` is that home folder.
 
     Raises:
         StorageError: there is no such user.
@@ -124,7 +124,7 @@ def absolute_folder(folder: Path) -> Path:
     except RuntimeError as error:
         raise StorageError(
             f"{folder} names the home folder of a user that this machine does not know; write "
-            "the path out, or ./~name for one that is called so"
+            "the full path, or ./~name for a folder of that name"
         ) from error
 
 

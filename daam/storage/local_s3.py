@@ -22,10 +22,10 @@ BUCKET_PATTERN = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 10
 STARTED = re.compile(rf"Starting s3 server on \[(http://{re.escape(HOST)}:\d+)/?\]")
-LAST_WORDS = 5
-# The server sees files that come and go beside it after this long. After as long it also reads an
-# object anew for the ETag of its next answer, which makes small ranges of large objects slow.
-FOLDERS_KNOWN_FOR_S = 300.0
+NUM_LAST_LINES = 5
+# How long the server caches its listings, and so misses changes made directly in the folder. After
+# that it also rereads an object for the ETag of its next answer, which slows down small ranges.
+LISTING_CACHE_S = 300.0
 
 
 class LocalS3:
@@ -44,17 +44,17 @@ class LocalS3:
         access_key: str,
         secret_key: str,
         port: int = 0,
-        folders_known_for_s: float = FOLDERS_KNOWN_FOR_S,
+        listing_cache_s: float = LISTING_CACHE_S,
     ) -> None:
         """
         Args:
-            directory: made if it is not there.
-            access_key, secret_key: what clients must know; letters and digits.
-            port: 0 takes a free one.
-            folders_known_for_s: how soon the server sees files that come and go beside it.
+            directory: created if it is missing.
+            access_key, secret_key: of its clients; letters and digits.
+            port: 0 chooses a free one.
+            listing_cache_s: how soon the server sees changes made directly in the folder.
 
         Raises:
-            StorageError: a key has characters that cannot be handed to the server.
+            StorageError: a key has characters that the server does not accept.
         """
         for name, value in (("access key", access_key), ("secret key", secret_key)):
             if not re.fullmatch(r"[A-Za-z0-9_-]{3,}", value):
@@ -65,36 +65,36 @@ class LocalS3:
         self._access_key = access_key
         self._secret_key = secret_key
         self._port = port
-        self._folders_known_for_s = folders_known_for_s
+        self._listing_cache_s = listing_cache_s
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._started = threading.Event()
-        self._words: deque[str] = deque(maxlen=LAST_WORDS)
+        self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
         self.endpoint = ""
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which AWS clients, boto3 and pyarrow among them, use this server."""
+        """The variables that make AWS clients, such as boto3 and pyarrow, use this server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self._access_key,
             "AWS_SECRET_ACCESS_KEY": self._secret_key,
             "AWS_REGION": "us-east-1",
-            # It has neither the newer checksums nor AWS's service that hands out credentials.
+            # It supports neither the newer checksums nor the service that issues credentials.
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
             "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
     def make_bucket(self, name: str) -> str:
-        """Make a bucket if it is not there, and return its address.
+        """Create a bucket if it is missing, and return its address.
 
         Raises:
-            StorageError: the server runs already, which would not see it for long; or it can be no
-                bucket's name, or its folder cannot be made.
+            StorageError: the server is running and would not see it for minutes, the name is not
+                valid, or the folder cannot be created.
         """
         if self._process is not None:
-            raise StorageError("make the buckets of a local S3 server before it starts")
+            raise StorageError("create the buckets of a local S3 server before it starts")
         if not re.fullmatch(BUCKET_PATTERN, name):
             raise StorageError(
                 f"{name!r} is not the name of a bucket; use 3 to 63 lower-case letters, digits, "
@@ -104,12 +104,13 @@ class LocalS3:
             (self._directory / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"cannot make the folder {self._directory / name}: {error.strerror}; choose another"
+                f"cannot create the folder {self._directory / name}: {error.strerror}; choose "
+                "another"
             ) from error
         return f"s3://{name}"
 
     def wait(self) -> int:
-        """Wait until the server ends by itself or is ended, and return its exit status."""
+        """Wait until the server has exited, and return its exit status."""
         if self._process is None:
             raise StorageError("the local S3 server is not running; use it in a with block")
         return self._process.wait()
@@ -125,10 +126,10 @@ class LocalS3:
             [
                 _rclone(),
                 *("serve", "s3", "--addr", f"{HOST}:{self._port}"),
-                *("--dir-cache-time", f"{self._folders_known_for_s}s"),
+                *("--dir-cache-time", f"{self._listing_cache_s}s"),
                 str(self._directory),
             ],
-            # The environment and not an argument, which every user of the machine could read.
+            # In the environment: every user of the machine can read arguments.
             env={
                 **os.environ,
                 "RCLONE_AUTH_KEY": f'"{self._access_key},{self._secret_key}"',
@@ -143,14 +144,14 @@ class LocalS3:
         self._reader.start()
         try:
             self._started.wait(START_TIMEOUT_S)
-        except BaseException:  # Ctrl-C while it starts: the server must not outlive us
+        except BaseException:  # Ctrl-C during the start: the server must not outlive this process
             self._stop()
             raise
         if not self.endpoint:
             self._stop()
             raise StorageError(
                 f"the local S3 server did not start on {HOST}:{self._port}: "
-                f"{' '.join(self._words) or 'it said nothing'}; choose another port"
+                f"{' '.join(self._last_lines) or 'no message'}; choose another port"
             )
         return self
 
@@ -167,7 +168,7 @@ class LocalS3:
             return
         for line in self._process.stderr:
             logger.debug("rclone: %s", line.rstrip())
-            self._words.append(line.strip())
+            self._last_lines.append(line.strip())
             if match := STARTED.search(line):
                 self.endpoint = match[1]
                 self._started.set()

@@ -1,4 +1,4 @@
-"""From an address to a store."""
+"""Open the store or file that an address names."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,14 +12,13 @@ def open_store(uri: str) -> Store:
     """Open `s3://bucket/prefix`, `file:///folder` or a path to a local folder.
 
     Nothing is contacted or created yet. The address of an S3 store may have settings,
-    `s3://bucket/prefix?endpoint=https://host:9000&region=eu-west-1` (see `S3Settings`); where it
-    says nothing, and for all credentials, the standard AWS environment variables and files hold
-    (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_PROFILE`, `~/.aws`, ...), in whichever process it is
-    used.
+    `s3://bucket/prefix?endpoint=https://host:9000&region=eu-west-1` (see `S3Settings`). For other
+    settings and for all credentials, the standard AWS environment variables and files of the
+    process apply (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_PROFILE`, `~/.aws`, ...).
 
     Raises:
-        StorageError: the address has another scheme, names no bucket or folder, has a setting that
-            does not exist, or holds credentials.
+        StorageError: the address has another scheme, names no bucket or folder, has an unknown
+            setting, or holds credentials.
     """
     scheme, separator, _ = uri.partition("://")
     if not separator:
@@ -29,7 +28,7 @@ def open_store(uri: str) -> Store:
             raise StorageError("an address on S3 has two slashes, as in s3://bucket/prefix")
         return LocalStore(Path(uri))
     if scheme == "s3":
-        # boto3 takes a tenth of a second to import: local runs do not pay for it.
+        # Importing boto3 takes a tenth of a second, which local runs need not pay.
         from daam.storage.s3 import S3Store
         from daam.storage.s3.address import S3Address
 
@@ -37,7 +36,7 @@ def open_store(uri: str) -> Store:
     if scheme == "file":
         parts = urlsplit(uri)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise StorageError("that is no local folder; write file:///absolute/folder")
+            raise StorageError("this is not a local folder; write file:///absolute/folder")
         if parts.query or parts.fragment:
             raise StorageError("a file:// address has no settings; write ? as %3F and # as %23")
         return LocalStore(Path(unquote(parts.path)))
@@ -47,7 +46,7 @@ def open_store(uri: str) -> Store:
 
 
 def open_parent(address: str) -> tuple[Store, str]:
-    """Split the address of a file into the store that holds it and its key there.
+    """Split the address of a file into its store and its key there.
 
     Raises:
         StorageError: it names no file, or as for `open_store`.
@@ -55,5 +54,5 @@ def open_parent(address: str) -> tuple[Store, str]:
     place, mark, settings = address.partition("?") if "://" in address else (address, "", "")
     folder, slash, name = place.rpartition("/")
     if not name or folder.endswith(":/"):
-        raise StorageError("an address of a file is wanted here, and that is one of a folder")
+        raise StorageError("the address names a folder; give that of a file")
     return open_store(f"{folder or slash or '.'}{mark}{settings}"), name

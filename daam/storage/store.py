@@ -1,4 +1,4 @@
-"""What every store can do."""
+"""The interface of all stores."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class MissingKeyError(StorageError):
 class Store(ABC):
     """A flat map from keys (`market/manifest.json`) to bytes, under one URI.
 
-    A write is published whole or not at all: no reader ever sees half of it. Keys are relative,
-    with `/` between parts; a key that would leave the store is refused. A store can be shared by
-    threads, and pickles to its URI alone: no credential is part of its state, so it is opened
-    anew with the settings of the process that unpickles it.
+    Writes are atomic: a reader sees the old bytes or the new, never a part. Keys are relative,
+    with `/` between parts; a key that would leave the store is refused. A store is safe to share
+    between threads. It pickles to its URI alone, without credentials: the process that unpickles
+    it uses its own.
 
-    Every method raises StorageError, which says what failed, where, and what to do; a key that
-    is not there is a MissingKeyError.
+    Every method raises StorageError, which says what failed, where, and what to do; a missing key
+    is a MissingKeyError.
     """
 
     @property
     @abstractmethod
     def uri(self) -> str:
-        """The address that `open_store` takes, with all settings."""
+        """The address for `open_store`, with all settings."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """The last part of the address: a folder's name."""
+        """The last part of the address: the name of a folder."""
 
     @abstractmethod
     def locate(self, key: str) -> str:
@@ -49,31 +49,31 @@ class Store(ABC):
 
     @abstractmethod
     def chunks(self, key: str) -> Iterator[bytes]:
-        """The bytes under the key, a few MiB at a time and never all of a large file."""
+        """The bytes under the key in order, in chunks of at most a few MiB."""
 
     @abstractmethod
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
-        """Exactly `size` bytes from byte `start` on; fewer are an error, also when the key ends."""
+        """Exactly `size` bytes from byte `start`; a key that ends earlier is an error."""
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
-        """Publish the bytes under the key, in place of what was there."""
+        """Publish the bytes under the key, replacing what was there."""
 
     @abstractmethod
     def upload(self, path: Path, key: str) -> None:
-        """Publish a local file's bytes under the key."""
+        """Publish the bytes of a local file under the key."""
 
     @abstractmethod
     def list(self, prefix: str = "") -> list[str]:
-        """All keys that start with the prefix (a plain string), sorted; none is no error."""
+        """All keys that start with the prefix (a plain string), sorted; there may be none."""
 
     @abstractmethod
     def size(self, key: str) -> int:
-        """Bytes under the key."""
+        """Number of bytes under the key."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove the key; one that is not there is no error."""
+        """Remove the key; a missing one is no error."""
 
     @abstractmethod
     def child(self, prefix: str) -> Store:
@@ -84,7 +84,7 @@ class Store(ABC):
         """The file that holds the key on this machine, for memory-mapping; None if remote."""
 
     def download(self, key: str, path: Path) -> None:
-        """Copy the bytes under the key to a local file, which appears whole or not at all."""
+        """Copy the bytes under the key to a local file, atomically."""
         atomic_write(path, self.chunks(key))
 
     def exists(self, key: str) -> bool:
@@ -103,7 +103,7 @@ class Store(ABC):
 
 
 def check_key(key: str) -> str:
-    """Return a key that stays inside its store.
+    """Return the key if it stays inside its store.
 
     Raises:
         StorageError: it is empty or absolute, or has empty, `.` or `..` parts, a backslash or
@@ -118,10 +118,10 @@ def check_key(key: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """Return the beginning of a key, which may be empty or end in the middle of a name.
+    """Return the prefix, which may be empty or end in the middle of a name.
 
     Raises:
-        StorageError: no key that stays inside the store can begin so.
+        StorageError: no valid key can start with it.
     """
     if prefix:
         check_key(prefix + "x")
@@ -129,7 +129,7 @@ def check_prefix(prefix: str) -> str:
 
 
 def check_range(*, start: int, size: int) -> None:
-    """Refuse a range that no file has.
+    """Refuse a range that no file can have.
 
     Raises:
         ValueError: a negative start or size.

@@ -53,7 +53,7 @@ def test_a_bucket_must_have_a_name_and_a_place(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="'Bad Bucket!' is not the name of a bucket"):
         server.make_bucket("Bad Bucket!")
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot make the folder"):
+    with pytest.raises(StorageError, match="cannot create the folder"):
         LocalS3(tmp_path / "file", access_key="access", secret_key="secret").make_bucket("daam")
 
 

@@ -53,7 +53,7 @@ def test_a_local_file_has_its_folder_as_parent(file: str) -> None:
 
 @pytest.mark.parametrize("address", ["folder/", "s3://bucket", "s3://bucket/", "s3://bucket?a=b"])
 def test_a_folder_is_no_file(address: str) -> None:
-    with pytest.raises(StorageError, match="address of a file"):
+    with pytest.raises(StorageError, match="give that of a file"):
         open_parent(address)
 
 

@@ -142,12 +142,12 @@ def test_threads_share_a_store(store: Store) -> None:
         ("s3://", "name of a bucket"),
         ("s3:///prefix", "name of a bucket"),
         ("s3://bucket/../other", "cannot be a key"),
-        ("file://host/x", "no local folder"),
+        ("file://host/x", "not a local folder"),
         ("file:///x?region=a", "no settings"),
         ("s3:/bucket/x", "two slashes"),
     ],
 )
-def test_an_address_that_is_none_is_refused(uri: str, complaint: str) -> None:
+def test_an_invalid_address_is_refused(uri: str, complaint: str) -> None:
     with pytest.raises(StorageError, match=complaint):
         open_store(uri)
 

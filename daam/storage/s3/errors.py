@@ -148,7 +148,7 @@ def _reason(
             f"or region= in the address to {right or 'it'}"
         )
     if code in PAST_THE_END:
-        return "it is shorter than what was asked for; it was cut or replaced: write it again"
+        return "it is shorter than the range; it was truncated or replaced: write it again"
     if code in FULL:
         return f"{endpoint} is full ({code}); free some space"
     return None
@@ -156,6 +156,6 @@ def _reason(
 
 def _bad_name(doing: str, bucket: str) -> StorageError:
     return StorageError(
-        f"cannot {doing}: {bucket} is no name that a bucket can have; it needs 3 to 63 lower-case "
+        f"cannot {doing}: {bucket} is not a valid bucket name; it needs 3 to 63 lower-case "
         "letters, digits, points and hyphens: check the address"
     )

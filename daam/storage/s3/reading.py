@@ -23,7 +23,7 @@ PAST_THE_END = frozenset({"416", "InvalidRange"})
 
 
 class ObjectReader:
-    """Reads one object; all of its parts are of the version that was met first.
+    """Reads one object; all parts must be of the version that came first.
 
     Args:
         connection: to its server.
@@ -56,13 +56,13 @@ class ObjectReader:
         data = b"".join(self._stream(start, start + size))
         if len(data) < size:
             raise StorageError(
-                f"{self._uri} has {self._num_bytes} bytes and not {start + size}; it was cut or "
-                "replaced: write it again"
+                f"{self._uri} has {self._num_bytes} bytes and not {start + size}; it was "
+                "truncated or replaced: write it again"
             )
         return data
 
     def size(self) -> int:
-        """Bytes of the object, which a response to its first byte says."""
+        """Number of bytes of the object, from the response to a read of its first byte."""
         deque(self._stream(0, 1), maxlen=0)
         return self._num_bytes
 
@@ -88,10 +88,10 @@ class ObjectReader:
     def _stream(
         self, position: int, end: int, *, accept_whole: bool = False
     ) -> Generator[bytes, None, int]:
-        """Bytes from a position to an end or the object's; returns where it stopped.
+        """Bytes from a position up to `end` or the object's end; returns where it stopped.
 
         Args:
-            accept_whole: go on to the object's end where the server has no ranged reads.
+            accept_whole: read to the object's end if the server ignores the range.
         """
         budget = RetryBudget(
             deadline_s=self._connection.settings.deadline_s, is_cancelled=lambda: self._is_closed
@@ -103,7 +103,7 @@ class ObjectReader:
                     if begin > position or (begin < position and not accept_whole):
                         raise StorageError(
                             f"cannot read {self._uri} in parts: {self._connection.endpoint} sends "
-                            "all of it when asked for some; use a server with ranged reads"
+                            "all of it instead of a range; use a server with ranged reads"
                         )
                     is_whole = "content-range" not in headers
                     end = num_bytes if is_whole and accept_whole else min(end, num_bytes)
@@ -138,7 +138,7 @@ class ObjectReader:
     def _response(
         self, byte_range: str, budget: RetryBudget
     ) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
-        """Headers by lower-case name, and the body: by presigned URL if that works at once."""
+        """The headers, by lower-case name, and the body; by presigned URL if that works at once."""
         direct = self._connection.get_presigned(self._place, byte_range=byte_range)
         if direct is not None and direct.status in (200, 206):
             with closing(direct):
