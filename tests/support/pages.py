@@ -36,13 +36,12 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the arguments of every daam command in a block, up to a redirection."""
+    """Yield the arguments of every daam command in a block."""
     for line in text.replace("\\\n", " ").splitlines():
         words = line.strip().removeprefix("$ ")
         for program in PROGRAMS:
             if words.startswith(program) and "..." not in words:
-                arguments = shlex.split(words.removeprefix(program), comments=True)
-                yield arguments[: arguments.index(">")] if ">" in arguments else arguments
+                yield shlex.split(words.removeprefix(program), comments=True)
 
 
 def prose(page: Path) -> str:
