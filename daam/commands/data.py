@@ -10,8 +10,13 @@ from typing import Annotated
 
 import typer
 
-from daam.commands.terminal.options import DomainName, DomainsAt
-from daam.commands.terminal.screen import going_on_when_repeated, print_line, progress_bar
+from daam.commands.terminal.options import AsJson, DomainName, DomainsAt
+from daam.commands.terminal.screen import (
+    going_on_when_repeated,
+    print_json,
+    print_line,
+    progress_bar,
+)
 from daam.config.schema import RunConfig
 from daam.domains import check_domain
 
@@ -155,14 +160,17 @@ def data_describe(
     to: Annotated[
         Path | None, typer.Option(help="PNG or SVG to draw the distributions into.")
     ] = None,
+    as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Print what a domain holds; with --to, draw it."""
-    from daam.commands.terminal.domain_report import print_description
+    from daam.commands.terminal.domain_report import counts_of, print_description
     from daam.dataset.format.manifest import read_manifest
     from daam.storage import open_store
 
     store = open_store(at)
-    print_description(store, read_manifest(store, check_domain(domain)), at=at, to=to)
+    splits = print_description(store, read_manifest(store, check_domain(domain)), at=at, to=to)
+    if as_json:
+        print_json({"domain": domain, "at": at, "splits": counts_of(splits)})
 
 
 @data.command("verify")

@@ -1,11 +1,12 @@
 """`daam embed`: embeddings of any folder of images."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from daam.commands.terminal.options import Checkpoint, EmbeddedDomain, MovedTo
-from daam.commands.terminal.screen import print_line, progress_bar, quiet_libraries
+from daam.commands.terminal.options import AsJson, Checkpoint, EmbeddedDomain, MovedTo
+from daam.commands.terminal.screen import print_json, print_line, progress_bar, quiet_libraries
 
 NUM_NAMED = 20
 
@@ -16,6 +17,7 @@ def embed(
     to: Annotated[str, typer.Option(help="Parquet file to write, local or on S3.")],
     domain: EmbeddedDomain = None,
     at: MovedTo = None,
+    as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Embed every image of a folder, into a table of names and embeddings."""
     from daam.inference.embedding import embed_to_file
@@ -34,3 +36,5 @@ def embed(
         print_line(f"unreadable: {file.name}: {file.reason}")
     if made.unreadable:
         print_line(f"{len(made.unreadable)} files could not be read; the file's metadata name all")
+    if as_json:
+        print_json({"to": to} | asdict(made))

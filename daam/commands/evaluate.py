@@ -1,12 +1,14 @@
 """`daam evaluate`: a trained model on a domain with labels."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from daam.commands.terminal.options import Checkpoint, MovedTo
-from daam.commands.terminal.screen import console, print_files
+from daam.commands.terminal.options import AsJson, Checkpoint, MovedTo
+from daam.commands.terminal.screen import console, print_files, print_json
 from daam.domains import check_domain
 from daam.errors import ConfigError
 
@@ -30,6 +32,7 @@ def evaluate(
     rerank: Annotated[  # noqa: FBT002  (typer's way)
         bool, typer.Option("--rerank", help="Score k-reciprocal re-ranked distances as well.")
     ] = False,
+    as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Test a trained model on a domain with labels: scores, a threshold, pictures."""
     from daam import api
@@ -55,6 +58,8 @@ def evaluate(
     for warning in found.warnings:
         console.print(f"Note: {warning}.", highlight=False, soft_wrap=True)
     print_files(found.files)
+    if as_json:
+        print_json(json.loads((Path(to) / "scores.json").read_text()) | {"files": found.files})
 
 
 def scores_table(found: "Evaluation", *, title: str) -> Table:

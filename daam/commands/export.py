@@ -1,11 +1,12 @@
 """`daam export`: a trained embedder as a file for other programs."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from daam.commands.terminal.options import Checkpoint, EmbeddedDomain, MovedTo
-from daam.commands.terminal.screen import print_line, quiet_libraries
+from daam.commands.terminal.options import AsJson, Checkpoint, EmbeddedDomain, MovedTo
+from daam.commands.terminal.screen import print_json, print_line, quiet_libraries
 from daam.inference.contract import FileFormat
 
 
@@ -17,6 +18,7 @@ def export(
     ] = FileFormat.ONNX,
     domain: EmbeddedDomain = None,
     at: MovedTo = None,
+    as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Write the embedder to a file that needs no daam, if it embeds what PyTorch embeds."""
     from daam import api
@@ -32,3 +34,5 @@ def export(
         f"On {made.num_tried} real images it differs from PyTorch by at most "
         f"{made.largest_difference:.1e}"
     )
+    if as_json:
+        print_json({"to": to} | asdict(made))

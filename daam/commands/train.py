@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from daam.commands.terminal.domains import ready_domains
-from daam.commands.terminal.options import Address, Settings
-from daam.commands.terminal.screen import print_line, quiet_libraries
+from daam.commands.terminal.options import Address, AsJson, Settings
+from daam.commands.terminal.screen import print_json, print_line, quiet_libraries
 from daam.config.load import nested, parse_settings, read_preset, read_toml, run_config
 from daam.config.schema import RunConfig
 from daam.domains import Split
@@ -29,6 +29,7 @@ def train(
     ] = None,
     address: Address = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a run: its folder.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Train one model from a source to a target, in this process or on Ray workers."""
     prepare_environment(address=address)
@@ -54,6 +55,11 @@ def train(
     from daam import api
     from daam.runs.run_folder import CONFIG
 
+    def show(metrics: dict[str, float]) -> None:
+        print_epoch(metrics)
+        if as_json:
+            print_json(metrics)
+
     print_line(f"Run {folder.uri}: {run.transfer}")
     try:
         api.train(
@@ -61,7 +67,7 @@ def train(
             to=folder.uri,
             resume=resume is not None,
             address=address,
-            on_epoch=print_epoch,
+            on_epoch=show,
         )
     except KeyboardInterrupt as error:
         again = f"resume with: daam train --resume {shlex.quote(folder.uri)}"

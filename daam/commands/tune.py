@@ -1,5 +1,6 @@
 """`daam tune`: a study, new or gone on with."""
 
+import json
 import shlex
 import sys
 import time
@@ -10,8 +11,14 @@ import typer
 from rich.table import Table
 
 from daam.commands.terminal.domains import ready_domains
-from daam.commands.terminal.options import Address, Settings
-from daam.commands.terminal.screen import console, print_files, print_line, quiet_libraries
+from daam.commands.terminal.options import Address, AsJson, Settings
+from daam.commands.terminal.screen import (
+    console,
+    print_files,
+    print_json,
+    print_line,
+    quiet_libraries,
+)
 from daam.commands.terminal.study_display import StudyDisplay
 from daam.config.load import parse_settings, read_packaged_toml, read_toml
 from daam.errors import ConfigError, StudyInterruptedError
@@ -38,6 +45,7 @@ def tune(
     ] = None,
     address: Address = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a study: its folder.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
     prepare_environment(address=address)
@@ -104,6 +112,8 @@ def tune(
     console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
     console.print(summary.verdict, highlight=False)
     print_files(summary.files)
+    if as_json:
+        print_json(json.loads(folder.read("study.json")))
 
 
 def comparison_table(entrants: "list[Entrant]", *, title: str) -> Table:

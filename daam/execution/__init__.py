@@ -1,1 +1,8 @@
-"""Where a run happens: this process, or workers of a Ray cluster."""
+"""Everything that knows Ray.
+
+environment   which variables must be set before Ray is imported?
+connection    which cluster is used: one started here, or a running one?
+driver        how does a run of several workers train, and how does it fail?
+trainer       how does a group of Ray Train workers run, and does it fit the cluster?
+metrics       what does Ray's dashboard show of a run?
+"""

@@ -1,4 +1,4 @@
-"""A Ray cluster for the time of a job: one on this machine, or one that is running."""
+"""A connection to Ray: a cluster started on this machine for one job, or one that is running."""
 
 import logging
 import os
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -20,55 +21,38 @@ OBJECT_STORE_BYTES = 256 << 20  # nothing large goes through it: images come fro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A cluster in use."""
+    """A connected cluster.
+
+    Attributes:
+        dashboard_url: address of Ray's dashboard; empty if it has none.
+        needs_token: whether the dashboard asks for the token that `ray get-auth-token` prints.
+    """
 
     dashboard_url: str
     needs_token: bool
-    """Whether Ray lets in only who has the token that `ray get-auth-token` prints."""
 
 
 @contextmanager
 def connected(*, address: str | None = None, num_cpus: int | None = None) -> Iterator[Connection]:
-    """Use the cluster at an address (`auto`: the one of this machine), or start one here.
+    """Connect to a cluster, or start one on this machine that ends with the block.
 
-    One that is started here ends with the block, and listens on loopback alone if
-    `prepare_environment` was called before Ray was imported.
+    One started here listens on loopback alone, if `prepare_environment` was called before Ray was
+    imported.
+
+    Args:
+        address: of a running cluster; `auto` for the one this machine belongs to; None to start
+            one.
+        num_cpus: processors of a cluster that is started; default: all of this machine's.
 
     Raises:
-        ConfigError: the address is one of Ray's client.
-        TrainingError: there is no cluster at the address, or a folder of Ray's cannot be kept from
-            the machine's other users.
+        ConfigError: the address is one of Ray Client.
+        TrainingError: no cluster answers at the address, none can be started, or a folder of Ray's
+            cannot be kept from other users of the machine.
     """
     prepare_environment(address=address)
-    if address is not None and address.startswith("ray://"):
-        raise ConfigError(
-            "--address ray://... is Ray's client, whose driver is another process than this one; "
-            "run this on a machine of the cluster with --address auto, or by `ray job submit`"
-        )
     own_folder = private_folder(_temporary() / f"daam-{os.getuid()}")
-    try:
-        with chdir(_first_on_workers_path(own_folder)):
-            if address is None:
-                _keep_token_private()
-                context = ray.init(
-                    address="local",
-                    num_cpus=num_cpus,
-                    include_dashboard=True,
-                    dashboard_host="127.0.0.1",
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    _temp_dir=str(own_folder / "ray"),
-                )
-            else:
-                context = ray.init(
-                    address=address, logging_level=logging.ERROR, log_to_driver=False
-                )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise TrainingError(
-            f"there is no Ray cluster at {address or 'this machine'}: {error}; start one with "
-            "`ray up cluster/onprem.yaml`, or leave --address out to use this machine"
-        ) from error
+    with chdir(_first_on_workers_path(own_folder)):
+        context = _started(own_folder, num_cpus) if address is None else _joined(address)
     try:
         yield Connection(
             dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else "",
@@ -78,13 +62,48 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
         ray.shutdown()
 
 
+def _started(own_folder: Path, num_cpus: int | None) -> Any:
+    _keep_token_private()
+    try:
+        return ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _temp_dir=str(own_folder / "ray"),
+        )
+    except Exception as error:  # Ray raises the bare class when a process does not come up in time
+        raise TrainingError(
+            f"Ray could not be started on this machine: {error}; is it short of memory, disk or "
+            f"processors? Ray's logs are in {own_folder}/ray/session_latest/logs"
+        ) from error
+
+
+def _joined(address: str) -> Any:
+    if address.startswith("ray://"):
+        raise ConfigError(
+            "--address ray://... is Ray Client, which runs the driver in another process; run this "
+            "on a machine of the cluster with --address auto, or with `ray job submit`"
+        )
+    try:
+        return ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"there is no Ray cluster at {address}: {error}; start one with "
+            "`ray up cluster/onprem.yaml`, or leave --address out to use this machine"
+        ) from error
+
+
 def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner may enter, or of one that is there such a folder.
+    """Create a folder that only its owner may enter, or restrict an existing one.
 
     Ray gives everybody all rights to the folders of its sockets and logs.
 
     Raises:
-        TrainingError: it cannot be, or it is another's.
+        TrainingError: it belongs to another user, is no folder, or cannot be created.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,7 +115,8 @@ def private_folder(path: Path) -> Path:
         path.chmod(0o700)
     except OSError as error:
         raise TrainingError(
-            f"{path} cannot be made your own: {error.strerror}; set RAY_TMPDIR (HOME for .ray)"
+            f"{path} cannot be created or restricted to you: {error.strerror}; set RAY_TMPDIR "
+            "(HOME for .ray)"
         ) from error
     return path
 
@@ -104,10 +124,10 @@ def private_folder(path: Path) -> Path:
 def _first_on_workers_path(own_folder: Path) -> Path:
     """Return the folder to start Ray in, so that its workers import what this process imports.
 
-    Ray puts the driver's current folder first on the path of all workers. In the user's, a
-    `tune.py`, `daam.py` or `utils.py` would hide ours and the libraries'. So it is the folder
-    that daam was imported from, or, where that is already on their path since Ray is there too,
-    an empty one: site-packages in front of the standard library could hide that.
+    Ray puts the driver's working directory first on the path of all workers. In the user's, a
+    `tune.py`, `daam.py` or `utils.py` would shadow ours and the libraries'. So it is the folder
+    that daam was imported from; or an empty one where that folder is also Ray's, and therefore on
+    their path: site-packages in front of the standard library could shadow the latter.
     """
     code = Path(__file__).resolve().parents[2]
     if code != Path(ray.__file__).resolve().parents[1]:
@@ -116,27 +136,27 @@ def _first_on_workers_path(own_folder: Path) -> Path:
 
 
 def _keep_token_private() -> None:
-    # Ray writes the token it makes for all to read.
+    # Ray writes the token it generates with read permission for everybody.
     is_given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
     if not is_given and os.environ.get("RAY_AUTH_MODE") != "disabled":
         private_folder((Path.home() / ".ray").resolve())
 
 
 def _temporary() -> Path:
-    # As Ray has it. The paths of its sockets have about 70 characters more, of the 104 that macOS
-    # takes, whose own folder for temporary files is too long for that.
+    # As Ray chooses it. Its socket paths are about 70 characters longer, of at most 104 on macOS,
+    # whose own folder for temporary files is too long for that.
     here = "/tmp" if sys.platform == "darwin" else tempfile.gettempdir()  # noqa: S108 (private)
     return Path(os.environ.get("RAY_TMPDIR") or here).absolute()
 
 
 def require_reachable(places: Mapping[str, str]) -> None:
-    """Refuse places on this machine's disk for a cluster of several machines.
+    """Refuse folders of this machine where the cluster has several machines.
 
     Args:
-        places: a setting's name and its folder or URI.
+        places: name of a setting -> its folder or URI.
 
     Raises:
-        ConfigError: one of them is local and the cluster has other machines.
+        ConfigError: one of them is local and the cluster has several machines.
     """
     num_machines = sum(bool(node["Alive"]) for node in ray.nodes())
     if num_machines < 2:

@@ -1,9 +1,9 @@
-"""What Ray reads from the environment: to be set before Ray is imported, so this imports none."""
+"""Environment variables for Ray, to be set before it is imported; so this module imports none."""
 
 import os
 import sys
 
-# What a user has set stays. `ray.train.report` waits for a health check, two seconds by default.
+# Variables the user has set are kept. `ray.train.report` waits for a health check, two seconds by default.
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -12,23 +12,23 @@ RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Under `uv run`, Ray would send the current folder to the cluster and log uv's command line.
+    # Under `uv run`, Ray would upload the working directory to the cluster and log uv's command line.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
-# Ray's name for "this machine is the whole cluster": every one of its processes then listens on
-# loopback. Without it they listen on all addresses, and whoever reaches them can run code.
+# Ray's way to say "this machine is the whole cluster": all of its processes then listen on loopback.
+# Otherwise they listen on all addresses, and anybody who reaches them can run code.
 ONE_MACHINE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Else gloo listens on the address that the machine's name stands for.
+    # Otherwise gloo listens on the address that the machine's name resolves to.
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
 }
 
 
 def prepare_environment(*, address: str | None) -> None:
-    """Set what Ray should find when it is imported and when it starts processes.
+    """Set the variables that Ray reads when it is imported and when it starts processes.
 
     Args:
-        address: of the cluster that will be used; None for one on this machine alone.
+        address: of the cluster to use; None for one on this machine alone.
     """
     wanted = RAY_ENVIRONMENT if address is not None else RAY_ENVIRONMENT | ONE_MACHINE
     for name, value in wanted.items():

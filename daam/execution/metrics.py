@@ -1,4 +1,4 @@
-"""How a run shows in Ray's dashboard: the names of its processes, and its gauges in Prometheus."""
+"""What Ray's dashboard shows of a run: names of processes, and gauges for Prometheus."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from ray.util.metrics import Gauge
 def label_process(name: str) -> None:
     """Name this worker process in the dashboard's Cluster page, and in `ps`.
 
-    Ray names the process anew whenever it calls a method of its actor.
+    Ray renames the process at every call of one of its actor's methods.
     """
     setproctitle.setproctitle(f"ray::{name}")
 
@@ -17,7 +17,7 @@ def label_process(name: str) -> None:
 def trial_gauges(name: str) -> Callable[..., None]:
     """Return a function that publishes a trial's epoch and score.
 
-    Ray's metrics endpoints show them as `ray_daam_trial_epoch` and `ray_daam_trial_score` with the
+    Ray's metrics endpoints export them as `ray_daam_trial_epoch` and `ray_daam_trial_score` with the
     trial's name as the tag `trial`.
     """
     gauges = {

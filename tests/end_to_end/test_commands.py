@@ -99,6 +99,9 @@ def test_describe_counts_what_import_stored(campus: Path, run: Run, work: Path) 
     assert int(rows["train"][1]) + held_out == 12
     assert held_out == 3
     assert rows["gallery"][3:5] == ["60", "30"]
+    found = json.loads(run("data", "describe", "--domain", "campus", "--at", str(campus), "--json"))
+    assert found["splits"]["train"]["num_identities"] == 12 - held_out
+    assert found["splits"]["gallery"]["num_distractors"] == 60
 
 
 def test_describe_draws(campus: Path, run: Run, work: Path) -> None:
@@ -157,9 +160,19 @@ def test_evaluate_refuses_a_rate_that_its_pairs_cannot_tell(
 def test_evaluate_finds_domains_that_have_moved(
     checkpoint: str, run: Run, work: Path, campus: Path
 ) -> None:
-    run("evaluate", "--checkpoint", checkpoint, "--domain", "campus", "--at", str(campus))
+    where = ("--domain", "campus", "--at", str(campus))
+    printed = json.loads(run("evaluate", "--checkpoint", checkpoint, *where, "--json"))
     scores = json.loads((work / "runs/evaluations/first-campus/scores.json").read_text())
+    assert printed == scores | {"files": printed["files"]}
+    assert "runs/evaluations/first-campus/scores.json" in printed["files"]
     assert scores["num_queries"] == len(list((work / "rendered" / "query").glob("*.jpg")))
+
+
+def test_train_prints_a_line_of_json_for_each_epoch(run: Run, tiny_file: Path) -> None:
+    out = run("train", "--config", str(tiny_file), "--name", "second", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all(row["loss/total"] > 0 for row in rows)
 
 
 def test_a_finished_run_that_is_resumed_trains_nothing(checkpoint: str, run: Run) -> None:

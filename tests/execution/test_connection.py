@@ -34,6 +34,17 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
         private_folder(folder)
 
 
+def test_a_cluster_that_does_not_start_is_one_line_with_the_place_of_the_logs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup")  # noqa: TRY002  (Ray's own)
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(TrainingError, match=r"timed out during startup.*session_latest/logs"):
+        connected().__enter__()
+
+
 def test_rays_client_is_refused() -> None:
     with pytest.raises(ConfigError, match="--address auto"), connected(address="ray://head:10001"):
         pass

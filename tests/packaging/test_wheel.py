@@ -1,5 +1,6 @@
 """The wheel, installed into an environment of its own and used from an empty folder."""
 
+import json
 import os
 import subprocess
 import sys
@@ -73,14 +74,39 @@ def test_the_command_tells_its_version_and_reads_its_presets(program: Path, empt
     assert list(empty.iterdir()) == []
 
 
+def test_bash_completes_commands_and_settings(program: Path, empty: Path) -> None:
+    script = """
+        source <(_DAAM_COMPLETE=source_bash daam)
+        complete -p daam >&2
+        for words in "daam ex" "daam train --pre" "daam export --format o"; do
+            COMP_WORDS=($words) COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_LINE=$words
+            COMP_POINT=${#words}
+            _daam_completion daam
+            echo "${COMPREPLY[@]}"
+        done
+    """
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=empty,
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["export", "--preset", "onnx"], done.stderr
+
+
 def test_a_run_is_trained_exported_and_used_to_embed_from_an_empty_folder(
     program: Path, empty: Path, tiny_root: Path, tiny_file: Path
 ) -> None:
     out = ran(program, "train", "--config", str(tiny_file), folder=empty)
     assert "daam evaluate --checkpoint" in out
     run = ("--checkpoint", "runs/plaza-campus")
-    ran(program, "export", *run, "--format", "torch", "--to", "model.pt2", folder=empty)
+    to = ("--format", "torch", "--to", "model.pt2", "--json")
+    exported = json.loads(ran(program, "export", *run, *to, folder=empty))
+    assert exported["contract"]["daam_version"] == daam.__version__
+    assert exported["size_bytes"] == (empty / "model.pt2").stat().st_size
     images = str(tiny_root.parent / "raw" / "campus" / "query")
-    out = ran(program, "embed", *run, "--images", images, "--to", "found.parquet", folder=empty)
-    assert "found.parquet: 12 embeddings" in out
+    to = ("--images", images, "--to", "found.parquet", "--json")
+    embedded = json.loads(ran(program, "embed", *run, *to, folder=empty))
+    assert (embedded["num_images"], embedded["unreadable"]) == (12, [])
     assert {entry.name for entry in empty.iterdir()} == {"runs", "model.pt2", "found.parquet"}

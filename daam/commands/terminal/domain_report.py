@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from rich.table import Table
 
 from daam.commands.terminal.screen import console, print_line
 from daam.dataset.format.manifest import DomainManifest, ShardEntry
-from daam.dataset.maintenance.describe import describe_domain
+from daam.dataset.maintenance.describe import SplitDescription, describe_domain
+from daam.domains import Split
 from daam.errors import ConfigError
 from daam.storage import Store
 
@@ -48,8 +49,12 @@ class SentFiles:
 
 def print_description(
     store: Store, manifest: DomainManifest, *, at: str, to: Path | None = None
-) -> None:
-    """Print a table of a domain's splits, and draw their distributions into a file."""
+) -> dict[Split, SplitDescription]:
+    """Print a table of a domain's splits, and draw their distributions into a file.
+
+    Returns:
+        What was printed, by split.
+    """
     splits = describe_domain(store, manifest)
     if to is not None:
         # matplotlib takes a second to import.
@@ -77,6 +82,22 @@ def print_description(
         print_line(f"stored at {height}x{width} (height x width), re-encoded")
     if to is not None:
         print_line(f"{to}")
+    return splits
+
+
+def counts_of(splits: Mapping[Split, SplitDescription]) -> dict[str, dict[str, int]]:
+    """Return the numbers of the printed table, for JSON."""
+    return {
+        str(split): {
+            "num_images": content.num_images,
+            "num_identities": content.num_identities,
+            "num_cameras": content.num_cameras,
+            "num_distractors": content.num_distractors,
+            "num_junk": content.num_junk,
+            "size_bytes": content.size_bytes,
+        }
+        for split, content in splits.items()
+    }
 
 
 def named(keys: Sequence[str]) -> str:

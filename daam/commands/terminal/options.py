@@ -4,12 +4,22 @@ from typing import Annotated
 
 import typer
 
+from daam.commands.terminal.screen import keep_stdout_for_json
+
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be repeated."),
 ]
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster; `auto` is the one of this machine.")
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        callback=keep_stdout_for_json,
+        help="Print the result as JSON; all else goes to standard error.",
+    ),
 ]
 Checkpoint = Annotated[str, typer.Option(help="Folder of a run, local or on S3.")]
 DomainName = Annotated[str, typer.Option(help="Name of the domain.")]

@@ -1,12 +1,14 @@
 """What commands print on: tables and bars in a terminal, plain lines in a log."""
 
+import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.progress import (
     DownloadColumn,
@@ -74,6 +76,17 @@ def as_started(text: str) -> str:
     if Path(sys.argv[0]).name != "launch.py":
         return text
     return COMMAND.sub("python launch.py ", text)
+
+
+def keep_stdout_for_json(wanted: bool) -> bool:  # noqa: FBT001  (typer's way)
+    """Send all that is meant for people to standard error, if JSON is wanted."""
+    console.stderr = wanted
+    return wanted
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """Print a result for programs, on a line of its own."""
+    typer.echo(json.dumps(document, default=str))
 
 
 def print_files(files: Iterable[str | Path]) -> None:
