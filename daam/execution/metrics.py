@@ -17,8 +17,8 @@ def label_process(name: str) -> None:
 def trial_gauges(name: str) -> Callable[..., None]:
     """Return a function that publishes a trial's epoch and score.
 
-    Ray's metrics endpoints export them as `ray_daam_trial_epoch` and `ray_daam_trial_score` with the
-    trial's name as the tag `trial`.
+    Ray's metrics endpoints export them as `ray_daam_trial_epoch` and `ray_daam_trial_score`, tagged
+    with the trial's name as `trial`.
     """
     gauges = {
         "epoch": Gauge("daam_trial_epoch", "epochs a trial has finished", tag_keys=("trial",)),
