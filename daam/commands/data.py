@@ -191,16 +191,16 @@ def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
             if check.problem:
                 bad.append(check.key)
                 print_line(f"bad  {check.key} {check.problem}")
-    unnamed = unnamed_files(manifest, store=store)
-    if unnamed.previous:
+    previous, others = unnamed_files(manifest, store=store)
+    if previous:
         print_line(
-            f"{len(unnamed.previous)} files of the import before are kept for runs that still read "
+            f"{len(previous)} files of the import before are kept for runs that still read "
             "it; the next one removes them"
         )
-    if unnamed.others:
+    if others:
         print_line(
-            f"{len(unnamed.others)} files are of no finished import: "
-            f"{named(unnamed.others)}; if none is under way, remove them: daam data "
+            f"{len(others)} files are of no finished import: "
+            f"{named(others)}; if none is under way, remove them: daam data "
             f"clean --domain {domain} --at {shlex.quote(at)}"
         )
     total = f"{domain} in {at}: {len(manifest.files)} files, {megabytes(manifest)}"

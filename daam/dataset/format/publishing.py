@@ -11,7 +11,7 @@ have sent it: `remove_unnamed` is for when there is none.
 
 import hashlib
 import re
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, manifest_key
@@ -26,73 +26,29 @@ class FilesGoneError(StorageError):
     """Files that an import or copy had stored were removed by another one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnnamedFiles:
-    """Keys in a domain's folder that its manifest does not name.
-
-    Attributes:
-        previous: of the previous manifest, kept for runs that still read it.
-        others: of imports and copies that are running, or did not finish.
-    """
-
-    previous: tuple[str, ...]
-    others: tuple[str, ...]
-
-
-def send(path: Path, entry: ShardEntry, *, to: Store, recheck: bool = False) -> bool:
+def send(
+    entry: ShardEntry, file: AbstractContextManager[Path], *, to: Store, recheck: bool
+) -> bool:
     """Upload a file of a domain unless the store has it; returns whether it was uploaded.
 
     Args:
-        path: the file, with exactly the entry's bytes.
-        recheck: as in `is_stored` and `upload`.
-
-    Raises:
-        StorageError: as in `upload`.
-    """
-    missing = not is_stored(entry, store=to, recheck=recheck)
-    if missing:
-        upload(path, entry, to=to, recheck=recheck)
-    return missing
-
-
-def upload(path: Path, entry: ShardEntry, *, to: Store, recheck: bool) -> None:
-    """Upload a file of a domain.
-
-    Args:
-        recheck: read it back and compare its checksum.
+        file: gives the local file with exactly the entry's bytes; entered only for an upload.
+        recheck: read back what is stored, and what was just sent, and compare checksums; by default
+            a file's name, which contains its digest, and its size are enough.
 
     Raises:
         StorageError: the store cannot be read or written, or returns other bytes than it was sent.
     """
-    to.upload(path, entry.key)
-    if recheck and not is_stored(entry, store=to, recheck=True):
+    if _is_stored(entry, store=to, recheck=recheck):
+        return False
+    with file as path:
+        to.upload(path, entry.key)
+    if recheck and not _is_stored(entry, store=to, recheck=True):
         raise StorageError(
             f"{to.uri} took {entry.key} but gives back other bytes; its disks may be bad: choose "
             "another store"
         )
-
-
-def is_stored(entry: ShardEntry, *, store: Store, recheck: bool = False) -> bool:
-    """Whether a store has a file.
-
-    Args:
-        recheck: compare its checksum; by default its name, which contains the digest, and its size
-            are enough.
-
-    Raises:
-        StorageError: the store cannot be read.
-    """
-    try:
-        if store.size(entry.key) != entry.size_bytes:
-            return False
-        if not recheck:
-            return True
-        digest = hashlib.sha256()
-        for chunk in store.chunks(entry.key):
-            digest.update(chunk)
-    except MissingKeyError:
-        return False
-    return digest.hexdigest() == entry.sha256
+    return True
 
 
 def publish(manifest: DomainManifest, data: bytes, *, to: Store) -> None:
@@ -151,8 +107,12 @@ def check_all_stored(manifest: DomainManifest, *, store: Store) -> None:
         )
 
 
-def unnamed_files(manifest: DomainManifest, *, store: Store) -> UnnamedFiles:
+def unnamed_files(manifest: DomainManifest, *, store: Store) -> tuple[list[str], list[str]]:
     """The keys in the domain's folder that its manifest does not name.
+
+    Returns:
+        Those of the previous manifest, kept for runs that still read it; and those of imports and
+        copies that are running, or did not finish.
 
     Raises:
         StorageError: the store cannot be read.
@@ -162,13 +122,13 @@ def unnamed_files(manifest: DomainManifest, *, store: Store) -> UnnamedFiles:
     unnamed = [key for key in store.list(f"{domain}/") if key not in named]
     previous_key = _previous_key(domain)
     previous = _files_named_in(_read(store, previous_key), domain=domain) | {previous_key}
-    return UnnamedFiles(
-        previous=tuple(key for key in unnamed if key in previous),
-        others=tuple(key for key in unnamed if key not in previous),
+    return (
+        [key for key in unnamed if key in previous],
+        [key for key in unnamed if key not in previous],
     )
 
 
-def remove_unnamed(manifest: DomainManifest, *, store: Store) -> tuple[str, ...]:
+def remove_unnamed(manifest: DomainManifest, *, store: Store) -> list[str]:
     """Remove all of `unnamed_files`, and return their keys.
 
     Not while the domain is imported or copied to this store, or a run reads its previous state.
@@ -176,11 +136,24 @@ def remove_unnamed(manifest: DomainManifest, *, store: Store) -> tuple[str, ...]
     Raises:
         StorageError: the store cannot be read or written.
     """
-    unnamed = unnamed_files(manifest, store=store)
-    keys = (*unnamed.others, *unnamed.previous)
-    for key in keys:
+    previous, others = unnamed_files(manifest, store=store)
+    for key in (keys := others + previous):
         store.delete(key)
     return keys
+
+
+def _is_stored(entry: ShardEntry, *, store: Store, recheck: bool) -> bool:
+    try:
+        if store.size(entry.key) != entry.size_bytes:
+            return False
+        if not recheck:
+            return True
+        digest = hashlib.sha256()
+        for chunk in store.chunks(entry.key):
+            digest.update(chunk)
+    except MissingKeyError:
+        return False
+    return digest.hexdigest() == entry.sha256
 
 
 def _remove_outdated(

@@ -3,6 +3,7 @@
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -46,14 +47,8 @@ class Duplicates:
         is_junk |= (numbers(copy["identity"]) == numbers(query["identity"])) & (
             numbers(copy["camera"]) == numbers(query["camera"])
         )
-        named = [
-            f"{path} = {of}"
-            for path, of in zip(
-                copy["path"][:NUM_NAMED].to_pylist(),
-                query["path"][:NUM_NAMED].to_pylist(),
-                strict=True,
-            )
-        ]
+        of_copies = zip(copy["path"], query["path"], strict=True)
+        named = [f"{path} = {original}" for path, original in islice(of_copies, NUM_NAMED)]
         if len(copies) > NUM_NAMED:
             named.append("...")
         num_scored = int((~is_junk).sum())

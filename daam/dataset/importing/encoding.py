@@ -1,6 +1,5 @@
 """From an image file of a data set to the JPEG that is stored."""
 
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from statistics import median
@@ -19,15 +18,14 @@ MIN_SIDE, MAX_SIDE = 16, 2048
 SIZES_SAMPLED = 200
 
 
-def read_jpeg(path: Path, *, verify: bool, size: tuple[int, int] | None = None) -> bytes:
-    """Read an image file as JPEG: unchanged, or re-encoded if its format or size differs.
+def read_jpeg(path: Path, *, size: tuple[int, int] | None = None) -> bytes:
+    """Read an image file as JPEG: unchanged and verified, or re-encoded if format or size differ.
 
     Re-encoding uses quality 95 and no chroma subsampling (4:4:4): clothes are a few dozen pixels
     wide, and halving the resolution of their colours would cost more than it saves.
 
     Args:
         path: an image file; its format is found from its content, not its suffix.
-        verify: decode a JPEG that is kept, to make sure that it is intact.
         size: (height, width) to store it at, resized as in training; None keeps its own.
 
     Raises:
@@ -35,21 +33,19 @@ def read_jpeg(path: Path, *, verify: bool, size: tuple[int, int] | None = None) 
     """
     try:
         data = path.read_bytes()
-        is_jpeg = data.startswith(JPEG_START)
-        if is_jpeg and size in (None, _size_of_jpeg(data)):
-            if verify:
-                simplejpeg.decode_jpeg(data)
-            return data
-        pixels = simplejpeg.decode_jpeg(data) if is_jpeg else _pixels_of_other(data)
+        if data.startswith(JPEG_START):
+            pixels = simplejpeg.decode_jpeg(data)
+            if size in (None, pixels.shape[:2]):
+                return data
+        else:
+            with Image.open(BytesIO(data)) as image:
+                pixels = np.array(image.convert("RGB"))  # a copy, since torch wants it writable
     except UnidentifiedImageError as error:
         raise DataError(
             f"{path} is not an image that can be read; replace or remove it, then import again"
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"{path} cannot be read or is damaged ({error}); replace or remove it, then import "
-            "again"
-        ) from error
+        raise _unreadable(path, error) from error
     if size not in (None, pixels.shape[:2]):
         # Importing torch takes seconds, and few imports change the size.
         from daam.dataset.pixels.decode import resized
@@ -76,7 +72,8 @@ def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
     paths = pa.concat_tables(index.splits.values())["path"]
     sample = np.linspace(0, len(paths) - 1, min(SIZES_SAMPLED, len(paths))).astype(int)
     sizes = [_size_of_file(index.root / paths[row].as_py()) for row in sample]
-    if _share_smaller(sizes, than=size) > 0.5:
+    num_smaller = sum(height * width < size[0] * size[1] for height, width in sizes)
+    if num_smaller > len(sizes) / 2:
         typical = "x".join(str(int(median(sides))) for sides in zip(*sizes, strict=True))
         raise DataError(
             f"most images of {index.root} are smaller than {height}x{width} (typically {typical}, "
@@ -85,27 +82,15 @@ def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
         )
 
 
-def _share_smaller(sizes: Sequence[tuple[int, int]], *, than: tuple[int, int]) -> float:
-    area = than[0] * than[1]
-    return sum(height * width < area for height, width in sizes) / len(sizes)
-
-
 def _size_of_file(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.height, image.width
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"{path} cannot be read or is damaged ({error}); replace or remove it, then import "
-            "again"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
-def _size_of_jpeg(data: bytes) -> tuple[int, int]:
-    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    return int(height), int(width)
-
-
-def _pixels_of_other(data: bytes) -> np.ndarray:
-    with Image.open(BytesIO(data)) as image:
-        return np.array(image.convert("RGB"))  # a copy, since torch wants a writable array
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} cannot be read or is damaged ({error}); replace or remove it, then import again"
+    )

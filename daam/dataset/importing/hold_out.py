@@ -1,9 +1,9 @@
 """Cut validation people out of the train split, so that tuning never sees query and gallery."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -69,19 +69,14 @@ def _queries(identities: np.ndarray, cameras: np.ndarray) -> list[int]:
     pairs, first, counts = np.unique(
         np.column_stack([identities, cameras]), axis=0, return_index=True, return_counts=True
     )
-    of_cameras = zip(pairs[:, 0].tolist(), first.tolist(), counts.tolist(), strict=True)
-    return [
-        row
-        for _, person in groupby(of_cameras, key=lambda camera: camera[0])
-        for row in _queries_of([(row, count) for _, row, count in person])
-    ]
-
-
-def _queries_of(cameras: Sequence[tuple[int, int]]) -> list[int]:
-    """The queries of a person, from the first row and the number of images of each camera."""
-    if len(cameras) < 2:
-        return []
-    return [row for row, num_images in cameras if num_images > 1] or [cameras[0][0]]
+    sightings = zip(pairs[:, 0].tolist(), first.tolist(), counts.tolist(), strict=True)
+    queries: list[int] = []
+    for _, person in groupby(sightings, key=itemgetter(0)):
+        of_cameras = list(person)
+        if len(of_cameras) > 1:
+            repeated = [row for _, row, num_images in of_cameras if num_images > 1]
+            queries += repeated or [of_cameras[0][1]]
+    return queries
 
 
 def _hash(identity: int) -> bytes:

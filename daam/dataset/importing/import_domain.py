@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,17 @@ def import_domain(
     validation_share: float = VALIDATION_SHARE,
     reencode: tuple[int, int] | None = None,
     recheck: bool = False,
-    verify_images: bool = True,
     progress: Progress | None = None,
     on_file: FileReport | None = None,
 ) -> DomainManifest:
     """Write the images of a data set to a store as a domain, and return its manifest.
 
-    JPEGs are stored byte for byte, unless another size is requested. PNG and BMP images become
-    JPEGs. The manifest is published last: a reader sees the whole domain or none of it, and an
-    interrupted import is resumed by running it again, which uploads only what the store lacks. The
-    same input gives the same keys and bytes. Gallery images that duplicate a query are kept, and
-    reported in a warning.
+    JPEGs are stored byte for byte, unless another size is requested, and decoded once to find
+    damaged ones now and not in training. PNG and BMP images become JPEGs. The manifest is published
+    last: a reader sees the whole domain or none of it, and an interrupted import is resumed by
+    running it again, which uploads only what the store lacks. The same input gives the same keys
+    and bytes. Gallery images that duplicate a query are kept, and reported in a warning. Memory
+    holds the paths of all images and a few shards.
 
     Args:
         index: from a layout, without validation splits.
@@ -83,7 +83,6 @@ def import_domain(
         reencode: (height, width) to store all images at; None keeps them as they are.
         recheck: read back every file that the store has, and send damaged ones again; by default
             name and size are enough.
-        verify_images: decode every JPEG once, to find damaged ones now and not in training.
         progress: called with (images done, images in all).
         on_file: called with each file that the store has now, and whether it was uploaded.
 
@@ -105,72 +104,58 @@ def import_domain(
     )
 
     def store_file(file: WrittenShard) -> ShardEntry:
-        sent = send(file.path, file.entry, to=to, recheck=recheck)
+        sent = send(file.entry, nullcontext(file.path), to=to, recheck=recheck)
         file.path.unlink()
         if on_file is not None:
             on_file(file.entry, sent)
         return file.entry
 
+    def write_files(duplicates: Duplicates) -> DomainManifest:
+        done = count(1)
+        splits = {}
+
+        def read_jpegs(images: pa.Table, split: Split) -> Iterator[bytes]:
+            jpegs = _read_jpegs(images, root=index.root, size=reencode)
+            for jpeg in duplicates.watch(jpegs, split=split):
+                yield jpeg
+                if progress is not None:
+                    progress(next(done), len(index))
+
+        for split in index.splits:
+            images = index.shuffled(split)
+            splits[split] = _write_split(
+                images,
+                read_jpegs(images, split),
+                domain=domain,
+                split=split,
+                shard_size_bytes=shard_size_bytes,
+                store_file=store_file,
+            )
+        return DomainManifest(
+            domain=domain,
+            layout=index.layout,
+            settings=settings,
+            splits=splits,
+            skipped=dict(Counter(file.reason for file in index.skipped)),
+        )
+
     attempt = 0
     while True:
         attempt += 1
         duplicates = Duplicates()
-        manifest = DomainManifest(
-            domain=domain,
-            layout=index.layout,
-            settings=settings,
-            splits=_write_splits(
-                index,
-                domain=domain,
-                settings=settings,
-                store_file=store_file,
-                duplicates=duplicates,
-                verify=verify_images,
-                progress=progress,
-            ),
-            skipped=dict(Counter(file.reason for file in index.skipped)),
-        )
+        manifest = write_files(duplicates)
         try:
             publish(manifest, manifest.to_json(), to=to)
+            break
         except FilesGoneError as error:
             if attempt == MAX_ATTEMPTS:
                 raise
             log.warning("%s; importing once more", error)
             # Random, so that imports that collided do not collide again.
             time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**attempt))
-        else:
-            if (found := duplicates.report(index)) is not None:
-                log.warning("%s: %s", domain, found)
-            return manifest
-
-
-def _write_splits(
-    index: DatasetIndex,
-    *,
-    domain: str,
-    settings: ImportSettings,
-    store_file: Callable[[WrittenShard], ShardEntry],
-    duplicates: Duplicates,
-    verify: bool,
-    progress: Progress | None,
-) -> dict[Split, SplitManifest]:
-    splits = {}
-    done = count(1)
-    for split in index.splits:
-        images = index.shuffled(split)
-        jpegs = _read_jpegs(images, root=index.root, verify=verify, size=settings.reencoded)
-        jpegs = duplicates.watch(jpegs, split=split)
-        if progress is not None:
-            jpegs = _reported(jpegs, done=done, total=len(index), progress=progress)
-        splits[split] = _write_split(
-            images,
-            jpegs,
-            domain=domain,
-            split=split,
-            shard_size_bytes=settings.shard_size_bytes,
-            store_file=store_file,
-        )
-    return splits
+    if (found := duplicates.report(index)) is not None:
+        log.warning("%s: %s", domain, found)
+    return manifest
 
 
 def _write_split(
@@ -220,11 +205,9 @@ def _write_split(
         ) from error
 
 
-def _read_jpegs(
-    images: pa.Table, *, root: Path, verify: bool, size: tuple[int, int] | None
-) -> Iterator[bytes]:
+def _read_jpegs(images: pa.Table, *, root: Path, size: tuple[int, int] | None) -> Iterator[bytes]:
     def read(paths: list[str]) -> list[bytes]:
-        return [read_jpeg(root / path, verify=verify, size=size) for path in paths]
+        return [read_jpeg(root / path, size=size) for path in paths]
 
     num_threads = _num_processors()
     tasks = in_groups(_values(images["path"]), size=IMAGES_PER_TASK)
@@ -242,11 +225,3 @@ def _num_processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _reported(
-    jpegs: Iterable[bytes], *, done: Iterator[int], total: int, progress: Progress
-) -> Iterator[bytes]:
-    for jpeg in jpegs:
-        yield jpeg
-        progress(next(done), total)

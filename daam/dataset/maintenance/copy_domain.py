@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daam.dataset.format.download import ByteProgress, Progress, verified_file
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, manifest_key, stored_manifest
-from daam.dataset.format.publishing import is_stored, publish, upload
+from daam.dataset.format.publishing import publish, send
 from daam.dataset.prefetch import work_ahead
 from daam.errors import ConfigError
 from daam.storage import Store
@@ -50,17 +50,15 @@ def copy_domain(
 
     with tempfile.TemporaryDirectory(prefix="daam-copy-") as scratch:
 
-        def copied(entry: ShardEntry) -> None:
-            missing = not is_stored(entry, store=target, recheck=recheck)
-            if missing:
-                with verified_file(source, entry, scratch=Path(scratch), progress=read) as path:
-                    upload(path, entry, to=target, recheck=recheck)
-            else:
+        def copy(entry: ShardEntry) -> None:
+            file = verified_file(source, entry, scratch=Path(scratch), progress=read)
+            sent = send(entry, file, to=target, recheck=recheck)
+            if not sent:
                 read.add(entry.size_bytes)
             if on_file is not None:
-                on_file(entry, missing)
+                on_file(entry, sent)
 
-        for _ in work_ahead(copied, manifest.files, num_threads=FILES_AT_ONCE, prefetch=0):
+        for _ in work_ahead(copy, manifest.files, num_threads=FILES_AT_ONCE, prefetch=0):
             pass
     publish(manifest, data, to=target)
     return manifest

@@ -9,7 +9,6 @@ import pytest
 from daam.dataset.format.manifest import DomainManifest, read_manifest
 from daam.dataset.format.publishing import (
     FilesGoneError,
-    UnnamedFiles,
     check_all_stored,
     publish,
     remove_unnamed,
@@ -69,8 +68,7 @@ def test_files_that_no_manifest_names_are_told_apart_and_left_to_a_command(
     store.write(orphan, b"of an import that was killed")
     second = imported(0.5)
     previous = sorted((keys(first) - keys(second)) | {PREVIOUS})
-    found = unnamed_files(second, store=store)
-    assert found == UnnamedFiles(previous=tuple(previous), others=(orphan,))
+    assert unnamed_files(second, store=store) == (previous, [orphan])
     imported(0.4)
     assert store.exists(orphan)
     third = read_manifest(store, "plaza")

@@ -29,7 +29,7 @@ def test_an_image_of_another_size_is_resized_as_everywhere(
 ) -> None:
     path = tmp_path / "image"
     Image.fromarray(smooth(96, 48)).save(path, kind)
-    stored = read_jpeg(path, verify=True, size=size)
+    stored = read_jpeg(path, size=size)
     height, width, colours, sampling = simplejpeg.decode_jpeg_header(stored)
     assert (height, width, colours, sampling) == (*size, "YCbCr", "444")
     original = path.read_bytes()
@@ -42,13 +42,13 @@ def test_an_image_of_another_size_is_resized_as_everywhere(
 def test_a_jpeg_of_the_right_size_is_kept_byte_for_byte(tmp_path: Path) -> None:
     data = simplejpeg.encode_jpeg(smooth(64, 32), quality=50)
     (tmp_path / "image.jpg").write_bytes(data)
-    assert read_jpeg(tmp_path / "image.jpg", verify=True, size=(64, 32)) == data
+    assert read_jpeg(tmp_path / "image.jpg", size=(64, 32)) == data
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_grey_and_cmyk_become_colour(tmp_path: Path, mode: str) -> None:
     Image.fromarray(smooth(64, 32)).convert(mode).save(tmp_path / "image.jpg")
-    stored = read_jpeg(tmp_path / "image.jpg", verify=True, size=(32, 16))
+    stored = read_jpeg(tmp_path / "image.jpg", size=(32, 16))
     assert simplejpeg.decode_jpeg(stored).shape == (32, 16, 3)
 
 
@@ -58,7 +58,7 @@ def test_a_damaged_image_is_named(tmp_path: Path, damage: str) -> None:
     damaged = {"cut": data[:-60], "header only": data[:8], "text": b"no image"}
     (tmp_path / "image.jpg").write_bytes(damaged[damage])
     with pytest.raises(DataError, match=r"image\.jpg"):
-        read_jpeg(tmp_path / "image.jpg", verify=False, size=(32, 16))
+        read_jpeg(tmp_path / "image.jpg", size=(32, 16))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ PROGRAM = """
         domain="many",
         to=open_store(store),
         shard_size_bytes=1 << 20,
-        verify_images=False,
     )
     print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """

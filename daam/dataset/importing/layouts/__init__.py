@@ -6,7 +6,8 @@
     files       walks over folders
 
 To add a layout: an entry in `rules.FOLDER_LAYOUTS`, or a `read_NAME(root) -> DatasetIndex` in a
-file of its own and an entry in `reading.READERS`; then a test, and a row in docs/data.md.
+file of its own and an entry in `reading.READERS`; then its name in `LAYOUT_HELP` of
+commands/data.py, a test with a tree of made-up names, and a row in docs/guides/import.md.
 """
 
 from daam.dataset.importing.layouts.reading import LAYOUTS, read_layout

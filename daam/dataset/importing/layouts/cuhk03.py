@@ -11,10 +11,11 @@ JSON begin anew in the train split. Cameras are the two views of a pair, as in t
 """
 
 import json
+import os
 from pathlib import Path, PureWindowsPath
 
 from daam.dataset.importing.dataset_index import DatasetIndex, IndexBuilder
-from daam.dataset.importing.layouts.files import check_listed, is_folder
+from daam.dataset.importing.layouts.files import check_listed
 from daam.dataset.importing.layouts.rules import (
     MARKET_FOLDERS,
     FolderLayout,
@@ -55,7 +56,7 @@ def read_cuhk03(root: Path) -> DatasetIndex:
         LayoutError: it is none of these, a folder or list is missing, empty or damaged, a name
             matches no rule, or a file is listed twice or not there.
     """
-    if is_folder(root / MARKET_FOLDERS[Split.TRAIN]):
+    if os.path.isdir(root / MARKET_FOLDERS[0]):
         return read_folders(root, layout="cuhk03", rules=CUHK03_NP)
     place = root.absolute()
     if place.name not in SPLIT_LISTS:

@@ -1,4 +1,8 @@
-"""Walks over a data set's folder. Paths are relative to it, with slashes."""
+"""Walks over a data set's folder. Paths are relative to it, with slashes.
+
+`os.path` tells files from folders: unlike `Path`, it raises nothing for inaccessible paths and for
+links to themselves.
+"""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -17,20 +21,6 @@ def is_image(path: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
-def is_folder(path: Path | os.DirEntry[str]) -> bool:
-    """Whether this is a folder; an inaccessible path or a link to itself is not."""
-    with suppress(OSError):
-        return path.is_dir()
-    return False
-
-
-def is_file(path: Path | os.DirEntry[str]) -> bool:
-    """Whether this is a file; an inaccessible path or a link to itself is not."""
-    with suppress(OSError):
-        return path.is_file()
-    return False
-
-
 def images_in(folder: str, *, index: IndexBuilder) -> Iterator[str]:
     """Yield the images directly in a folder, and skip everything else in the index.
 
@@ -40,7 +30,7 @@ def images_in(folder: str, *, index: IndexBuilder) -> Iterator[str]:
     found = False
     for entry in _entries(folder, root=index.root):
         path = f"{folder}/{entry.name}"
-        if is_folder(entry):
+        if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
             index.skip(path, "a folder")
         elif is_image(path):
             found = True
@@ -66,7 +56,7 @@ def files_below(folder: str, *, index: IndexBuilder) -> Iterator[str]:
     for entry in _entries(folder, root=index.root):
         path = f"{folder}/{entry.name}" if folder else entry.name
         if not entry.is_dir(follow_symlinks=False):
-            if is_file(entry):
+            if os.path.isfile(entry) if entry.is_symlink() else entry.is_file():
                 yield path
         elif os.access(entry.path, os.R_OK | os.X_OK):
             yield from files_below(path, index=index)
@@ -85,7 +75,7 @@ def check_listed(listed: set[str], *, folders: Iterable[str], index: IndexBuilde
     Raises:
         LayoutError: a listed file is missing, or a folder is unreadable.
     """
-    missing = [path for path in listed if not is_file(index.root / path)]
+    missing = [path for path in listed if not os.path.isfile(index.root / path)]
     if missing:
         raise LayoutError(
             f"{index.root / min(missing)} is listed but not there ({len(missing)} such files); "
@@ -100,7 +90,7 @@ def check_listed(listed: set[str], *, folders: Iterable[str], index: IndexBuilde
 def folders_in(folder: Path) -> list[Path]:
     """The folders directly in a folder, sorted by name; none if it cannot be read."""
     with suppress(OSError), os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if is_folder(entry))
+        return sorted(Path(entry.path) for entry in entries if os.path.isdir(entry))
     return []
 
 
@@ -118,6 +108,6 @@ def _advice(error: OSError, folder: str, *, root: Path) -> str:
     if isinstance(error, PermissionError):
         return "change its permissions"
     for child in folders_in(root):
-        if is_folder(child / folder):
+        if os.path.isdir(child / folder):
             return f"did you mean --root {child}?"
     return "check --root and --layout"

@@ -4,19 +4,20 @@
 instead, with the validation list in the train split.)
 
 A line of a list is `0000/0000_000_01_0303morning_0015_0.jpg 0`: the path below the train or test
-tree and the identity. The name tells the identity, a running number, the camera (two digits), the
+tree and the identity. The name has the identity, a running number, the camera (two digits), the
 time of recording, the frame and the box. V2 is V1 with faces masked and the trees renamed.
 
 Train and test both count identities from 0, for different people. Here they are numbered from 1
 and from 10,001, so that no two people share a number and none is taken for a distractor.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from daam.dataset.importing.dataset_index import DatasetIndex, IndexBuilder
-from daam.dataset.importing.layouts.files import check_listed, is_folder
+from daam.dataset.importing.layouts.files import check_listed
 from daam.dataset.importing.layouts.rules import (
     MARKET_FOLDERS,
     FolderLayout,
@@ -35,7 +36,7 @@ LISTS = {
     "list_query.txt": Split.QUERY,
     "list_gallery.txt": Split.GALLERY,
 }
-FIRST_IDENTITY = {Split.TRAIN: 1, Split.QUERY: 10_001, Split.GALLERY: 10_001}
+FIRST_TRAIN_IDENTITY, FIRST_TEST_IDENTITY = 1, 10_001
 LINE = re.compile(
     r"(?P<path>(?P<folder>\d{4})/(?P<person>\d{4})_\d{3}_(?P<camera>\d{2})"
     r"_\d{4}(?:morning|noon|afternoon)_\d+_\d+(?:_ex)?\.jpg) (?P<identity>\d{1,4})"
@@ -46,7 +47,7 @@ CONVERTED = FolderLayout(
         example="0000_c1_0008.jpg",
         meaning="identity, camera, frame",
     ),
-    first_identity=FIRST_IDENTITY,
+    first_identities=(FIRST_TRAIN_IDENTITY, FIRST_TEST_IDENTITY, FIRST_TEST_IDENTITY),
 )
 
 
@@ -63,7 +64,7 @@ def read_msmt17(root: Path, *, with_val: bool = True) -> DatasetIndex:
             names a file that is not there, a file is listed twice, or the validation list cannot
             be left out of a conversion that has no lists.
     """
-    if not is_folder(root / MARKET_FOLDERS[Split.TRAIN]):
+    if not os.path.isdir(root / MARKET_FOLDERS[0]):
         return _read_lists(root, with_val=with_val)
     if not with_val:
         raise LayoutError(
@@ -78,7 +79,9 @@ def _read_lists(root: Path, *, with_val: bool) -> DatasetIndex:
     index = IndexBuilder(layout="msmt17", root=root, without_val=not with_val)
     listed: set[str] = set()
     for list_name, split in LISTS.items():
-        tree = train_tree if split == Split.TRAIN else test_tree
+        is_train = split == Split.TRAIN
+        tree = train_tree if is_train else test_tree
+        first_identity = FIRST_TRAIN_IDENTITY if is_train else FIRST_TEST_IDENTITY
         for place, line in _lines(root / list_name):
             path, identity, camera = _parsed(line, tree=tree, place=place)
             if path in listed:
@@ -87,14 +90,13 @@ def _read_lists(root: Path, *, with_val: bool) -> DatasetIndex:
             if list_name == VALIDATION_LIST and not with_val:
                 index.skip(path, f"in {VALIDATION_LIST}")
             else:
-                identity += FIRST_IDENTITY[split]
-                index.add(path, identity=identity, camera=camera, split=split)
+                index.add(path, identity=first_identity + identity, camera=camera, split=split)
     check_listed(listed, folders=(train_tree, test_tree), index=index)
     return index.build()
 
 
 def _trees(root: Path) -> tuple[str, str]:
-    found = [trees for trees in TREES if all(is_folder(root / tree) for tree in trees)]
+    found = [trees for trees in TREES if all(os.path.isdir(root / tree) for tree in trees)]
     if len(found) != 1:
         wanted = " or ".join(f"{train} and {test}" for train, test in TREES)
         raise LayoutError(
@@ -112,12 +114,11 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
                 if line.strip():
                     found = True
                     yield f"{path}, line {number}", line.rstrip()
-    except FileNotFoundError as error:
-        raise LayoutError(
-            f"{path} is missing; the layout needs {', '.join(LISTS)} beside the image folders"
-        ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise LayoutError(f"cannot read {path}: {error}; unpack it again") from error
+        raise LayoutError(
+            f"cannot read {path}: {error}; the layout needs {', '.join(LISTS)} beside the image "
+            "folders"
+        ) from error
     if not found:
         raise LayoutError(f"{path} lists no image; unpack it again")
 

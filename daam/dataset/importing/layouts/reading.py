@@ -9,7 +9,7 @@ from daam.dataset.importing.layouts.cuhk03 import read_cuhk03
 from daam.dataset.importing.layouts.msmt17 import read_msmt17
 from daam.dataset.importing.layouts.randperson import read_randperson
 from daam.dataset.importing.layouts.rules import FOLDER_LAYOUTS, read_folders
-from daam.dataset.importing.layouts.table import read_csv, read_parquet
+from daam.dataset.importing.layouts.table import read_table
 from daam.errors import LayoutError
 
 READERS: Mapping[str, Callable[[Path], DatasetIndex]] = {
@@ -19,8 +19,8 @@ READERS: Mapping[str, Callable[[Path], DatasetIndex]] = {
     "msmt17": read_msmt17,
     "cuhk03": read_cuhk03,
     "randperson": read_randperson,
-    "csv": read_csv,
-    "parquet": read_parquet,
+    "csv": partial(read_table, layout="csv"),
+    "parquet": partial(read_table, layout="parquet"),
 }
 LAYOUTS = tuple(READERS)
 WITHDRAWAL_NOTICE = (

@@ -12,23 +12,21 @@ dukemtmc    DukeMTMC-reID, withdrawn by its authors: only a copy that the user a
             read, after its notice was acknowledged. Nothing in daam leads to the data set.
 """
 
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from daam.dataset.importing.dataset_index import DatasetIndex, IndexBuilder
-from daam.dataset.importing.layouts.files import folders_in, images_in, is_folder
+from daam.dataset.importing.layouts.files import folders_in, images_in
 from daam.domains import Split
 from daam.errors import LayoutError
 
 # Copies in circulation have some names with the suffix doubled.
 SUFFIX = r"(\.(jpg|jpeg|png|bmp)){1,2}"
-MARKET_FOLDERS: Mapping[Split, str] = {
-    Split.TRAIN: "bounding_box_train",
-    Split.QUERY: "query",
-    Split.GALLERY: "bounding_box_test",
-}
+SPLITS = (Split.TRAIN, Split.QUERY, Split.GALLERY)
+MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +68,14 @@ class FolderLayout:
 
     Attributes:
         names: a rule with the groups `identity` and `camera`.
-        folders: of each split.
-        first_identity: added to the identities of a split, but not to junk; 0 if it has none.
+        folders: of train, query and gallery.
+        first_identities: added to the identities of train, query and gallery, but not to junk.
         in_subsets: whether the folders may lie in subfolders, each with cameras of its own.
     """
 
     names: NameRule
-    folders: Mapping[Split, str] = field(default_factory=lambda: MARKET_FOLDERS)
-    first_identity: Mapping[Split, int] = field(default_factory=dict)
+    folders: tuple[str, str, str] = MARKET_FOLDERS
+    first_identities: tuple[int, int, int] = (0, 0, 0)
     in_subsets: bool = False
 
 
@@ -95,11 +93,7 @@ FOLDER_LAYOUTS: Mapping[str, FolderLayout] = {
             example="0002_c002_00030600_0.jpg",
             meaning="vehicle, camera, time, box",
         ),
-        folders={
-            Split.TRAIN: "image_train",
-            Split.QUERY: "image_query",
-            Split.GALLERY: "image_test",
-        },
+        folders=("image_train", "image_query", "image_test"),
     ),
     "personx": FolderLayout(
         names=NameRule(
@@ -134,16 +128,17 @@ def read_folders(root: Path, *, layout: str, rules: FolderLayout) -> DatasetInde
     index = IndexBuilder(layout=layout, root=root)
     subset_of: dict[int, str] = {}
     for subset in _subsets(root, rules=rules):
-        for split, folder in rules.folders.items():
+        of_splits = zip(SPLITS, rules.folders, rules.first_identities, strict=True)
+        for split, folder, first_identity in of_splits:
             for path in images_in(f"{subset}{folder}", index=index):
                 numbers = rules.names.numbers(path, root=root)
                 identity, camera = numbers["identity"], numbers["camera"]
                 if identity >= 0:
-                    identity += rules.first_identity.get(split, 0)
+                    identity += first_identity
                 if identity < 1 and split != Split.GALLERY:
                     raise LayoutError(
                         f"{root / path} is a distractor (0000) or junk (-1), which belong in "
-                        f"{subset}{rules.folders[Split.GALLERY]} only; move it there or away"
+                        f"{subset}{rules.folders[-1]} only; move it there or away"
                     )
                 if (first := subset_of.setdefault(camera, subset)) != subset:
                     raise LayoutError(
@@ -156,8 +151,8 @@ def read_folders(root: Path, *, layout: str, rules: FolderLayout) -> DatasetInde
 
 def _subsets(root: Path, *, rules: FolderLayout) -> list[str]:
     """What to put before the folders: nothing, or each subfolder that has them."""
-    train = rules.folders[Split.TRAIN]
-    if not rules.in_subsets or is_folder(root / train):
+    train = rules.folders[0]
+    if not rules.in_subsets or os.path.isdir(root / train):
         return [""]
-    found = [f"{path.name}/" for path in folders_in(root) if is_folder(path / train)]
+    found = [f"{path.name}/" for path in folders_in(root) if os.path.isdir(path / train)]
     return found or [""]

@@ -6,10 +6,10 @@ are ignored.
 """
 
 import csv
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import islice
+import os
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,12 +19,9 @@ from daam.dataset.importing.dataset_index import (
     DuplicatePathError,
     IndexBuilder,
 )
-from daam.dataset.importing.layouts.files import is_file, is_folder
 from daam.domains import DISTRACTOR, JUNK, Split
 from daam.errors import LayoutError
 
-CSV_NAME = "index.csv"
-PARQUET_NAME = "index.parquet"
 COLUMNS = ("path", "identity", "camera", "split")
 SPLITS = (Split.TRAIN, Split.QUERY, Split.GALLERY)
 
@@ -32,59 +29,34 @@ SPLITS = (Split.TRAIN, Split.QUERY, Split.GALLERY)
 Rows = Iterator[tuple[str, Mapping[str, object]]]
 
 
-class Image(NamedTuple):
-    """What a row says of an image; the path relative to the table's folder."""
-
-    path: str
-    identity: int
-    camera: int
-    split: Split
-
-
-def read_csv(root: Path) -> DatasetIndex:
-    """Index the images in a CSV table.
+def read_table(root: Path, *, layout: Literal["csv", "parquet"]) -> DatasetIndex:
+    """Index the images in a table.
 
     Args:
-        root: the table, or the folder in which it is `index.csv`.
+        root: the table, or the folder in which it is `index.csv` or `index.parquet`.
+        layout: its format.
 
     Raises:
-        LayoutError: the table is missing or lacks a column, or a line of it is wrong, names a
-            missing file, or one that an earlier line names.
+        LayoutError: the table is missing or lacks a column, or a row of it is wrong, names a
+            missing file, or one that an earlier row names.
     """
-    table = root / CSV_NAME if is_folder(root) else root
-    return _index(_csv_rows, table, layout="csv")
-
-
-def read_parquet(root: Path) -> DatasetIndex:
-    """Index the images in a Parquet table.
-
-    Args:
-        root: the table, or the folder in which it is `index.parquet`.
-
-    Raises:
-        LayoutError: as with `read_csv`.
-    """
-    table = root / PARQUET_NAME if is_folder(root) else root
-    return _index(_parquet_rows, table, layout="parquet")
-
-
-def _index(read: Callable[[Path], Rows], table: Path, *, layout: str) -> DatasetIndex:
-    folder = table.parent
-    index = IndexBuilder(layout=layout, root=folder)
-    for place, row in read(table):
-        image = _image(row, folder=folder, place=place)
-        index.add(image.path, identity=image.identity, camera=image.camera, split=image.split)
+    name = f"index.{layout}"
+    table = root / name if os.path.isdir(root) else root
+    rows = _csv_rows if layout == "csv" else _parquet_rows
+    index = IndexBuilder(layout=layout, root=table.parent)
     try:
+        for place, row in rows(table):
+            _add(row, place=place, index=index)
         return index.build()
     except DuplicatePathError as error:
-        # Rather than keep the number of every row, read the table again.
-        places = (
-            place
-            for place, row in read(table)
-            if _image(row, folder=folder, place=place).path == error.path
-        )
-        second = next(islice(places, 1, None))
-        raise LayoutError(f"{second} names {error.path} a second time; remove one") from error
+        # Rather than keep the place of every row, read the table again.
+        places = [place for place, row in rows(table) if _path(row) == PurePosixPath(error.path)]
+        raise LayoutError(f"{places[1]} names {error.path} a second time; remove one") from error
+    except OSError as error:
+        raise LayoutError(
+            f"cannot read {table}: {error.strerror}; --root is the table or the folder that holds "
+            f"{name}"
+        ) from error
 
 
 def _csv_rows(table: Path) -> Rows:
@@ -94,8 +66,6 @@ def _csv_rows(table: Path) -> Rows:
             _check_columns(rows.fieldnames or (), table=table)
             for row in rows:
                 yield f"{table}, line {rows.line_num}", row
-    except OSError as error:
-        raise _unreadable(table, error, name=CSV_NAME) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise LayoutError(f"{table} is not a CSV table in UTF-8: {error}") from error
 
@@ -105,17 +75,13 @@ def _parquet_rows(table: Path) -> Rows:
         with table.open("rb") as file, pq.ParquetFile(file) as parquet:
             _check_columns(parquet.schema_arrow.names, table=table)
             batches = parquet.iter_batches(columns=list(COLUMNS))
-            rows: Iterable[dict[str, object]] = (
-                row for batch in batches for row in batch.to_pylist()
-            )
+            rows = (row for batch in batches for row in batch.to_pylist())
             for number, row in enumerate(rows, start=1):
                 yield f"{table}, row {number}", row
     except pa.ArrowException as error:
         raise LayoutError(
             f"{table} is not a Parquet table that can be read: {str(error).splitlines()[0]}"
         ) from error
-    except OSError as error:
-        raise _unreadable(table, error, name=PARQUET_NAME) from error
 
 
 def _check_columns(columns: Collection[str], *, table: Path) -> None:
@@ -126,37 +92,40 @@ def _check_columns(columns: Collection[str], *, table: Path) -> None:
         )
 
 
-def _unreadable(table: Path, error: OSError, *, name: str) -> LayoutError:
-    return LayoutError(
-        f"cannot read {table}: {error.strerror}; --root is the table or the folder that holds "
-        f"{name}"
-    )
-
-
-def _image(row: Mapping[str, object], *, folder: Path, place: str) -> Image:
-    text = {column: "" if row[column] is None else str(row[column]).strip() for column in COLUMNS}
-    if text["split"] not in SPLITS:
-        raise LayoutError(f"{place}: split {text['split']!r} is not one of {', '.join(SPLITS)}")
-    split = Split(text["split"])
-    identity = _integer(text["identity"], column="identity", place=place)
-    camera = _integer(text["camera"], column="camera", place=place)
+def _add(row: Mapping[str, object], *, place: str, index: IndexBuilder) -> None:
+    if (name := _text(row, "split")) not in SPLITS:
+        raise LayoutError(f"{place}: split {name!r} is not one of {', '.join(SPLITS)}")
+    split = Split(name)
+    identity = _integer(row, "identity", place=place)
+    camera = _integer(row, "camera", place=place)
     lowest = JUNK if split == Split.GALLERY else DISTRACTOR + 1
     if identity < lowest or camera < 0:
         raise LayoutError(
             f"{place}: identities count from 1 (0 and -1 are distractors and junk, in the gallery "
             f"only) and cameras from 0, not {identity} and {camera}"
         )
-    path = PurePosixPath(text["path"])
-    if not text["path"] or path.is_absolute() or ".." in path.parts:
-        raise LayoutError(f"{place}: path {text['path']!r} must lie inside the table's folder")
-    if not is_file(folder / path):
+    path = _path(row)
+    if not path.parts or path.is_absolute() or ".." in path.parts:
         raise LayoutError(
-            f"{place}: {folder / path} is not there; correct the path or remove the line"
+            f"{place}: path {_text(row, 'path')!r} must lie inside the table's folder"
         )
-    return Image(str(path), identity, camera, split)
+    if not os.path.isfile(index.root / path):
+        raise LayoutError(
+            f"{place}: {index.root / path} is not there; correct the path or remove the line"
+        )
+    index.add(str(path), identity=identity, camera=camera, split=split)
 
 
-def _integer(text: str, *, column: str, place: str) -> int:
+def _path(row: Mapping[str, object]) -> PurePosixPath:
+    return PurePosixPath(_text(row, "path"))
+
+
+def _text(row: Mapping[str, object], column: str) -> str:
+    return "" if row[column] is None else str(row[column]).strip()
+
+
+def _integer(row: Mapping[str, object], column: str, *, place: str) -> int:
+    text = _text(row, column)
     try:
         return int(text)
     except ValueError as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from daam.commands.data import LAYOUT_HELP
 from daam.dataset.importing.layouts import LAYOUTS, read_layout
 from daam.errors import DataError, LayoutError
 from tests.support.layout_trees import make_tree
@@ -70,6 +71,10 @@ def test_what_is_no_data_set_is_named_without_a_guess(
 def test_an_unknown_layout_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match=", ".join(LAYOUTS)):
         read_layout("imagenet", tmp_path)
+
+
+def test_the_command_names_every_layout() -> None:
+    assert sorted(LAYOUT_HELP.rstrip(".").split(", ")) == sorted(LAYOUTS)
 
 
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "msmt17"])
