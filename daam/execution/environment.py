@@ -21,6 +21,10 @@ ONE_MACHINE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Otherwise gloo listens on the address that the machine's name resolves to.
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+    # A process each for nothing: no page of the dashboard shows the state of Ray Train, and nobody
+    # takes this machine away.
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
 
