@@ -123,6 +123,11 @@ def read_contenders(configs: dict[str, RunConfig], folder: Store) -> list[Conten
         ) from error
 
 
+def is_finished(folder: Store) -> bool:
+    """Whether every contender of a study has its scores, so that nothing is left to run."""
+    return all(folder.exists(f"holdout/{name}/{SCORES}") for name in (SOURCE_ONLY, DEFAULT, TUNED))
+
+
 def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) -> None:
     """Run a contender under Ray Tune: in this process, or on a group of Ray Train workers."""
     settings = {**plan[sample["name"]], "name": sample["name"]}

@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,6 +87,7 @@ def tune(
 
     from daam.execution.connection import connected, require_reachable
     from daam.runs.run_folder import portable
+    from tune.holdout import is_finished
     from tune.session import finish_study
 
     with sole_driver(uri):
@@ -95,15 +97,15 @@ def tune(
         rendered_s = time.monotonic() - begin
         print_line(f"Study {folder.uri}")
         try:
-            with (
-                connected(address=address) as cluster,
-                StudyDisplay(console, cluster.dashboard_url) as display,
-            ):
-                if cluster.needs_token:
-                    console.print(
-                        f"It asks for a token: {RAY} get-auth-token prints it.", soft_wrap=True
-                    )
-                require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
+            with ExitStack() as stack:
+                dashboard_url = ""
+                if not is_finished(folder):  # else only the report is written again
+                    cluster = stack.enter_context(connected(address=address))
+                    require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
+                    dashboard_url = cluster.dashboard_url
+                    if cluster.needs_token:
+                        print_line(f"The dashboard asks for a token: {RAY} get-auth-token")
+                display = stack.enter_context(StudyDisplay(console, dashboard_url))
                 summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:
             raise StudyInterruptedError(

@@ -32,7 +32,7 @@ class StudyDisplay:
 
     Args:
         console: where it is shown; when that is no terminal, as one line an event.
-        dashboard_url: of Ray's dashboard.
+        dashboard_url: of Ray's dashboard; empty if there is none.
     """
 
     console: Console
@@ -46,7 +46,8 @@ class StudyDisplay:
     live: Live | None = None
 
     def __enter__(self) -> Self:
-        self.console.print(f"Ray dashboard: {self.dashboard_url}", highlight=False)
+        if self.dashboard_url:
+            self.console.print(f"Ray dashboard: {self.dashboard_url}", highlight=False)
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=2, get_renderable=self.view)
             self.live.start()
