@@ -1,6 +1,7 @@
 """A trial that is a group of Ray Train workers, on a cluster with no CPU to spare beside them."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from daam.config.load import read_toml
 from daam.runs.run_folder import read_reports
 from daam.storage import open_store
-from tests.support.commands import Finished, started_python
+from tests.support.commands import ROOT, Finished, started_python
 from tune.folder import open_study
 from tune.space import study_config
 
@@ -27,26 +28,37 @@ workers_per_trial = 2
 """
 
 
-def search(study_file: Path, *, scratch: Path) -> Finished:
-    """Run the search of a study, in the folder `study`."""
-    script = ("-m", "tests.support.trials_of_two_workers")
-    arguments = (str(study_file), str(scratch / "study"))
-    with started_python(*script, *arguments, scratch=scratch) as command:
-        return command.finished(within_s=500)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searches:
+    """A study that cannot run, and then one that can, on the same cluster."""
+
+    finished: Finished
+    study_file: Path
+    folder: Path
 
 
-@pytest.fixture
-def study_file(tiny_file: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "study.toml"
-    path.write_text(tiny_file.read_text() + STUDY)
-    return path
+@pytest.fixture(scope="module")
+def searches(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Searches:
+    scratch = tmp_path_factory.mktemp("searches")
+    text = tiny_file.read_text() + STUDY
+    impossible, possible = scratch / "impossible.toml", scratch / "possible.toml"
+    possible.write_text(text)
+    text = text.replace("identities_per_batch = 4", "identities_per_batch = 400")
+    impossible.write_text(text.replace("max_failures = 3", "max_failures = 1"))
+    script = str(ROOT / "tests" / "support" / "trials_of_two_workers.py")
+    places = [
+        *(str(impossible), str(scratch / "impossible")),
+        *(str(possible), str(scratch / "possible")),
+    ]
+    with started_python(script, *places, scratch=scratch) as command:
+        finished = command.finished(within_s=500)
+    return Searches(finished=finished, study_file=possible, folder=scratch / "possible")
 
 
-def test_a_trial_of_two_workers_gives_one_score(study_file: Path, tmp_path: Path) -> None:
-    finished = search(study_file, scratch=tmp_path)
-    assert finished.code == 0, finished.err + finished.out
-    folder = open_store(str(tmp_path / "study"))
-    study, _ = open_study(folder, study_config(read_toml(study_file), {}), scratch=tmp_path)
+def test_a_trial_of_two_workers_gives_one_score(searches: Searches, tmp_path: Path) -> None:
+    folder = open_store(str(searches.folder))
+    config = study_config(read_toml(searches.study_file), {})
+    study, _ = open_study(folder, config, scratch=tmp_path)
     (trial,) = study.get_trials()
     assert trial.state.name == "COMPLETE"
     assert list(trial.intermediate_values) == [1, 2]
@@ -57,16 +69,13 @@ def test_a_trial_of_two_workers_gives_one_score(study_file: Path, tmp_path: Path
         home = folder.child(f"trials/trial-0000/{transfer.replace('->', '-')}")
         assert [row["epoch"] for row in read_reports(home)] == [1, 2]
         assert read_reports(home)[-1]["mAP"] == scores[transfer]
-    assert "trial-0000 epoch 1/2 score " in finished.out
-    assert "trial-0000 COMPLETE score " in finished.out
+    assert "trial-0000 epoch 1/2 score " in searches.finished.out
+    assert "trial-0000 COMPLETE score " in searches.finished.out
 
 
-def test_a_trial_that_cannot_run_is_not_tried_again_and_again(
-    study_file: Path, tmp_path: Path
-) -> None:
-    text = study_file.read_text().replace("identities_per_batch = 4", "identities_per_batch = 400")
-    study_file.write_text(text.replace("max_failures = 3", "max_failures = 1"))
-    finished = search(study_file, scratch=tmp_path)
-    assert finished.code == 2
-    assert "400" in finished.err.splitlines()[-1]
+def test_a_trial_that_cannot_run_is_not_tried_again_and_again(searches: Searches) -> None:
+    finished = searches.finished
+    assert finished.code == 1, "one of the two searches fails"
+    (error,) = (line for line in finished.err.splitlines() if line.startswith("daam: "))
+    assert "400" in error
     assert "trial-0000 FAIL; 1 of 1 over" in finished.out

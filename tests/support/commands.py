@@ -67,7 +67,7 @@ def started_python(*arguments: str, scratch: Path) -> Iterator[Command]:
     """Start `python ARGUMENTS` in the same way."""
     scratch.mkdir(parents=True, exist_ok=True)
     for name in USERS_MODULES:
-        (scratch / name).write_text(f"raise SystemExit('imported the user's {name}')\n")
+        (scratch / name).write_text(f"raise SystemExit('{name} of the user was imported')\n")
     out, err = scratch / "out", scratch / "err"
     with out.open("wb") as out_file, err.open("wb") as err_file:
         process = subprocess.Popen(

@@ -1,6 +1,8 @@
-"""Run a search alone, as a process of its own: Ray's warnings are no errors there.
+"""Run searches one after another on one cluster, as a process of its own.
 
-python -m tests.support.trials_of_two_workers STUDY.toml FOLDER
+    python tests/support/trials_of_two_workers.py STUDY.toml FOLDER [STUDY.toml FOLDER]...
+
+In pytest's own process Ray's warnings would be errors.
 """
 
 import sys
@@ -19,24 +21,26 @@ from tune.space import study_config
 from tune.study import enqueue_defaults, search
 
 
-def main(study_file: str, folder_uri: str) -> int:
-    """Search on a cluster of exactly two CPUs."""
-    config = study_config(read_toml(Path(study_file)), {})
-    folder = open_store(folder_uri)
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        connected(num_cpus=2) as cluster,
-        StudyDisplay(Console(), cluster.dashboard_url) as display,
-    ):
-        scratch = Path(directory)
-        study, publish = open_study(folder, config, scratch=scratch)
-        enqueue_defaults(config, study)
-        try:
-            search(config, folder, study, publish=publish, scratch=scratch, watch=display)
-        except DaamError as error:
-            print(f"daam: {error}", file=sys.stderr)
-            return error.exit_code
-    return 0
+def main(*places: str) -> int:
+    """Search on a cluster of exactly two CPUs; the number of searches that failed."""
+    num_failed = 0
+    with connected(num_cpus=2) as cluster:
+        for study_file, folder_uri in zip(places[::2], places[1::2], strict=True):
+            config = study_config(read_toml(Path(study_file)), {})
+            folder = open_store(folder_uri)
+            with (
+                tempfile.TemporaryDirectory() as directory,
+                StudyDisplay(Console(), cluster.dashboard_url) as display,
+            ):
+                scratch = Path(directory)
+                study, publish = open_study(folder, config, scratch=scratch)
+                enqueue_defaults(config, study)
+                try:
+                    search(config, folder, study, publish=publish, scratch=scratch, watch=display)
+                except DaamError as error:
+                    num_failed += 1
+                    print(f"daam: {error}", file=sys.stderr)
+    return num_failed
 
 
 if __name__ == "__main__":
