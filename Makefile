@@ -6,15 +6,19 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: tune test check coverage format docs lock clean
+.PHONY: tune test pytest check coverage format docs lock clean
 .DELETE_ON_ERROR:
 
 tune: $(STAMP)
 	$(BIN)/python launch.py tune $(ARGS)
 
-# Two processes: what waits for Ray to start leaves a core to the others. A file stays in one.
-test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+# The checks run beside the tests: while Ray starts, a core is free.
+test: $(STAMP)
+	$(MAKE) --no-print-directory -j 2 check pytest
+
+# Two processes of one thread each; a file stays in one process.
+pytest: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Without the tests that start other processes: those are not followed.
 coverage: $(STAMP)

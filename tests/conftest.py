@@ -23,11 +23,14 @@ BUCKET = "daam-tests"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that no process is left with them at the end."""
-    long = {"end_to_end", "faults", "cluster"}
-    first = {item.path for item in items if item.path.parent.name in long}
-    first |= {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in first)
+    """Run the longest files first, so that at the end no process is left alone with one."""
+
+    def paths(marker: str) -> set[Path]:
+        return {item.path for item in items if item.get_closest_marker(marker)}
+
+    cluster, slow = paths("cluster"), paths("slow")
+    slow |= {item.path for item in items if item.path.parent.name in ("end_to_end", "faults")}
+    items.sort(key=lambda item: (item.path not in cluster, item.path not in slow))
 
 
 @pytest.fixture(scope="session")
