@@ -20,13 +20,22 @@ from tests.support.swift_server import SwiftServer, user_attributes_work
 from tests.support.tiny_domains import TINY_RUN, add_domain
 
 BUCKET = "daam-tests"
+SERVER_FIXTURES = {"s3_server", "s3_uri", "swift_server", "real_server"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest files first, so that at the end no process is left alone with one."""
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark what needs an S3 server, and run the longest files first.
+
+    So no process is left alone with one at the end.
+    """
 
     def paths(marker: str) -> set[Path]:
         return {item.path for item in items if item.get_closest_marker(marker)}
+
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if SERVER_FIXTURES & set(item.fixturenames) or parameters.get("store") == "s3":
+            item.add_marker("server")
 
     cluster, slow = paths("cluster"), paths("slow")
     slow |= {item.path for item in items if item.path.parent.name in ("end_to_end", "faults")}
