@@ -1,4 +1,4 @@
-"""Shared words: a domain's splits, and a transfer from one domain to another."""
+"""Splits of a domain, and transfers from one domain to another."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Split(StrEnum):
     GALLERY = "gallery"
 
 
-# Labels of gallery images that are nobody's: real people have identities of 1 and up.
+# Identity labels of gallery images without an identity; identities count from 1.
 DISTRACTOR = 0
 JUNK = -1
 
@@ -55,7 +55,7 @@ class Transfer:
         if len(parts) != 2 or not all(parts):
             raise ConfigError(
                 f"transfer {text!r} is not of the form source->target, for example plaza->campus "
-                "(quote it in a shell: the > would redirect)"
+                "(quote it in a shell, where > redirects)"
             )
         return cls(*parts)
 
@@ -68,7 +68,7 @@ class Transfer:
 
 
 def check_domain(name: str) -> str:
-    """Return the name of a domain if it can be one.
+    """Return the name if it is a valid domain name.
 
     Raises:
         ConfigError: it is not 1 to 64 lower-case letters, digits, `-` and `_`.

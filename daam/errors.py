@@ -1,8 +1,8 @@
-"""The one tree of errors. A message says what is wrong, where, and what to do about it."""
+"""All errors of daam. A message says what is wrong, where, and what to do about it."""
 
 
 class DaamError(Exception):
-    """Anything a user can cause and mend; `daam` prints it as one line and exits with 2."""
+    """Anything a user can cause and fix; `daam` prints it as one line and exits with 2."""
 
     exit_code = 2
 
@@ -20,11 +20,11 @@ class LayoutError(DataError):
 
 
 class ShardError(DataError):
-    """A shard or manifest that is missing, damaged or not one of ours."""
+    """A shard or manifest that is missing, damaged or not of daam."""
 
 
 class ImportInterruptedError(DataError):
-    """An import or a copy was stopped before its end; the same command goes on."""
+    """An import or a copy was stopped before its end; the same command resumes it."""
 
     exit_code = 130
 
@@ -34,7 +34,7 @@ class StorageError(DaamError):
 
 
 class TrainingError(DaamError):
-    """A run that cannot start or go on."""
+    """A run that cannot start or continue."""
 
 
 class NonFiniteLossError(TrainingError):
@@ -42,7 +42,7 @@ class NonFiniteLossError(TrainingError):
 
 
 class RunInterruptedError(TrainingError):
-    """A run was stopped before its end; it can go on."""
+    """A run was stopped before its end; it can be resumed."""
 
     exit_code = 130
 
@@ -52,11 +52,11 @@ class CheckpointError(DaamError):
 
 
 class ExportError(DaamError):
-    """A model file that would not embed what its checkpoint embeds."""
+    """A model file whose embeddings would differ from its checkpoint's."""
 
 
 class EvaluationError(DaamError):
-    """Scores that cannot be computed from what was given."""
+    """Scores that cannot be computed from the given data."""
 
 
 class StudyError(DaamError):
@@ -64,6 +64,6 @@ class StudyError(DaamError):
 
 
 class StudyInterruptedError(StudyError):
-    """A study was stopped before its end; it can go on."""
+    """A study was stopped before its end; it can be resumed."""
 
     exit_code = 130

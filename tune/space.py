@@ -17,7 +17,8 @@ from optuna.distributions import (
 from pydantic import BaseModel, Field
 
 from daam.config.load import Tree, merged, nested, run_config, setting, validated, with_settings
-from daam.config.schema import RunConfig, Section
+from daam.config.schema import RunConfig
+from daam.config.section import Section
 from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
 from daam.storage import open_parent

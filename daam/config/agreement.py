@@ -1,6 +1,6 @@
-"""What settings must agree on: combinations that cannot be honoured are refused before any work.
+"""Checks across settings: combinations that cannot work are refused before any work starts.
 
-Each check raises a ValueError that names the settings and says what to do.
+Each check raises a ValueError that names the settings and says what to change.
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def check_batches(config: "RunConfig") -> None:
-    """Every worker gets whole groups, and images of two people where people are compared."""
+    """Every worker gets complete groups, and two identities if a loss compares identities."""
     workers = config.compute.num_workers
     for name, value in (
         ("data.identities_per_batch", config.data.identities_per_batch),
@@ -18,13 +18,13 @@ def check_batches(config: "RunConfig") -> None:
     ):
         if value % workers:
             raise ValueError(
-                f"{name} = {value} cannot be shared by compute.num_workers = {workers}; "
-                "use a multiple of it"
+                f"{name} = {value} cannot be divided among compute.num_workers = "
+                f"{workers}; use a multiple of it"
             )
     of_groups = config.data.images_per_identity * workers
     if config.loss.target.makes_groups and config.data.target_batch_size % of_groups:
         raise ValueError(
-            f"data.target_batch_size = {config.data.target_batch_size} does not hold whole "
+            f"data.target_batch_size = {config.data.target_batch_size} does not hold complete "
             f"groups of data.images_per_identity = {config.data.images_per_identity} on each of "
             f"{workers} workers; use a multiple of {of_groups}"
         )
@@ -54,13 +54,13 @@ def check_batches(config: "RunConfig") -> None:
     ):
         if needed and size < 2 * of_one:
             raise ValueError(
-                f"{name} compares people, and {path} = {size} gives each of {workers} workers "
-                f"images of one; use at least {2 * of_one}"
+                f"{name} compares identities, and {path} = {size} gives each of "
+                f"{workers} workers images of only one; use at least {2 * of_one}"
             )
 
 
 def check_epochs(config: "RunConfig") -> None:
-    """The warm-ups end within the run."""
+    """The warm-ups end before the run does."""
     num_epochs = config.optimiser.num_epochs
     if config.optimiser.warmup_epochs > num_epochs:
         raise ValueError(
@@ -77,11 +77,11 @@ def check_epochs(config: "RunConfig") -> None:
 
 
 def check_parts(config: "RunConfig") -> None:
-    """The network has the parts that the losses need, and the losses those that it has."""
+    """The network has the parts that the losses need, and the losses use the parts it has."""
     if config.model.backbone == "tiny" and config.model.weights not in ("imagenet", "none"):
         raise ValueError(
             f"model.weights = {config.model.weights!r} cannot be loaded: model.backbone = 'tiny' "
-            "starts from random weights; leave model.weights out or choose another backbone"
+            "has random weights; leave model.weights out or choose another backbone"
         )
     smallest_side = min(config.data.height, config.data.width)
     if config.data.augmentation.pad >= smallest_side:
@@ -98,8 +98,8 @@ def check_parts(config: "RunConfig") -> None:
     ):
         if config.model.attention.kind == "none" and needs:
             raise ValueError(
-                f"{name} needs a specific branch, and model.attention.kind = 'none' has none; "
-                "set one of the two"
+                f"{name} needs a specific branch, which model.attention.kind = 'none' has not; "
+                "change one of the two"
             )
     if config.model.norm == "domain_specific" and not config.loss.uses_target:
         raise ValueError(
@@ -114,19 +114,19 @@ def check_parts(config: "RunConfig") -> None:
         and similarity.embedding == "bottleneck"
     ):
         raise ValueError(
-            "loss.domain_similarity.embedding = 'bottleneck' leaves nominal_moment nothing to do: "
+            "loss.domain_similarity.embedding = 'bottleneck' leaves nominal_moment without effect: "
             "model.norm = 'domain_specific' gives the bottleneck of each domain the same mean and "
             "deviation in every batch; use 'pooled', another kind, or model.norm = 'shared'"
         )
     if config.model.attention.kind == "none" and config.model.attention.placement != "last":
         raise ValueError(
-            "model.attention.placement = 'before_last' places an attention, and "
-            "model.attention.kind = 'none' has none; leave the placement out"
+            "model.attention.placement = 'before_last' has no effect with "
+            "model.attention.kind = 'none'; leave the placement out"
         )
 
 
 def check_losses(config: "RunConfig") -> None:
-    """No setting of a loss is without effect."""
+    """No loss setting is without effect."""
     if config.data.oracle_labels and config.loss.uses_target:
         raise ValueError(
             "data.oracle_labels = true leaves no unlabelled domain for the losses that use "
@@ -135,7 +135,7 @@ def check_losses(config: "RunConfig") -> None:
     if config.loss.target.triplet_weight > 0 and config.loss.target.kind != "soft_label":
         raise ValueError(
             "loss.target.triplet_weight adds triplets to loss.target.kind = 'soft_label', "
-            f"which is {config.loss.target.kind!r}; leave it 0, or weigh with loss.target.weight"
+            f"but the kind is {config.loss.target.kind!r}; leave it 0 and set loss.target.weight"
         )
     if config.teacher.labels and not config.loss.target.makes_groups:
         raise ValueError(

@@ -26,13 +26,13 @@ def load_config(
     preset: str | None = None,
     file: str | Path | None = None,
 ) -> RunConfig:
-    """Make a run's settings: daam's defaults, a preset, a file and single settings, in that order.
+    """Build a run's settings from daam's defaults, a preset, a file and single settings, in order.
 
     Args:
         settings: values by dotted path, such as `{"optimiser.num_epochs": 20}`. The page Settings,
             or `daam config`, lists them all.
-        preset: one of daam's own: `daam_v2`, `strong`, `source_only`, ...
-        file: TOML.
+        preset: the name of a preset: `daam_v2`, `strong`, `source_only`, ...
+        file: a TOML file.
 
     Raises:
         ConfigError: a setting does not exist (the nearest name is suggested), has the wrong type,
@@ -46,7 +46,7 @@ def load_config(
 
 
 def run_config(*layers: Mapping[str, Any], where: str = "settings") -> RunConfig:
-    """Make a run's settings from layers of nested tables, later ones over earlier ones.
+    """Build a run's settings from layers of nested tables; later ones override earlier ones.
 
     Raises:
         ConfigError: a setting does not exist (the nearest name is suggested), has the wrong type,
@@ -94,11 +94,11 @@ def read_toml(path: Path) -> Tree:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the settings file {path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}; mend that line") from error
+        raise ConfigError(f"{path} is not valid TOML: {error}; fix that line") from error
 
 
 def read_preset(name: str) -> Tree:
-    """Read one of daam's own presets of run settings.
+    """Read a preset of run settings.
 
     Raises:
         ConfigError: there is no preset of that name.
@@ -107,7 +107,7 @@ def read_preset(name: str) -> Tree:
 
 
 def read_packaged_toml(package: str, folder: str, name: str) -> Tree:
-    """Read `package/folder/name.toml`, or say which names there are."""
+    """Read `package/folder/name.toml`, or list the names there are."""
     directory = resources.files(package) / folder
     names = sorted(
         entry.name.removesuffix(".toml")
@@ -168,7 +168,7 @@ def nested(settings: Mapping[str, Any]) -> Tree:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
-    """Return nested tables with the second laid over the first; neither is changed."""
+    """Merge nested tables; values of the second override. Neither argument is changed."""
     result = dict(base)
     for name, value in over.items():
         below = result.get(name)
@@ -180,12 +180,12 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
 
 
 def to_toml(config: BaseModel) -> str:
-    """Write settings as TOML that `read_toml` and `run_config` take back to the same settings."""
+    """Format settings as TOML; `read_toml` and `run_config` give the same settings back."""
     return tomlkit.dumps(config.model_dump())
 
 
 def validated(model: type[Model], tree: Tree, *, where: str) -> Model:
-    """Validate nested tables; every complaint names the setting, the value and what is allowed."""
+    """Validate nested tables; each message names the setting, its value and what is allowed."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -193,7 +193,7 @@ def validated(model: type[Model], tree: Tree, *, where: str) -> Model:
 
 
 def complaints(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say in one line what a validation found."""
+    """Format the errors of a validation as one line."""
     found = []
     for detail in error.errors(include_url=False):
         path = ".".join(str(part) for part in detail["loc"])
@@ -209,7 +209,7 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def unknown_setting(path: str, model: type[BaseModel]) -> str:
-    """Say that a setting does not exist, and which one was probably meant."""
+    """Format the message for an unknown setting, with the one that was probably meant."""
     settings = setting_paths(model)
     tables = {name.rpartition(".")[0] for name in settings} - {""}
     near = difflib.get_close_matches(path, [*settings, *sorted(tables)], n=1, cutoff=0.5) or [

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from daam.config.load import nested, run_config
-from daam.config.schema import RunConfig, Section
+from daam.config.schema import RunConfig
+from daam.config.section import Section
 from daam.domains import Transfer
 from daam.errors import ConfigError
 
@@ -96,7 +97,7 @@ def test_the_transfer_is_a_source_and_a_target():
                 "model.norm": "domain_specific",
                 "loss.domain_similarity.embedding": "bottleneck",
             },
-            "loss.domain_similarity.embedding = 'bottleneck' leaves nominal_moment nothing to do",
+            "loss.domain_similarity.embedding = 'bottleneck' leaves nominal_moment without effect",
         ),
         ({"data.oracle_labels": True}, "data.oracle_labels = true leaves no unlabelled domain"),
         (
@@ -109,11 +110,11 @@ def test_the_transfer_is_a_source_and_a_target():
         ),
         (
             {"data.identities_per_batch": 9, "compute.num_workers": 2},
-            "data.identities_per_batch = 9 cannot be shared by compute.num_workers = 2",
+            "data.identities_per_batch = 9 cannot be divided among compute.num_workers = 2",
         ),
         (
             {"data.target_batch_size": 66, "compute.num_workers": 4},
-            "data.target_batch_size = 66 cannot be shared by compute.num_workers = 4",
+            "data.target_batch_size = 66 cannot be divided among compute.num_workers = 4",
         ),
     ],
 )
