@@ -49,7 +49,7 @@ def test_an_unknown_setting_names_the_nearest(wrong, meant):
 
 
 def test_a_name_like_no_other_leads_to_the_list():
-    with pytest.raises(ConfigError, match=r"there is no setting qqqq; see: .*launch\.py config"):
+    with pytest.raises(ConfigError, match=r"there is no setting qqqq; see: daam config"):
         config_of("qqqq", 1)
 
 

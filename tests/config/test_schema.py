@@ -90,7 +90,7 @@ def test_the_transfer_is_a_source_and_a_target():
                 "model.attention.placement": "before_last",
                 "loss.domain_classification.weight": 0.0,
             },
-            "model.attention.placement = 'before_last' places an attention",
+            "model.attention.placement = 'before_last' has no effect",
         ),
         (
             {
