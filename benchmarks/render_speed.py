@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import simplejpeg
 
-from daam.synthetic.camera.shot import take_shot
 from daam.synthetic.named import DOMAINS, domain_look
 from daam.synthetic.person.people import draw_person
 from daam.synthetic.scene.spot import Framing
 from daam.synthetic.settings import DomainLook, camera_look
+from daam.synthetic.shot import take_shot
 from daam.synthetic.streams import stream
 
 ROUNDS, IMAGES, CAMERAS = 5, 200, 6

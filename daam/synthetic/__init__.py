@@ -1,4 +1,9 @@
-"""People who do not exist, in places that do not exist: procedural re-identification domains."""
+"""Procedural re-identification domains: synthetic people, places and cameras.
+
+render: a domain on disk, image by image. shot: one image. named: what the domains look like.
+settings: every parameter of a domain and of a camera. kinds, streams: vocabulary, randomness.
+person, scene, camera: what an image is made of.
+"""
 
 from daam.synthetic.named import DOMAINS, domain_look
 from daam.synthetic.render import RenderPlan, render_domain

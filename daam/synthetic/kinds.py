@@ -2,8 +2,15 @@
 
 from enum import StrEnum
 
+import numpy as np
+
 RGB = tuple[float, float, float]
 """A colour as shown on a screen (sRGB), each channel 0..1."""
+
+
+def linear(colour: RGB) -> np.ndarray:
+    """(3,) float32, the light that a surface of this colour reflects."""
+    return np.asarray(colour, np.float32) ** np.float32(2.2)
 
 
 class Top(StrEnum):

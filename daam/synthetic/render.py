@@ -13,11 +13,11 @@ import simplejpeg
 
 from daam.domains import DISTRACTOR, JUNK, check_domain
 from daam.errors import ConfigError, DataError
-from daam.synthetic.camera.shot import take_shot
 from daam.synthetic.named import domain_look
 from daam.synthetic.person.people import draw_person
 from daam.synthetic.scene.spot import Framing
 from daam.synthetic.settings import DomainLook, camera_look
+from daam.synthetic.shot import take_shot
 from daam.synthetic.streams import stream
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"

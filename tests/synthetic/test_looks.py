@@ -8,12 +8,12 @@ import pytest
 
 from daam.synthetic import camera_look, domain_look
 from daam.synthetic.camera.raster import FAR, Projection, rasterise
-from daam.synthetic.camera.shot import take_shot
 from daam.synthetic.named import DOMAINS
 from daam.synthetic.person.limbs import Limbs, Part
 from daam.synthetic.person.people import draw_person
 from daam.synthetic.person.pose import Arm, strike_pose
 from daam.synthetic.scene.spot import Framing
+from daam.synthetic.shot import take_shot
 from daam.synthetic.streams import choose, stream
 
 

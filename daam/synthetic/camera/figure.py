@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daam.synthetic.camera.paint import Trunk, folds, paint
 from daam.synthetic.camera.raster import FAR, Projection, Surface, rasterise
 from daam.synthetic.person.body import build_body
-from daam.synthetic.person.cloth import Trunk, folds, paint
-from daam.synthetic.person.people import Person
-from daam.synthetic.person.pose import Pose
+from daam.synthetic.person.stance import Stance
 from daam.synthetic.settings import CameraLook
 
 OVERSAMPLING = 2
@@ -29,42 +28,25 @@ class Figure:
     """(H, W) float32, 0..1."""
 
 
-def draw_figure(
-    person: Person,
-    *,
-    pose: Pose,
-    turn: float,
-    head_turn: float,
-    projection: Projection,
-    shape: tuple[int, int],
-) -> Figure:
-    """A posed person as the camera of the projection sees them, in a crop of size `shape`.
+def draw_figure(stance: Stance, *, projection: Projection, shape: tuple[int, int]) -> Figure:
+    """A person as the camera of the projection sees them, in a crop of size `shape`.
 
     Args:
         projection: to pixels of the raster, which is `OVERSAMPLING` times as large as `shape`.
     """
+    person, pose, turn = stance.person, stance.pose, stance.turn
     raster = (shape[0] * OVERSAMPLING, shape[1] * OVERSAMPLING)
     limbs = build_body(person, pose=pose, turn=turn).table()
     surface = rasterise(limbs, projection=projection, shape=raster)
-    joints = np.array([pose.hip, pose.neck])
-    cosine, sine = math.cos(turn), math.sin(turn)
-    turned = np.stack(
-        [
-            joints[:, 0] * cosine + joints[:, 2] * sine,
-            joints[:, 1],
-            joints[:, 0] * sine - joints[:, 2] * cosine,
-        ],
-        axis=1,
-    )
-    x, y, distance = projection.crop(turned)
-    half = 0.17 * pose.scale * person.girth**0.6 * math.hypot(cosine, 0.75 * sine)
+    x, y, distance = projection.crop(stance.seen([pose.hip, pose.neck]))
+    half = 0.17 * pose.scale * person.girth**0.6 * math.hypot(math.cos(turn), 0.75 * math.sin(turn))
     half_px = half * projection.camera.focal_px / float(distance[0]) * projection.zoom_x
     albedo = paint(
         person,
         surface=surface,
         limbs=limbs,
         turn=turn,
-        head_turn=head_turn,
+        head_turn=stance.head_turn,
         trunk=Trunk(
             hip_x=float(x[0]),
             hip_y=float(y[0]),
@@ -74,21 +56,19 @@ def draw_figure(
         ),
     )
     per_m = projection.camera.focal_px * projection.zoom_y / float(distance[0])
-    lit = albedo * light_on(
+    lit = albedo * _light_on(
         surface.normal,
         camera=projection.camera,
         reached=folds(surface, limbs=limbs) * _crevices(surface, per_m=per_m),
     )
 
     canvas = np.zeros((raster[0] * raster[1], 4), np.float32)
-    lit_and_there = np.ones((len(lit), 4), np.float32)
-    lit_and_there[:, :3] = lit
-    canvas[surface.pixels] = lit_and_there
+    canvas[surface.pixels] = np.concatenate([lit, np.ones((len(lit), 1), np.float32)], axis=1)
     small = _halved(canvas.reshape(*raster, 4))
     return Figure(colour=small[..., :3], cover=np.ascontiguousarray(small[..., 3]))
 
 
-def light_on(normal: np.ndarray, *, camera: CameraLook, reached: np.ndarray) -> np.ndarray:
+def _light_on(normal: np.ndarray, *, camera: CameraLook, reached: np.ndarray) -> np.ndarray:
     """Light (N, 3) on surfaces with these normals (3, N): sky and sun, as far as they reach."""
     right, up, near = (np.float32(0.85 * part) for part in camera.sun_direction)
     direct = normal[0] * right + normal[1] * up + normal[2] * near + np.float32(0.15)

@@ -10,8 +10,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageFilter
 
-from daam.synthetic.kinds import Strip, Wall
-from daam.synthetic.person.cloth import linear
+from daam.synthetic.kinds import Strip, Wall, linear
 from daam.synthetic.scene.props import add_props
 from daam.synthetic.scene.surfaces import TableNoise, ground_albedo, strip_albedo, wall_albedo
 from daam.synthetic.settings import CameraLook, DomainLook, camera_look

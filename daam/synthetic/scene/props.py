@@ -1,14 +1,13 @@
 """What stands around in a place: trees, bikes, benches, pillars, lamps, parasols, signs, bins."""
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from daam.synthetic.kinds import RGB, Prop
-from daam.synthetic.person.cloth import linear
+from daam.synthetic.camera.raster import Projection
+from daam.synthetic.kinds import RGB, Prop, linear
 from daam.synthetic.settings import CameraLook, DomainLook
 from daam.synthetic.streams import choose
 
@@ -31,22 +30,17 @@ def add_props(
     for _ in range(count):
         away = rng.uniform(edge_m, max(wall_m - 0.4, edge_m + 0.3))
         spots.append((away, rng.uniform(-reach, reach) * away, choose(rng, look.props)))
-    whole = Frame(left=-image.width / 2, top=-image.height / 2, zoom=1.0)
     for away, right, prop in sorted(spots, key=lambda spot: -spot[0]):
-        draw_prop(
-            image, prop=prop, look=look, view=view, frame=whole, right=right, away=away, rng=rng
+        at = Projection(
+            camera=view,
+            right_m=right,
+            away_m=away,
+            left_px=-image.width / 2,
+            top_px=-image.height / 2,
+            zoom_x=1.0,
+            zoom_y=1.0,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """The part of a camera's view that an image shows."""
-
-    left: float
-    top: float
-    """The image's corner, in plate pixels from the optical axis."""
-    zoom: float
-    """Image pixels per plate pixel."""
+        draw_prop(image, prop=prop, look=look, projection=at, rng=rng)
 
 
 def draw_prop(
@@ -54,15 +48,11 @@ def draw_prop(
     *,
     prop: Prop,
     look: DomainLook,
-    view: CameraLook,
-    frame: Frame,
-    right: float,
-    away: float,
+    projection: Projection,
     rng: np.random.Generator,
 ) -> None:
-    """Draw one thing that stands `right` of the camera's axis and `away` from it, in metres."""
-    brush = _Brush(image, look=look, view=view, frame=frame, right=right, away=away, rng=rng)
-    _DRAW[prop](brush)
+    """Draw one thing that stands at the projection's spot of the ground."""
+    _DRAW[prop](_Brush(image, look=look, projection=projection, rng=rng))
 
 
 class _Brush:
@@ -73,16 +63,13 @@ class _Brush:
         image: Image.Image,
         *,
         look: DomainLook,
-        view: CameraLook,
-        frame: Frame,
-        right: float,
-        away: float,
+        projection: Projection,
         rng: np.random.Generator,
     ) -> None:
         self.look, self.rng = look, rng
         self._draw = ImageDraw.Draw(image, "RGBA")
-        self._view, self._frame, self._right, self._away = view, frame, right, away
-        self._px_per_m = view.focal_px / away * frame.zoom
+        self._projection, view = projection, projection.camera
+        self._px_per_m = view.focal_px / projection.away_m * projection.zoom_y
         sky, sun = np.asarray(view.sky_colour), np.asarray(view.sun_colour)
         near = max(0.0, view.sun_direction[2])
         self._light = 0.62 * sky + near * view.sun * sun
@@ -93,14 +80,8 @@ class _Brush:
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Pixel of a point x metres right of the spot and y metres above the ground."""
-        sine, cosine = math.sin(self._view.pitch), math.cos(self._view.pitch)
-        up = y - self._view.height_m
-        distance = self._away * cosine - up * sine
-        scale = self._view.focal_px / distance
-        across = (self._right + x) * scale
-        down = -(up * cosine + self._away * sine) * scale
-        frame = self._frame
-        return (across - frame.left) * frame.zoom, (down - frame.top) * frame.zoom
+        across, down, _ = self._projection.crop(np.array([x, y, 0.0]))
+        return float(across), float(down)
 
     def size(self, metres: float) -> int:
         """A line's width in whole pixels."""

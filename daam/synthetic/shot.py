@@ -1,6 +1,7 @@
 """One image: a person in a place, with what is around and before them, through a sensor."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -9,9 +10,10 @@ from daam.synthetic.camera.figure import OVERSAMPLING, Figure, draw_figure
 from daam.synthetic.camera.sensor import expose
 from daam.synthetic.kinds import Prop
 from daam.synthetic.person.people import Person, draw_person
+from daam.synthetic.person.stance import Stance
 from daam.synthetic.scene.plates import PLATE_WIDTH, PLATES_PER_CAMERA, from_levels, plate_of
-from daam.synthetic.scene.props import Frame, draw_prop
-from daam.synthetic.scene.spot import Framing, Spot, Stance
+from daam.synthetic.scene.props import draw_prop
+from daam.synthetic.scene.spot import Framing, Spot
 from daam.synthetic.settings import DomainLook
 from daam.synthetic.streams import choose
 
@@ -67,14 +69,7 @@ def take_shot(
 
 def _add_person(scene: np.ndarray, stance: Stance, *, spot: Spot, rng: np.random.Generator) -> None:
     """Lay a person and their shadow over the scene, in place."""
-    figure = draw_figure(
-        stance.person,
-        pose=stance.pose,
-        turn=stance.turn,
-        head_turn=stance.head_turn,
-        projection=spot.projection(stance),
-        shape=spot.shape,
-    )
+    figure = draw_figure(stance, projection=spot.projection(stance), shape=spot.shape)
     _cast_shadow(scene, figure=figure, stance=stance, spot=spot)
     light = np.float32(math.exp(rng.normal(0, 0.1)))
     scene *= (1 - figure.cover)[..., None]
@@ -133,15 +128,18 @@ def _occlude(
         _add_person(scene, extra, spot=spot, rng=rng)
         return
     height, width = spot.shape
+    projection = spot.projection(stance)
     overlay = Image.new("RGBA", (width * OVERSAMPLING, height * OVERSAMPLING))
     draw_prop(
         overlay,
         prop=choose(rng, OCCLUDERS),
         look=look,
-        view=spot.plate.camera,
-        frame=Frame(left=spot.left, top=spot.top, zoom=height * OVERSAMPLING / spot.height),
-        right=stance.right_m * nearer / stance.away_m + side * aside,
-        away=nearer,
+        projection=replace(
+            projection,
+            right_m=stance.right_m * nearer / stance.away_m + side * aside,
+            away_m=nearer,
+            zoom_x=projection.zoom_y,  # things are not squeezed to whole columns
+        ),
         rng=rng,
     )
     small = np.asarray(overlay.resize((width, height), Image.Resampling.BOX))

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from daam.synthetic.camera.raster import Surface
-from daam.synthetic.kinds import RGB, Bag, Bottom, Hair, Hat, Pattern, Top
+from daam.synthetic.kinds import Bag, Bottom, Hair, Hat, Pattern, Top, linear
 from daam.synthetic.person.limbs import LimbTable, Part
 from daam.synthetic.person.people import Person
 from daam.synthetic.streams import stream
@@ -39,11 +39,6 @@ class Trunk:
     neck_x: float
     neck_y: float
     half_width: float
-
-
-def linear(colour: RGB) -> np.ndarray:
-    """(3,) float32, light reflected by a colour that is given as shown on a screen."""
-    return np.asarray(colour, np.float32) ** np.float32(2.2)
 
 
 def paint(
