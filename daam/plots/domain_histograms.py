@@ -76,8 +76,7 @@ def draw_description(
     )
     sheet.legend({part.name: part.colour for part in parts})
     _draw_splits(
-        sheet.chart(Box(left=165, top=139, width=429, height=246), title="Images per split"),
-        splits,
+        sheet.chart(Box(left=165, top=139, width=429, height=246), title="Images per split"), splits
     )
     cameras = sorted({camera for split in splits.values() for camera in split.images_per_camera})
     by_camera = sheet.chart(

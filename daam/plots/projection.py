@@ -33,12 +33,7 @@ class Legend:
 
 
 def draw_projection(
-    points: NDArray[np.floating],
-    *,
-    panels: Sequence[Legend],
-    title: str,
-    subtitle: str,
-    to: Path,
+    points: NDArray[np.floating], *, panels: Sequence[Legend], title: str, subtitle: str, to: Path
 ) -> None:
     """Draw the same points once per legend, coloured by it.
 

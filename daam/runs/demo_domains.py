@@ -1,8 +1,9 @@
-"""The rendered domains that the demo is about, as shards, in one call."""
+"""Render and import the demo's domains."""
 
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from daam.dataset.format.manifest import has_domain
@@ -31,12 +32,12 @@ def demo_plan(domain: str, *, seed: int) -> RenderPlan:
 def prepare_demo(
     store: Store, *, seed: int, progress: Callable[[str, int, int], None] | None = None
 ) -> list[str]:
-    """Render and import the demo's domains that the store does not have yet, or in an older format.
+    """Render and import those of the demo's domains that the store lacks or has in an older format.
 
     Args:
         store: gets the shards; the rendered images themselves are not kept.
         seed: of the renderer.
-        progress: called with the domain, the images done and the images in total.
+        progress: called with the domain, the number of rendered images and their total.
 
     Returns:
         The domains that were rendered.
@@ -52,11 +53,7 @@ def prepare_demo(
                 demo_plan(domain, seed=seed),
                 to=folder,
                 num_processes=os.cpu_count() or 1,
-                progress=None if progress is None else _named(progress, domain),
+                progress=None if progress is None else partial(progress, domain),
             )
             import_domain(read_layout("market1501", folder), domain=domain, to=store)
     return missing
-
-
-def _named(progress: Callable[[str, int, int], None], domain: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(domain, done, total)

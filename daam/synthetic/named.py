@@ -1,6 +1,8 @@
 """The named domains, and domains drawn from a seed for every other name."""
 
 from dataclasses import replace
+from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from daam.synthetic.kinds import (
 )
 from daam.synthetic.settings import DomainLook
 from daam.synthetic.streams import stream
+
+Kind = TypeVar("Kind", bound=StrEnum)
 
 
 def domain_look(name: str, *, seed: int) -> DomainLook:
@@ -78,68 +82,48 @@ def _drawn_domain(name: str, *, seed: int) -> DomainLook:
     )
 
 
+def _weighted(kind: type[Kind], **weights: float) -> tuple[tuple[Kind, float], ...]:
+    """Options of a kind by name, with their weights."""
+    return tuple((kind(name), weight) for name, weight in weights.items())
+
+
 def _rgb(text: str) -> tuple[RGB, ...]:
     """Colours from hexadecimal words."""
-    return tuple(
-        (int(w[0:2], 16) / 255, int(w[2:4], 16) / 255, int(w[4:6], 16) / 255) for w in text.split()
-    )
+    return tuple((r / 255, g / 255, b / 255) for r, g, b in map(bytes.fromhex, text.split()))
 
 
 _PLAZA = DomainLook(
     name="plaza",
     seed=0,
-    tops=(
-        (Top.TSHIRT, 5),
-        (Top.TANK, 1.5),
-        (Top.SHIRT, 2.5),
-        (Top.DRESS, 1.5),
-        (Top.HOODIE, 1),
-        (Top.SWEATER, 0.7),
+    tops=_weighted(Top, tshirt=5, tank=1.5, shirt=2.5, dress=1.5, hoodie=1, sweater=0.7),
+    bottoms=_weighted(
+        Bottom, shorts=3.5, trousers=3, skirt=1.5, leggings=1, long_skirt=0.8, wide=1
     ),
-    bottoms=(
-        (Bottom.SHORTS, 3.5),
-        (Bottom.TROUSERS, 3),
-        (Bottom.SKIRT, 1.5),
-        (Bottom.LEGGINGS, 1),
-        (Bottom.LONG_SKIRT, 0.8),
-        (Bottom.WIDE, 1),
-    ),
-    shoes=((Shoe.SNEAKER, 5), (Shoe.SANDAL, 2), (Shoe.LEATHER, 1)),
-    bags=(
-        (Bag.NONE, 4),
-        (Bag.BACKPACK, 2.5),
-        (Bag.SHOULDER, 2.5),
-        (Bag.HANDBAG, 2),
-    ),
-    hats=((Hat.NONE, 7), (Hat.CAP, 1.6), (Hat.BRIM, 1)),
-    patterns=(
-        (Pattern.PLAIN, 4),
-        (Pattern.STRIPES, 1.6),
-        (Pattern.CHECKS, 1),
-        (Pattern.DOTS, 0.7),
-        (Pattern.BLOCK, 1),
-        (Pattern.BAND, 1),
-        (Pattern.PRINT, 2),
-        (Pattern.SLEEVES, 1),
-        (Pattern.PATCHES, 0.5),
+    shoes=_weighted(Shoe, sneaker=5, sandal=2, leather=1),
+    bags=_weighted(Bag, none=4, backpack=2.5, shoulder=2.5, handbag=2),
+    hats=_weighted(Hat, none=7, cap=1.6, brim=1),
+    patterns=_weighted(
+        Pattern,
+        plain=4,
+        stripes=1.6,
+        checks=1,
+        dots=0.7,
+        block=1,
+        band=1,
+        print=2,
+        sleeves=1,
+        patches=0.5,
     ),
     scarf_share=0.02,
     top_palette=_rgb("f2f0ea d93a34 f4c531 3f8fd2 59b06a f08aa5 20222a 8ed0d6 e57a2c"),
     bottom_palette=_rgb("3d5a88 c9b48a 23252c e9e6dc 6f8fb5 7a7f57"),
     accent_palette=_rgb("1d1d22 b5512b e6d9b8 c02b4a 2d6a8c f3cf52 f7f5f0"),
-    grounds=((Ground.SLABS, 3), (Ground.COBBLES, 2)),
+    grounds=_weighted(Ground, slabs=3, cobbles=2),
     ground_palette=_rgb("c9bda6 b8ab98 d6cdbb bca48a"),
-    walls=((Wall.SHOPS, 4), (Wall.PANELS, 1)),
+    walls=_weighted(Wall, shops=4, panels=1),
     wall_palette=_rgb("e3cfa6 d9a882 efe4cf c98f6f d8d2c4"),
-    strips=((Strip.NONE, 3), (Strip.GRASS, 1)),
-    props=(
-        (Prop.TREE, 3),
-        (Prop.PARASOL, 3),
-        (Prop.BENCH, 2),
-        (Prop.BIKE, 2),
-        (Prop.LAMP, 1),
-        (Prop.BIN, 1),
-    ),
+    strips=_weighted(Strip, none=3, grass=1),
+    props=_weighted(Prop, tree=3, parasol=3, bench=2, bike=2, lamp=1, bin=1),
     foliage=_rgb("4f8a3a 6ba247 3d7236"),
     leaf_litter=0.0,
     sun=1.5,
@@ -160,54 +144,24 @@ _PLAZA = DomainLook(
 _CAMPUS = DomainLook(
     name="campus",
     seed=0,
-    tops=(
-        (Top.JACKET, 4),
-        (Top.HOODIE, 3.5),
-        (Top.SWEATER, 2),
-        (Top.SHIRT, 1.5),
-        (Top.COAT, 1),
-    ),
-    bottoms=(
-        (Bottom.TROUSERS, 6),
-        (Bottom.LEGGINGS, 1.5),
-        (Bottom.WIDE, 1.2),
-        (Bottom.SKIRT, 0.8),
-        (Bottom.SHORTS, 0.4),
-    ),
-    shoes=((Shoe.SNEAKER, 5), (Shoe.BOOT, 2), (Shoe.LEATHER, 1)),
-    bags=(
-        (Bag.NONE, 2.5),
-        (Bag.BACKPACK, 5),
-        (Bag.SHOULDER, 2.5),
-        (Bag.HANDBAG, 0.6),
-    ),
-    hats=((Hat.NONE, 7), (Hat.BEANIE, 1.4), (Hat.CAP, 1), (Hat.HOOD, 0.6)),
-    patterns=(
-        (Pattern.PLAIN, 5),
-        (Pattern.CHECKS, 1.5),
-        (Pattern.BLOCK, 1.2),
-        (Pattern.BAND, 0.8),
-        (Pattern.PRINT, 1.2),
-        (Pattern.SLEEVES, 1.2),
-        (Pattern.STRIPES, 0.8),
+    tops=_weighted(Top, jacket=4, hoodie=3.5, sweater=2, shirt=1.5, coat=1),
+    bottoms=_weighted(Bottom, trousers=6, leggings=1.5, wide=1.2, skirt=0.8, shorts=0.4),
+    shoes=_weighted(Shoe, sneaker=5, boot=2, leather=1),
+    bags=_weighted(Bag, none=2.5, backpack=5, shoulder=2.5, handbag=0.6),
+    hats=_weighted(Hat, none=7, beanie=1.4, cap=1, hood=0.6),
+    patterns=_weighted(
+        Pattern, plain=5, checks=1.5, block=1.2, band=0.8, print=1.2, sleeves=1.2, stripes=0.8
     ),
     scarf_share=0.2,
     top_palette=_rgb("5b6b3c 7d3b2e 8a8d91 26324f c39a4b 2b2c30 a9613a 4c7a86 d8d0bd"),
     bottom_palette=_rgb("2c3a57 22242b 6d6455 4b5663 8a7a5c"),
     accent_palette=_rgb("1f2126 8f2f2a 3c5a40 c58a34 46536e b9b3a4 d0542f"),
-    grounds=((Ground.ASPHALT, 3), (Ground.SLABS, 2)),
+    grounds=_weighted(Ground, asphalt=3, slabs=2),
     ground_palette=_rgb("7f8083 8d8a84 777c80 9a9288"),
-    walls=((Wall.BRICK, 4), (Wall.GLASS, 1.5), (Wall.PANELS, 1)),
+    walls=_weighted(Wall, brick=4, glass=1.5, panels=1),
     wall_palette=_rgb("8e4f3d 7a4335 a06a50 6f5148 9c8a7a"),
-    strips=((Strip.GRASS, 5), (Strip.ROAD, 2)),
-    props=(
-        (Prop.TREE, 5),
-        (Prop.BIKE, 4),
-        (Prop.BENCH, 1.5),
-        (Prop.LAMP, 1.5),
-        (Prop.SIGN, 1),
-        (Prop.BARE_TREE, 1),
-    ),
+    strips=_weighted(Strip, grass=5, road=2),
+    props=_weighted(Prop, tree=5, bike=4, bench=1.5, lamp=1.5, sign=1, bare_tree=1),
     foliage=_rgb("b5722a a8512a c29a37 7d7a37"),
     leaf_litter=0.5,
     sun=0.35,
@@ -228,43 +182,22 @@ _CAMPUS = DomainLook(
 _STATION = DomainLook(
     name="station",
     seed=0,
-    tops=(
-        (Top.COAT, 4.5),
-        (Top.PUFFER, 3.5),
-        (Top.JACKET, 3),
-        (Top.HOODIE, 1),
-    ),
-    bottoms=(
-        (Bottom.TROUSERS, 6),
-        (Bottom.WIDE, 1.2),
-        (Bottom.LEGGINGS, 1.5),
-        (Bottom.LONG_SKIRT, 0.8),
-    ),
-    shoes=((Shoe.BOOT, 4), (Shoe.LEATHER, 3), (Shoe.SNEAKER, 3)),
-    bags=(
-        (Bag.NONE, 2.5),
-        (Bag.BACKPACK, 2.5),
-        (Bag.SHOULDER, 2.5),
-        (Bag.HANDBAG, 1.5),
-        (Bag.TROLLEY, 2),
-    ),
-    hats=((Hat.NONE, 5), (Hat.BEANIE, 3), (Hat.HOOD, 1.2), (Hat.BRIM, 0.4), (Hat.CAP, 0.4)),
-    patterns=((Pattern.PLAIN, 6), (Pattern.CHECKS, 0.8), (Pattern.BLOCK, 1.2), (Pattern.BAND, 1.2)),
+    tops=_weighted(Top, coat=4.5, puffer=3.5, jacket=3, hoodie=1),
+    bottoms=_weighted(Bottom, trousers=6, wide=1.2, leggings=1.5, long_skirt=0.8),
+    shoes=_weighted(Shoe, boot=4, leather=3, sneaker=3),
+    bags=_weighted(Bag, none=2.5, backpack=2.5, shoulder=2.5, handbag=1.5, trolley=2),
+    hats=_weighted(Hat, none=5, beanie=3, hood=1.2, brim=0.4, cap=0.4),
+    patterns=_weighted(Pattern, plain=6, checks=0.8, block=1.2, band=1.2),
     scarf_share=0.45,
     top_palette=_rgb("1c1d22 2a3146 55585d 5a4636 7a2532 35503f b0946c 828c99 8a6a2c 3d6a76"),
     bottom_palette=_rgb("1b1c21 2a3142 43454a 3b332d"),
     accent_palette=_rgb("7c1f2b c7bba6 20222a d2a33c 5f6f86 8c5a34 d9d9d6"),
-    grounds=((Ground.TILES, 4), (Ground.SLABS, 1)),
+    grounds=_weighted(Ground, tiles=4, slabs=1),
     ground_palette=_rgb("8f948f a3a39b 7b8286 989084"),
-    walls=((Wall.PANELS, 3), (Wall.TRAIN, 3), (Wall.GLASS, 1)),
+    walls=_weighted(Wall, panels=3, train=3, glass=1),
     wall_palette=_rgb("c8cfc9 6f8a96 b9b39b 93a39a d5d8d4"),
-    strips=((Strip.TRACKS, 4), (Strip.NONE, 2)),
-    props=(
-        (Prop.PILLAR, 4),
-        (Prop.BENCH, 2),
-        (Prop.SIGN, 3),
-        (Prop.BIN, 1.5),
-    ),
+    strips=_weighted(Strip, tracks=4, none=2),
+    props=_weighted(Prop, pillar=4, bench=2, sign=3, bin=1.5),
     foliage=_rgb("4a5a3a"),
     leaf_litter=0.0,
     sun=0.45,

@@ -1,4 +1,4 @@
-"""A rendered domain on disk, in exactly the layout of Market-1501."""
+"""Render a domain to disk, in the layout of Market-1501."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ from daam.synthetic.streams import stream
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 _BATCH = 64
-"""Images that a process takes on at a time."""
+"""Images per task of a process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class RenderPlan:
     num_junk: int = 0
     """Gallery images of parts of people, or of nobody, written as identity -1."""
     look: DomainLook | None = None
-    """Another look than `domain_look(domain, seed=seed)`, to change how hard the domain is."""
+    """Instead of `domain_look(domain, seed=seed)`, to change how hard the domain is."""
 
     def __post_init__(self) -> None:
         check_domain(self.domain)
@@ -84,13 +84,13 @@ def render_domain(
 ) -> int:
     """Write a domain's images into the new folder `to` and return how many there are.
 
-    The folder appears when it is complete: until then the images lie in a sibling folder, which
-    is removed if anything fails.
+    The folder appears once it is complete: until then the images are in a sibling folder, which
+    is removed on failure.
 
     Args:
         num_processes: more than one starts fresh processes (spawn), so the calling script must be
             importable without side effects.
-        progress: called with the images done and the images in total.
+        progress: called with the number of rendered images and their total.
 
     Raises:
         DataError: `to` exists or can't be written.
@@ -135,7 +135,7 @@ class _Job:
 
 
 def _jobs(plan: RenderPlan) -> Iterator[_Job]:
-    """Every image of a plan, camera by camera, so that few places are built per batch."""
+    """Every image of a plan, camera by camera, so that a batch needs few places."""
     jobs: list[_Job] = []
     for identity in range(1, plan.num_train_identities + plan.num_test_identities + 1):
         rng = stream("visits", plan.seed, plan.domain, identity)
@@ -189,8 +189,7 @@ def _run(jobs: list[_Job], *, plan: RenderPlan, to: Path, num_processes: int) ->
             for finished in as_completed(pending):
                 yield finished.result()
         finally:
-            for future in pending:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)
 
 
 def _render_batch(batch: list[_Job], *, plan: RenderPlan, to: Path) -> int:

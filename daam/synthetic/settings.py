@@ -1,9 +1,8 @@
-"""Every knob of the renderer: what a domain and a camera look like, and how hard both are.
+"""Every parameter of the renderer: what a domain and a camera look like, and how hard they are.
 
-A domain is described by a `DomainLook`: who walks there, in which clothes, in which place, light
-and weather, filmed by which make of camera. Its cameras follow from it. The named domains are in
-`named.py`. The fields under "difficulty" are the ones to tune: each can be changed with
-`dataclasses.replace` and has its neutral value in its description.
+A `DomainLook` describes a domain: people, clothes, place, light, weather and make of camera. Its
+cameras follow from it. The named domains are in `named.py`. The fields under "difficulty" are the
+ones to tune with `dataclasses.replace`; each docstring names the neutral value.
 """
 
 import math
@@ -44,17 +43,17 @@ class DomainLook:
     colour_jitter: float = 0.03
     """Spread of a garment's colour around its palette entry; 0: the palette exactly."""
     camera_strength: float = 0.5
-    """How much a domain's cameras differ in exposure, colour and light; 0: all the same."""
+    """How much the cameras differ in exposure, colour and light; 0: not at all."""
     gap_strength: float = 1.0
     """How far the domain's tint, contrast and haze leave neutral; 0: no grading."""
     viewpoint_spread: float = 0.25
     """Spread of the walking direction around a camera's own two directions, in radians."""
     occlusion_share: float = 0.06
-    """Share of images with something or somebody in front of the person; 0..1."""
+    """Share of images with a thing or another person in front of the person; 0..1."""
     crop_jitter: float = 0.02
     """Spread of the bounding box's edges, in shares of its height; 0: a perfect detector."""
     crowd_share: float = 0.05
-    """Share of images with somebody else further back; 0..1."""
+    """Share of images with another person further back; 0..1."""
     blur: float = 0.3
     """Strength of motion and focus blur; 0: sharp."""
     noise: float = 0.25
@@ -167,8 +166,8 @@ def camera_look(look: DomainLook, *, camera: int) -> CameraLook:
         math.sin(elevation),
         math.cos(elevation) * math.cos(azimuth),
     )
-    # Cameras are spread over the whole circle of directions, so that fronts, backs and both
-    # sides are all somebody's usual view.
+    # Directions are spread over the whole circle, so that some camera sees mostly fronts, another
+    # backs or sides.
     walking_direction = (camera * 0.618 % 1.0) * math.pi + strength * rng.normal(0, 0.25)
 
     balance = np.exp(strength * rng.normal(0, 0.055, 3))

@@ -1,4 +1,4 @@
-"""One image: a person in a place, with what is around and before them, through a sensor."""
+"""One image: a person in a place, among other people and things, through a sensor."""
 
 import math
 from dataclasses import replace
@@ -18,7 +18,7 @@ from daam.synthetic.settings import DomainLook
 from daam.synthetic.streams import choose
 
 OCCLUDERS = ((Prop.BIN, 2.0), (Prop.BENCH, 2.0), (Prop.BIKE, 2.0), (Prop.LAMP, 2.0))
-SOMEBODY = 0.4
+PERSON_SHARE = 0.4
 """Share of the occlusions that are another person."""
 
 
@@ -36,7 +36,7 @@ def take_shot(
     """An image (height, width, 3) uint8 of one person by one camera.
 
     Args:
-        absent: leave the person out: what a detector's mistake shows.
+        absent: leave the person out, as in a detector's false positive.
     """
     plate = plate_of(look, camera=camera, number=int(rng.integers(PLATES_PER_CAMERA)))
     view = plate.camera
@@ -117,11 +117,11 @@ def _cast_shadow(scene: np.ndarray, *, figure: Figure, stance: Stance, spot: Spo
 def _occlude(
     scene: np.ndarray, *, stance: Stance, spot: Spot, look: DomainLook, rng: np.random.Generator
 ) -> None:
-    """Put something or somebody between the camera and the person, in place."""
+    """Put a thing or another person between the camera and the person, in place."""
     nearer = stance.away_m - rng.uniform(0.5, 1.2)
     side = rng.choice((-1, 1))
     aside = rng.uniform(0.1, 0.45)
-    if rng.random() < SOMEBODY:
+    if rng.random() < PERSON_SHARE:
         extra = _extra(
             stance, aside_m=side * (aside + 0.12), away_m=nearer, spot=spot, look=look, rng=rng
         )
@@ -157,7 +157,7 @@ def _extra(
     look: DomainLook,
     rng: np.random.Generator,
 ) -> Stance:
-    """Somebody who is nobody's identity, beside the line of sight to a person."""
+    """A passer-by without an identity, beside the line of sight to a person."""
     return Stance.draw(
         draw_person(look, cast="extras", identity=int(rng.integers(400))),
         right_m=stance.right_m * away_m / stance.away_m + aside_m,

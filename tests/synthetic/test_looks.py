@@ -33,7 +33,7 @@ def limb_table(*rows):
     """Round limbs from their start x, y, z, end x, y, z and the two radii."""
     limbs = Limbs(turn=math.pi)
     for row in rows:
-        # Of somebody who faces away, only x is mirrored in the view.
+        # Of a person who faces away, only x is mirrored in the view.
         start, end = (-row[0], row[1], row[2]), (-row[3], row[4], row[5])
         limbs.add(start, end, part=Part.SKIN, wide=row[6:8])
     return limbs.table()
@@ -167,7 +167,7 @@ def test_a_person_stands_out_from_the_same_shot_without_them(name):
     assert np.abs(with_person - shoot(look, person=other)).mean() > 3
 
 
-def test_noise_and_weather_leave_levels_in_range_when_every_knob_is_at_its_worst():
+def test_noise_and_weather_leave_levels_in_range_when_every_parameter_is_at_its_worst():
     look = replace(
         domain_look("station", seed=1),
         camera_strength=3.0,

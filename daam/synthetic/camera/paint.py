@@ -16,7 +16,7 @@ from daam.synthetic.person.people import Person
 from daam.synthetic.streams import stream
 
 _TRUNK_M = 0.52
-"""Hip joint to neck of somebody 1.75 m tall."""
+"""Hip joint to neck of a person of 1.75 m."""
 _FOLDS: dict[int, float] = {
     Part.SKIN: 0.05,
     Part.HEAD: 0.03,
@@ -117,24 +117,17 @@ def _plain_colours(person: Person) -> np.ndarray:
     """(parts, 3): the colour every part starts from; not to be written to."""
     outfit = person.outfit
     colours = np.zeros((len(Part) + 1, 3), np.float32)
-    for part, colour in (
-        (Part.SKIN, person.skin),
-        (Part.HEAD, person.skin),
-        (Part.HAIR, person.hair_colour),
-        (Part.TORSO, outfit.top_colour),
-        (Part.TAIL, outfit.top_colour),
-        (Part.SLEEVE, outfit.top_colour),
-        (Part.LEG, outfit.bottom_colour),
-        (Part.SKIRT, outfit.bottom_colour),
-        (Part.SHOE, person.shoe_colour),
-        (Part.BAG, person.bag_colour),
-        (Part.STRAP, person.bag_colour),
-        (Part.HAT, person.hat_colour),
-        (Part.SCARF, person.scarf_colour),
-        (Part.TROLLEY, person.bag_colour),
-        (Part.HOOD, outfit.top_colour),
+    for colour, parts in (
+        (person.skin, (Part.SKIN, Part.HEAD)),
+        (person.hair_colour, (Part.HAIR,)),
+        (outfit.top_colour, (Part.TORSO, Part.TAIL, Part.SLEEVE, Part.HOOD)),
+        (outfit.bottom_colour, (Part.LEG, Part.SKIRT)),
+        (person.shoe_colour, (Part.SHOE,)),
+        (person.bag_colour, (Part.BAG, Part.STRAP, Part.TROLLEY)),
+        (person.hat_colour, (Part.HAT,)),
+        (person.scarf_colour, (Part.SCARF,)),
     ):
-        colours[part] = linear(colour)
+        colours[list(parts)] = linear(colour)
     return colours
 
 
@@ -154,7 +147,7 @@ def _trunk_cloth(
     elif outfit.top in (Top.JACKET, Top.PUFFER, Top.COAT, Top.SHIRT):
         colours[front < 0.05] *= 0.45
     if outfit.top is Top.PUFFER:
-        colours *= (1.0 - 0.42 * (np.abs((above * 11.0) % 1.0 - 0.5) > 0.40))[:, None]
+        colours *= _quilting(above * 11.0)
     if outfit.top in (Top.TSHIRT, Top.TANK, Top.DRESS):
         neckline = (front < 0.6) & (above > 0.44 + 0.09 * front)
         colours[neckline] = linear(person.skin)
@@ -185,18 +178,25 @@ def _sleeve(person: Person, *, along: np.ndarray, around: np.ndarray) -> np.ndar
             mix = np.zeros_like(along)
     colours = main + mix[:, None] * (accent - main)
     if outfit.top is Top.PUFFER:
-        colours *= (1.0 - 0.42 * (np.abs((along * 7.0) % 1.0 - 0.5) > 0.40))[:, None]
+        colours *= _quilting(along * 7.0)
     return colours
+
+
+def _quilting(ribs: np.ndarray) -> np.ndarray:
+    """(M, 1) brightness of a puffer jacket, dark in the seams at whole numbers of ribs."""
+    return (1.0 - 0.42 * (np.abs(ribs % 1.0 - 0.5) > 0.40))[:, None]
 
 
 def _lower(person: Person, *, along: np.ndarray, around: np.ndarray) -> np.ndarray:
     outfit = person.outfit
     main = linear(outfit.bottom_colour)
     colours = np.broadcast_to(main, (len(along), 3)).copy()
-    if outfit.side_stripe and outfit.bottom not in (Bottom.SKIRT, Bottom.LONG_SKIRT):
-        colours[np.abs(np.abs(around) - math.pi / 2) < 0.35] = linear(outfit.bottom_accent)
-    if outfit.bottom in (Bottom.SKIRT, Bottom.LONG_SKIRT) and outfit.side_stripe:
-        colours[(along * 9.0) % 1.0 < 0.3] = linear(outfit.bottom_accent)
+    if outfit.side_stripe:
+        if outfit.bottom in (Bottom.SKIRT, Bottom.LONG_SKIRT):
+            stripe = (along * 9.0) % 1.0 < 0.3
+        else:
+            stripe = np.abs(np.abs(around) - math.pi / 2) < 0.35
+        colours[stripe] = linear(outfit.bottom_accent)
     return colours
 
 

@@ -18,9 +18,9 @@ _BRIGHTEST = 3.0
 def native_height(
     height: int, *, camera: CameraLook, away_m: float, blur: float, rng: np.random.Generator
 ) -> int:
-    """Lines of pixels that a camera has for somebody this far away, at most `height`.
+    """Lines of pixels that a camera resolves a person at this distance with, at most `height`.
 
-    What is seen with fewer pixels than the image will have is soft once it is enlarged.
+    With fewer than the image will have, the person is soft once enlarged.
     """
     nearness = 0.5 * (camera.near_m + camera.far_m) / away_m
     tall = camera.native_height * nearness * math.exp(-0.15 * blur * abs(rng.normal()))
@@ -28,12 +28,7 @@ def native_height(
 
 
 def expose(
-    scene: np.ndarray,
-    *,
-    camera: CameraLook,
-    away_m: float,
-    blur: float,
-    rng: np.random.Generator,
+    scene: np.ndarray, *, camera: CameraLook, away_m: float, blur: float, rng: np.random.Generator
 ) -> np.ndarray:
     """What a camera makes of linear light (H, W, 3): levels (H, W, 3) uint8.
 

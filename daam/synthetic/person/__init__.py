@@ -1,5 +1,5 @@
-"""Somebody at one moment, as limbs.
+"""A person at one moment, as limbs.
 
-people: who they are and what they wear. pose: their joints in a step. stance: where they stand.
+people: body and clothes of an identity. pose: its joints in a step. stance: where it stands.
 limbs: the tapered shape that everything is made of. body, head, bags: which limbs they have.
 """

@@ -124,3 +124,8 @@ def between(start: Point, end: Point, share: float) -> Point:
         start[1] + (end[1] - start[1]) * share,
         start[2] + (end[2] - start[2]) * share,
     )
+
+
+def moved(point: Point, *, left: float = 0.0, up: float = 0.0, forward: float = 0.0) -> Point:
+    """The point this far away, metres."""
+    return (point[0] + left, point[1] + up, point[2] + forward)

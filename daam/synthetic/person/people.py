@@ -1,4 +1,4 @@
-"""Who somebody is: the stable look of an identity, drawn from the habits of a domain."""
+"""The appearance of an identity: body, clothes and belongings, drawn from those of a domain."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,7 +33,7 @@ OPENABLE = frozenset({Top.SHIRT, Top.HOODIE, Top.JACKET, Top.PUFFER, Top.COAT})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outfit:
-    """Upper and lower garment: what a group of look-alikes shares."""
+    """Upper and lower garment, which a group of look-alikes shares."""
 
     top: Top
     top_colour: RGB
@@ -94,15 +94,8 @@ def draw_person(look: DomainLook, *, cast: str, identity: int) -> Person:
     rng = stream("person", look.seed, look.name, cast, identity)
     group = identity // max(look.look_alike_size, 1)
     alike = look.look_alike_size > 1 and rng.random() < look.look_alike_share
-    own = stream(
-        "outfit",
-        look.seed,
-        look.name,
-        cast,
-        "group" if alike else "own",
-        group if alike else identity,
-    )
-    outfit = _draw_outfit(look, rng=own)
+    whose = ("group", group) if alike else ("own", identity)
+    outfit = _draw_outfit(look, rng=stream("outfit", look.seed, look.name, cast, *whose))
     if alike:
         outfit = replace(
             outfit,
@@ -114,6 +107,10 @@ def draw_person(look: DomainLook, *, cast: str, identity: int) -> Person:
     narrow = outfit.hem < -0.1 or outfit.bottom in (Bottom.SKIRT, Bottom.LONG_SKIRT)
     feminine = rng.random() < 0.5
     height = rng.normal(1.66, 0.07) if feminine else rng.normal(1.78, 0.075)
+
+    def about(mean: float, spread: float, low: float, high: float) -> float:
+        return float(np.clip(rng.normal(mean, spread), low, high))
+
     accents = look.accent_palette
     hat = choose(rng, look.hats)
     if hat is Hat.HOOD and outfit.top not in (Top.HOODIE, Top.PUFFER, Top.COAT, Top.JACKET):
@@ -124,12 +121,12 @@ def draw_person(look: DomainLook, *, cast: str, identity: int) -> Person:
     return Person(
         height_m=float(np.clip(height, 1.48, 2.0)),
         girth=float(np.clip(np.exp(rng.normal(0.0, 0.17)), 0.78, 1.5)),
-        shoulders=float(np.clip(rng.normal(0.95 if feminine else 1.06, 0.05), 0.85, 1.2)),
-        hips=float(np.clip(rng.normal(1.06 if feminine else 0.96, 0.05), 0.85, 1.2)),
-        leg_share=float(np.clip(rng.normal(1.0, 0.025), 0.94, 1.06)),
-        stride=float(np.clip(rng.normal(0.42, 0.07), 0.22, 0.6)) * (0.75 if narrow else 1.0),
-        arm_swing=float(np.clip(rng.normal(0.9, 0.3), 0.2, 1.6)),
-        stoop=float(np.clip(rng.normal(0.06, 0.05), -0.03, 0.24)),
+        shoulders=about(0.95 if feminine else 1.06, 0.05, 0.85, 1.2),
+        hips=about(1.06 if feminine else 0.96, 0.05, 0.85, 1.2),
+        leg_share=about(1.0, 0.025, 0.94, 1.06),
+        stride=about(0.42, 0.07, 0.22, 0.6) * (0.75 if narrow else 1.0),
+        arm_swing=about(0.9, 0.3, 0.2, 1.6),
+        stoop=about(0.06, 0.05, -0.03, 0.24),
         skin=_near(SKINS[int(rng.choice(6, p=(0.24, 0.28, 0.2, 0.12, 0.1, 0.06)))], 0.02, rng=rng),
         hair=hair,
         hair_colour=_near(HAIRS[int(rng.choice(6, p=HAIR_WEIGHTS))], 0.02, rng=rng),

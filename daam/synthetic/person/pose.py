@@ -1,4 +1,4 @@
-"""How somebody stands at one moment of a step: joints in body coordinates.
+"""A person's joints at one moment of a step, in body coordinates.
 
 Body coordinates, metres: x towards the left hand, y up from the ground, z forward.
 """
@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from daam.synthetic.kinds import Bag
 from daam.synthetic.person.people import Person
 
 Point = tuple[float, float, float]
@@ -46,12 +47,7 @@ class Pose:
 
 
 def strike_pose(
-    person: Person,
-    *,
-    phase: float,
-    walking: float,
-    arms: tuple[Arm, Arm],
-    head_turn: float,
+    person: Person, *, phase: float, walking: float, arms: tuple[Arm, Arm], head_turn: float
 ) -> Pose:
     """Joints at gait phase `phase` (radians, one full cycle of two steps is 2 pi).
 
@@ -67,7 +63,7 @@ def strike_pose(
     thigh, shin = 0.475 * leg, 0.44 * leg
     hip_half = 0.052 * tall * person.hips
 
-    hips, knees, ankles, toes = [], [], [], []
+    legs = []
     for side, offset in ((-1, 0.0), (1, math.pi)):
         swing = stride * math.sin(phase + offset) + 0.03
         bend = 0.06 + 1.75 * stride * max(0.0, math.cos(phase + offset + 0.4)) ** 2
@@ -80,11 +76,7 @@ def strike_pose(
             ankle[1] - 0.045 * scale + 0.14 * scale * math.sin(tilt),
             ankle[2] + 0.155 * scale * math.cos(tilt),
         )
-        hips.append(hip)
-        knees.append(knee)
-        ankles.append(ankle)
-        toes.append(toe)
-    lift = 0.075 * scale - min(ankle[1] for ankle in ankles)
+        legs.append((hip, knee, ankle, toe))
 
     lean = person.stoop + 0.05 * walking
     trunk = 0.300 * tall + (0.515 * tall - leg)
@@ -94,65 +86,65 @@ def strike_pose(
         forward = math.sin(lean) * trunk * share + bow
         return (sway * share, trunk * share * math.cos(lean), forward)
 
-    chest, neck = spine(0.62), spine(1.0, bow=0.25 * person.stoop * scale)
+    neck = spine(1.0, bow=0.25 * person.stoop * scale)
     head = (
         neck[0] + head_turn,
         neck[1] + 0.110 * tall,
         neck[2] + 0.03 * scale + 0.5 * person.stoop * 0.2,
     )
     half = 0.097 * tall * person.shoulders
-    shoulders, elbows, wrists, hands = [], [], [], []
-    for index, (side, offset) in enumerate(((-1, math.pi), (1, 0.0))):
+    both_arms = []
+    for doing, side, offset in zip(arms, (-1, 1), (math.pi, 0.0), strict=True):
         twist = -0.05 * stride * side * math.sin(phase) * scale
         shoulder = (neck[0] + side * half, neck[1] - 0.042 * tall, neck[2] + twist)
-        chain = _arm(
+        arm = _arm(
             shoulder,
             side=side,
             tall=tall,
-            doing=arms[index],
+            doing=doing,
             swing=person.arm_swing * stride * math.sin(phase + offset),
             spread=0.10 + 0.12 * (person.girth - 1.0),
         )
-        shoulders.append(shoulder)
-        for joints, point in zip((elbows, wrists, hands), chain, strict=True):
-            joints.append(point)
+        both_arms.append((shoulder, *arm))
 
-    def up(points: list[Point]) -> tuple[Point, Point]:
-        first, second = ((x, y + lift, z) for x, y, z in points)
-        return first, second
+    lift = 0.075 * scale - min(ankle[1] for _, _, ankle, _ in legs)
 
-    hip, waist = (0.0, 0.0, 0.0), spine(0.3)
-    (hip, waist), (chest, neck) = up([hip, waist]), up([chest, neck])
+    def up(point: Point) -> Point:
+        return (point[0], point[1] + lift, point[2])
+
+    hips, knees, ankles, toes = ((up(a), up(b)) for a, b in zip(*legs, strict=True))
+    shoulders, elbows, wrists, hands = ((up(a), up(b)) for a, b in zip(*both_arms, strict=True))
     return Pose(
         scale=scale,
-        hip=hip,
-        waist=waist,
-        chest=chest,
-        neck=neck,
-        head=(head[0], head[1] + lift, head[2]),
-        hips=up(hips),
-        knees=up(knees),
-        ankles=up(ankles),
-        toes=up(toes),
-        shoulders=up(shoulders),
-        elbows=up(elbows),
-        wrists=up(wrists),
-        hands=up(hands),
+        hip=up((0.0, 0.0, 0.0)),
+        waist=up(spine(0.3)),
+        chest=up(spine(0.62)),
+        neck=up(neck),
+        head=up(head),
+        hips=hips,
+        knees=knees,
+        ankles=ankles,
+        toes=toes,
+        shoulders=shoulders,
+        elbows=elbows,
+        wrists=wrists,
+        hands=hands,
     )
 
 
 def draw_arms(person: Person, *, rng: np.random.Generator) -> tuple[Arm, Arm]:
     """What the two arms do in one image; a bag keeps its own arm busy."""
     arms = [Arm.SWING, Arm.SWING]
+    busy = 0 if person.bag_side < 0 else 1
     mood = rng.random()
     if mood < 0.12:
         arms[int(rng.integers(2))] = Arm.PHONE
     elif mood < 0.24:
         arms = [Arm.POCKET, Arm.POCKET]
-    if person.bag in ("handbag", "trolley"):
-        arms[0 if person.bag_side < 0 else 1] = Arm.HANG
-    elif person.bag == "shoulder" and rng.random() < 0.4:
-        arms[0 if person.bag_side < 0 else 1] = Arm.STRAP
+    if person.bag in (Bag.HANDBAG, Bag.TROLLEY):
+        arms[busy] = Arm.HANG
+    elif person.bag is Bag.SHOULDER and rng.random() < 0.4:
+        arms[busy] = Arm.STRAP
     return arms[0], arms[1]
 
 

@@ -1,4 +1,4 @@
-"""Where somebody stands, which way they face, and how they hold themselves."""
+"""Where a person stands, which way they face, and their pose."""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Stance:
         look: DomainLook,
         rng: np.random.Generator,
     ) -> "Stance":
-        """Somebody who walks past this camera, mostly one of the two ways people walk there."""
+        """Draw a walk past this camera, mostly in one of the two directions people walk there."""
         against = rng.random() >= view.one_way
         turn = view.walking_direction + rng.normal(0, look.viewpoint_spread) + math.pi * against
         head_turn = float(rng.normal(0, 0.3))

@@ -1,4 +1,4 @@
-"""The detector's box around somebody, and the background it is cut from."""
+"""The detector's box around a person, and the background inside it."""
 
 from dataclasses import dataclass
 

@@ -18,13 +18,16 @@ class TableNoise:
     def __init__(self, *, rng: np.random.Generator) -> None:
         self._shift = rng.integers(0, 256, 2)
 
-    def cell(self, column: np.ndarray, row: np.ndarray) -> np.ndarray:
+    def cell(self, column: np.ndarray, row: np.ndarray | int) -> np.ndarray:
         """Uniform 0..1, one number per whole cell."""
-        table = _noise_tables()[0]
+        table, rows = _noise_tables()[0], np.asarray(row).astype(np.int32)
         return table[
-            (row.astype(np.int32) + self._shift[0]) & 255,
-            (column.astype(np.int32) + self._shift[1]) & 255,
+            (rows + self._shift[0]) & 255, (column.astype(np.int32) + self._shift[1]) & 255
         ]
+
+    def colours(self, column: np.ndarray, *, row: int) -> np.ndarray:
+        """(N, 3) uniform 0..1, of the cells in this row and the two after it."""
+        return self.cell(column[:, None], row + np.arange(3))
 
     def fine(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Uniform 0..1, one number per unit square."""
@@ -141,10 +144,7 @@ def wall_albedo(
         case Wall.BRICK:
             row = np.floor(y / 0.16)
             offset = x + (row % 2) * 0.2
-            mortar = np.maximum(
-                _line(offset, period=0.4, width=0.025, footprint=footprint),
-                _line(y, period=0.16, width=0.025, footprint=footprint),
-            )
+            mortar = _grid(offset, y, period=(0.4, 0.16), width=0.025, footprint=footprint)
             tone = 1 + 0.35 * (noise.cell(np.floor(offset / 0.4), row) - 0.5)
             base = base * tone[:, None]
             base = base + mortar[:, None] * (np.float32(0.42) - base) * np.float32(0.55)
@@ -152,20 +152,14 @@ def wall_albedo(
                 base, x=x, y=y, period=(3.1, 3.2), size=(1.3, 1.7), sill=1.0, noise=noise
             )
         case Wall.PANELS:
-            joint = np.maximum(
-                _line(x, period=1.5, width=0.03, footprint=footprint),
-                _line(y + 0.4, period=1.5, width=0.03, footprint=footprint),
-            )
+            joint = _grid(x, y + 0.4, period=(1.5, 1.5), width=0.03, footprint=footprint)
             base = base * (1 - 0.5 * joint)[:, None]
             base = np.where((y < 0.28)[:, None], np.float32(0.05), base)
             return _posters(base, x=x, y=y, noise=noise)
         case Wall.SHOPS:
             return _shops(base, x=x, y=y, footprint=footprint, noise=noise)
         case Wall.GLASS:
-            bars = np.maximum(
-                _line(x, period=1.25, width=0.09, footprint=footprint),
-                _line(y, period=1.7, width=0.09, footprint=footprint),
-            )
+            bars = _grid(x, y, period=(1.25, 1.7), width=0.09, footprint=footprint)
             pane = noise.cell(np.floor(x / 1.25), np.floor(y / 1.7))
             glow = (0.06 + 0.12 * pane + 0.05 * noise.smooth(x * 0.4, y * 0.8)).astype(np.float32)
             glass = glow[:, None] * np.array([0.8, 1.0, 1.15], np.float32)
@@ -197,13 +191,11 @@ def _windows(
 def _posters(base: np.ndarray, *, x: np.ndarray, y: np.ndarray, noise: TableNoise) -> np.ndarray:
     column = np.floor(x / 2.9)
     u, v = x - column * 2.9 - 1.45, y - 1.7
-    zero = np.zeros_like(column)
-    there = noise.cell(column, zero) > 0.35
+    there = noise.cell(column, 0) > 0.35
     inside = (np.abs(u) < 0.62) & (np.abs(v) < 0.85) & there
     rim = (np.abs(u) < 0.68) & (np.abs(v) < 0.91) & there
-    paper = np.stack([0.7 * noise.cell(column, zero + k) ** 1.5 + 0.05 for k in (1, 2, 3)], axis=1)
+    paper, ink = (0.7 * noise.colours(column, row=row) ** 1.5 + 0.05 for row in (1, 4))
     motif = noise.smooth(u * 1.3 + column * 7, v * 1.3) > 0.15
-    ink = np.stack([0.7 * noise.cell(column, zero + k) ** 1.5 + 0.05 for k in (4, 5, 6)], axis=1)
     text = (v < -0.5) & ((v * 11) % 1.0 < 0.4)
     picture = np.where((motif | text)[:, None], ink, paper)
     base = np.where(rim[:, None], np.float32(0.08), base)
@@ -216,15 +208,11 @@ def _shops(
     upper = _windows(base, x=x, y=y, period=(2.3, 3.0), size=(1.0, 1.6), sill=3.9, noise=noise)
     shop = np.floor(x / 4.2)
     u = x - shop * 4.2 - 2.1
-    zero = np.zeros_like(shop)
-    awning = np.stack([0.65 * noise.cell(shop, zero + k) ** 1.3 + 0.04 for k in (1, 2, 3)], axis=1)
+    awning = 0.65 * noise.colours(shop, row=1) ** 1.3 + 0.04
     stripes = ((x / 0.42) % 1.0 < 0.5)[:, None]
     awning = np.where(stripes, awning, np.float32(0.75))
     goods = 0.10 + 0.3 * np.clip(noise.smooth(x * 0.8, y * 1.1), 0, 1)
-    tints = np.stack(
-        [0.6 + 0.8 * noise.cell(np.floor(x / 0.7), zero + k) for k in (7, 8, 9)], axis=1
-    )
-    glass = goods[:, None] * tints
+    glass = goods[:, None] * (0.6 + 0.8 * noise.colours(np.floor(x / 0.7), row=7))
     bars = _line(u + 2.1, period=1.4, width=0.08, footprint=footprint)[:, None]
     glass = glass * (1 - bars) + 0.04 * bars
     door = ((np.abs(u - 1.3) < 0.5) & (y < 2.2))[:, None]
@@ -239,19 +227,31 @@ def _shops(
 def _train(base: np.ndarray, *, x: np.ndarray, y: np.ndarray, noise: TableNoise) -> np.ndarray:
     wagon = np.floor(x / 1.9)
     u = x - wagon * 1.9 - 0.95
-    zero = np.zeros_like(wagon)
-    door = noise.cell(np.floor(x / 3.8), zero + 3) > 0.5
-    trim = np.array([0.35, 0.03, 0.04], np.float32) * (0.6 + noise.cell(zero, zero + 5))[:, None]
+    door = noise.cell(np.floor(x / 3.8), 3) > 0.5
+    trim = np.array([0.35, 0.03, 0.04], np.float32) * (0.6 + noise.cell(np.zeros(1), 5))
     base = np.where((np.abs(y - 1.25) < 0.14)[:, None], trim, base)
     window = (np.abs(u) < 0.72) & (np.abs(y - 2.2) < 0.52)
-    lit = (0.05 + 0.5 * noise.cell(wagon, zero + 1) * (0.4 + 0.3 * noise.smooth(x, y))).astype(
-        np.float32
-    )
+    lit = (0.05 + 0.5 * noise.cell(wagon, 1) * (0.4 + 0.3 * noise.smooth(x, y))).astype(np.float32)
     base = np.where(window[:, None], lit[:, None] * np.array([1.0, 0.95, 0.8], np.float32), base)
     leaf = door & (np.abs(np.abs(u) - 0.45) < 0.02) & (y > 0.7)
     base = np.where(leaf[:, None], np.float32(0.03), base)
     base = np.where((y < 0.7)[:, None], np.float32(0.03), base)
     return np.where((y > 3.3)[:, None], base * np.float32(0.35), base).astype(np.float32)
+
+
+def _grid(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    period: tuple[float, float],
+    width: float,
+    footprint: np.ndarray,
+) -> np.ndarray:
+    """Coverage of lines in both directions."""
+    return np.maximum(
+        _line(x, period=period[0], width=width, footprint=footprint),
+        _line(y, period=period[1], width=width, footprint=footprint),
+    )
 
 
 def _line(
