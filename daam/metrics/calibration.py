@@ -100,17 +100,15 @@ class Calibration:
 
     def as_document(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
+
+        def plain(rate: Rate) -> dict[str, Any]:
+            return {"found": rate.value, "interval": [rate.low, rate.high]}
+
         return {
             "false_match_rate": self.requested,
             "threshold": self.threshold,
-            "false_match": {
-                "found": self.false_match.value,
-                "interval": [self.false_match.low, self.false_match.high],
-            },
-            "true_match": {
-                "found": self.true_match.value,
-                "interval": [self.true_match.low, self.true_match.high],
-            },
+            "false_match": plain(self.false_match),
+            "true_match": plain(self.true_match),
             "confidence": CONFIDENCE,
             "num_false_matches": self.num_false,
             "num_same_pairs": self.num_same,

@@ -1,6 +1,6 @@
-"""A baseline without learning: what the colours of the clothes alone can tell.
+"""A baseline without learning: retrieval by the colours of the clothes alone.
 
-Its mAP beside a model's says how much of a domain is solved by colour. Shapes: B = images,
+Its mAP beside a model's shows how much of a domain colour solves. Shapes: B = images,
 H = height, W = width, D = width of the histogram, S = stripes, C = colour bins.
 """
 
@@ -18,20 +18,20 @@ NUM_SATURATIONS = 3
 NUM_VALUES = 4
 NUM_GREYS = 6
 NUM_COLOUR_BINS = NUM_GREYS + NUM_HUES * NUM_SATURATIONS * NUM_VALUES
-# Colours less saturated or darker than this have no hue to speak of, only brightness.
+# Colours less saturated or darker than this are binned by brightness alone.
 GREY_SATURATION = 0.15
 BLACK_VALUE = 0.15
-# Each channel is cut to its 5 highest bits, so that a table of 32768 colours knows every bin.
+# Each channel is cut to its 5 highest bits, so that a table of 32768 colours holds every bin.
 CHANNEL_BITS = 5
 
 
 def colour_histogram(images: Tensor, *, stripes: int = 8) -> Tensor:
-    """(B, D) float32, L2-normalised: a histogram of hue, saturation and value for each stripe.
+    """(B, D) float32, L2-normalised: a histogram of hue, saturation and value per stripe.
 
     The image is cut into horizontal stripes (head, chest, hips, ... of an upright person). The
-    root of each bin's share is taken, so that a dot product of two embeddings is the mean over
-    the stripes of their Bhattacharyya coefficients. Cameras and lights that differ shift colours
-    between bins, and nothing here makes up for it: that is what the baseline is to show.
+    root of each bin's share is taken, so that the dot product of two embeddings is the mean over
+    the stripes of their Bhattacharyya coefficients. Cameras and lights shift colours between bins;
+    that is left uncorrected, so that the baseline shows it.
 
     Args:
         images: (B, H, W, 3), uint8, RGB, on the CPU.

@@ -1,4 +1,4 @@
-"""Scores that need no identity label: whether attention, domains and groups are healthy.
+"""Scores without identity labels: are attention, domains and groups healthy?
 
 Shapes: N = images, D = embedding width, K = groups. All are cheap enough for every epoch.
 """
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from daam.errors import EvaluationError
 
-# Images of each domain in each of the probe's two halves.
+# Images per domain in each of the probe's two halves.
 PROBE_IMAGES_PER_DOMAIN = 500
-# Of the squared weights, beside the mean squared error on standardised embeddings. With 128 images
-# of each domain it tells domains apart as well as logistic regression, at widths 128 and 2,048.
+# Weight decay beside the mean squared error on standardised embeddings. With 128 images per domain
+# the probe is as accurate as logistic regression, at widths 128 and 2,048.
 PROBE_PENALTY = 0.1
 SILHOUETTE_IMAGES = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionStatistics:
-    """Where the attention stands between all specific (0) and all shared (1)."""
+    """The distribution of attention between all specific (0) and all shared (1)."""
 
     mean: float
     std: float
@@ -35,16 +35,11 @@ class AttentionStatistics:
 
     @classmethod
     def pooled(cls, parts: Sequence[Self], *, num_images: Sequence[int]) -> Self:
-        """The statistics of several batches taken together.
-
-        Args:
-            parts: of each batch; at least one.
-            num_images: in each batch.
-        """
+        """Combine the statistics of batches (at least one) of `num_images` each."""
         weights = np.array(num_images) / sum(num_images)
         means = np.array([part.mean for part in parts])
         mean = float(weights @ means)
-        # Variance within the batches and between them: no difference of large numbers.
+        # Variance within plus between batches: numerically stable, no difference of large numbers.
         variance = weights @ (np.array([part.std for part in parts]) ** 2 + (means - mean) ** 2)
         return cls(
             mean=mean,
@@ -74,17 +69,17 @@ def attention_statistics(attention: Tensor) -> AttentionStatistics:
 
 
 def domain_probe_accuracy(embeddings: Tensor, domains: Tensor, *, seed: int) -> float:
-    """How well a linear probe tells the domains of held-out images apart: .5 not at all, 1 always.
+    """Accuracy of a linear probe that classifies the domain of held-out images; .5 is chance.
 
-    The images are drawn into two halves with equally many of each domain, so that .5 is chance.
-    A ridge regression of the domain on standardised embeddings, in closed form, learns from one
-    half and is tried on the other, then the other way round; the mean comes back. Low is good for
-    the shared embedding, high for the specific one.
+    The images are split at random into two halves with equally many of each domain. A ridge
+    regression of the domain on standardised embeddings, in closed form, is trained on one half and
+    tested on the other, then the other way round; the mean is returned. Low is good for the shared
+    embedding, high for the specific one.
 
     Args:
         embeddings: (N, D).
         domains: (N,), 0 source, 1 target.
-        seed: which images are drawn.
+        seed: of the split.
 
     Raises:
         EvaluationError: a domain has fewer than two images.
@@ -100,14 +95,11 @@ def domain_probe_accuracy(embeddings: Tensor, domains: Tensor, *, seed: int) -> 
         )
     halves = [
         embeddings[torch.from_numpy(np.concatenate(rows)).to(embeddings.device)].detach().float()
-        for rows in (
-            [rows[:half] for rows in members],
-            [rows[half : 2 * half] for rows in members],
-        )
+        for rows in ([rows[:half] for rows in members], [rows[half : 2 * half] for rows in members])
     ]
-    side_N = halves[0].new_tensor([-1.0, 1.0]).repeat_interleave(half)
-    there = _ridge_accuracy(halves[0], tried_ND=halves[1], side_N=side_N)
-    back = _ridge_accuracy(halves[1], tried_ND=halves[0], side_N=side_N)
+    sign_N = halves[0].new_tensor([-1.0, 1.0]).repeat_interleave(half)
+    there = _ridge_accuracy(halves[0], test_ND=halves[1], sign_N=sign_N)
+    back = _ridge_accuracy(halves[1], test_ND=halves[0], sign_N=sign_N)
     return (there + back) / 2
 
 
@@ -125,8 +117,8 @@ def domain_mean_cosine(embeddings: Tensor, domains: Tensor) -> float:
 def mean_pairwise_distance(embeddings: Tensor) -> float:
     """Mean cosine distance over all pairs of different images, 0 to 1 + 1 / (N - 1).
 
-    Taken from the mean embedding m, without looking at pairs: N / (N - 1) (1 - |m|^2). Near 0 the
-    embedding has collapsed to a point. A single image gives 0.
+    Computed from the mean embedding m: N / (N - 1) (1 - |m|^2). Near 0 the embedding has collapsed
+    to a point. A single image gives 0.
 
     Args:
         embeddings: (N, D), L2-normalised.
@@ -139,19 +131,19 @@ def mean_pairwise_distance(embeddings: Tensor) -> float:
 
 
 def silhouette(embeddings: Tensor, groups: NDArray[np.integer], *, seed: int) -> float | None:
-    """Mean silhouette of the groups, -1 to 1; None where there are fewer than two to compare.
+    """Mean silhouette of the groups, -1 to 1; None with fewer than two groups, or only singletons.
 
     Source: Rousseeuw 1987; cosine distance. Outliers are left out, an image alone in its group
-    counts 0. High: groups are compact and apart (which does not say that they are people).
+    counts 0. High: groups are compact and well separated (not necessarily people).
 
     The mean cosine distance from an image to a group is 1 minus its product with the group's mean,
-    so no two images are compared: groups are taken whole, and of more than 2,000 grouped images
-    only the mean over a sample of that size is estimated.
+    so no pair of images is compared. Of more than 2,000 grouped images a sample is averaged, still
+    against whole groups.
 
     Args:
         embeddings: (N, D), L2-normalised.
         groups: (N,), -1 for an outlier.
-        seed: which images are drawn.
+        seed: of the sample.
     """
     grouped = np.flatnonzero(groups >= 0)
     known, group_of, sizes = np.unique(groups[grouped], return_inverse=True, return_counts=True)
@@ -178,26 +170,22 @@ def silhouette(embeddings: Tensor, groups: NDArray[np.integer], *, seed: int) ->
     return float(torch.where(size_N > 1, score_N, 0).mean())
 
 
-def _ridge_accuracy(taught_ND: Tensor, *, tried_ND: Tensor, side_N: Tensor) -> float:
-    """Share of the tried images on the right side; taught and tried have the same sides in order.
+def _ridge_accuracy(train_ND: Tensor, *, test_ND: Tensor, sign_N: Tensor) -> float:
+    """Share of the test images on the correct side; both halves have the same signs in order.
 
-    w minimises mean((X w - y)^2) + penalty |w|^2. Of its two forms the one with the smaller matrix
-    is solved: D x D, or N x N.
+    w minimises mean((X w - y)^2) + penalty |w|^2. Of its primal and dual form the one with the
+    smaller matrix is solved: D x D, or N x N.
     """
-    mean_D, std_D = taught_ND.mean(dim=0), taught_ND.std(dim=0, correction=0)
-    # A direction that does not change tells nothing, and its rounding errors must not.
+    mean_D, std_D = train_ND.mean(dim=0), train_ND.std(dim=0, correction=0)
+    # A constant dimension carries no information, and its rounding errors must not count.
     scale_D = torch.where(std_D > 1e-6, std_D.reciprocal(), 0)
-    taught_ND, tried_ND = (taught_ND - mean_D) * scale_D, (tried_ND - mean_D) * scale_D
-    num_taught, width = taught_ND.shape
-    if width <= num_taught:
-        product = taught_ND.T @ taught_ND
-        answer = taught_ND.T @ side_N
-    else:
-        product = taught_ND @ taught_ND.T
-        answer = side_N
-    product.diagonal().add_(PROBE_PENALTY * num_taught)
-    solved = torch.cholesky_solve(answer[:, None], torch.linalg.cholesky(product))[:, 0]
-    weight_D = solved if width <= num_taught else taught_ND.T @ solved
-    score_N = tried_ND @ weight_D
+    train_ND, test_ND = (train_ND - mean_D) * scale_D, (test_ND - mean_D) * scale_D
+    num_train, width = train_ND.shape
+    primal = width <= num_train
+    gram = train_ND.T @ train_ND if primal else train_ND @ train_ND.T
+    gram.diagonal().add_(PROBE_PENALTY * num_train)
+    target = train_ND.T @ sign_N if primal else sign_N
+    solved = torch.cholesky_solve(target[:, None], torch.linalg.cholesky(gram))[:, 0]
+    score_N = test_ND @ (solved if primal else train_ND.T @ solved)
     # On the boundary a probe can only guess.
-    return float(torch.where(score_N == 0, 0.5, (score_N * side_N > 0).double()).mean())
+    return float(torch.where(score_N == 0, 0.5, (score_N * sign_N > 0).double()).mean())

@@ -1,4 +1,4 @@
-"""Embeddings as points on a sheet: which lie together.
+"""Embeddings as points on a plane.
 
 Shapes: N = images, D = embedding width.
 """
@@ -18,10 +18,9 @@ LEAST_IMAGES = 4
 def project(embeddings: NDArray[np.floating], *, seed: int) -> NDArray[np.float32]:
     """Place images on a plane so that near neighbours stay near: (N, 2), by PCA and then t-SNE.
 
-    Source: van der Maaten and Hinton 2008; the 50 first principal components go in, perplexity 30
-    (less for fewer than 91 images). It keeps who is next to whom; how far apart groups lie, how
-    large they are and the axes mean nothing. The same seed gives the same points. 1,000 images take
-    a few seconds.
+    Source: van der Maaten and Hinton 2008, of the first 50 principal components, perplexity 30
+    (less for fewer than 91 images). Neighbourhoods are kept; distances between groups, their sizes
+    and the axes mean nothing. The same seed gives the same points. 1,000 images take a few seconds.
 
     Args:
         embeddings: (N, D), L2-normalised, so that Euclidean and cosine neighbours are the same.
@@ -33,15 +32,15 @@ def project(embeddings: NDArray[np.floating], *, seed: int) -> NDArray[np.float3
     num_images, width = embeddings.shape
     if num_images < LEAST_IMAGES:
         raise EvaluationError(
-            f"{num_images} images are too few to be laid out; give at least {LEAST_IMAGES}"
+            f"{num_images} images are too few to lay out; give at least {LEAST_IMAGES}"
         )
     if not np.isfinite(embeddings).all():
         raise EvaluationError(
-            "an embedding is NaN or infinite, so it cannot be laid out; look for non-finite "
+            "an embedding is NaN or infinite, so nothing can be laid out; look for non-finite "
             "weights in the checkpoint"
         )
     if np.ptp(embeddings, axis=0).max() == 0:
-        return np.zeros((num_images, 2), np.float32)  # one point, and t-SNE would divide by 0
+        return np.zeros((num_images, 2), np.float32)  # t-SNE would divide by 0
     reduced = PCA(min(NUM_COMPONENTS, num_images, width), random_state=seed).fit_transform(
         embeddings
     )

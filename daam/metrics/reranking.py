@@ -86,12 +86,7 @@ def reranked_chunks(
     tiny = np.finfo(np.float32).tiny
     sharpness_N = np.asarray(1 / np.maximum(2 - 2 * neighbours.furthest_N, tiny), np.float32)
     weights = reciprocal_weights(
-        embeddings_ND,
-        neighbours,
-        k1=k1 + 1,
-        k2=k2,
-        half=round(k1 / 2) + 1,
-        sharpness_N=sharpness_N,
+        embeddings_ND, neighbours, k1=k1 + 1, k2=k2, half=round(k1 / 2) + 1, sharpness_N=sharpness_N
     )
     by_column_GN = weights[len(query) :].tocsc()
     for start in range(0, len(query), chunk):

@@ -144,11 +144,7 @@ def cosine_distances(query: Tensor, gallery: Tensor) -> Tensor:
 
 
 def ranked_gallery(
-    distances: NDArray[np.float32],
-    *,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    count: int = 10,
+    distances: NDArray[np.float32], *, query_labels: Labels, gallery_labels: Labels, count: int = 10
 ) -> list[RankedGallery]:
     """The at most `count` nearest gallery images of each query, for a ranked list.
 
