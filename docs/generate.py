@@ -5,17 +5,19 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer
 
-import daam
+import daam.api
 from daam.commands.app import app
 from daam.config.schema import RunConfig
 from tune.space import StudySettings
 
+MODULES = re.compile(r"\b(?:[a-z]\w*\.)+(?=[A-Z])")
 PAGES = Path(__file__).parent / "reference"
 
 JSON_TYPES = {
@@ -50,7 +52,9 @@ COMMANDS = """\
 API = """\
 # Python API
 
-Everything here is importable from `daam`. The API needs no Ray.
+Everything here is importable from `daam`, and works in a notebook. Only a run of several workers
+needs Ray. Folders are local or on S3 (`s3://bucket/prefix`). An error that the caller can fix is a
+`DaamError`, whose message says what is wrong, where, and what to do.
 """
 
 
@@ -139,22 +143,45 @@ def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def api_page() -> str:
-    """Every public name of `daam` with its signature and docstring."""
-    parts = [API]
-    for name in getattr(daam, "__all__", ()):
-        thing = getattr(daam, name)
-        if not callable(thing):
-            continue
-        signature = "" if inspect.isclass(thing) else str(inspect.signature(thing))
-        parts += [f"## {name}", f"```python\ndaam.{name}{signature}\n```"]
-        parts.append(docstring(inspect.getdoc(thing) or ""))
-    return "\n\n".join(parts) + "\n"
+    """Every public name of `daam`: functions first, then what they take and return."""
+    public = {name: getattr(daam, name) for name in daam.__all__}
+    parts = [API, "## Example", f"```python\n{example_of(daam.api)}\n```"]
+    for name, thing in sorted(public.items(), key=lambda each: inspect.isclass(each[1])):
+        parts.append(f"## {name}")
+        if not inspect.isclass(thing):
+            parts.append(f"```python\n{signature(name, thing)}\n```")
+        parts.append(as_markdown(inspect.getdoc(thing) or ""))
+        if thing is daam.Config:
+            parts.append("[Settings](settings.md) has its fields.")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def docstring(text: str) -> str:
-    """A Google-style docstring as Markdown: its sections become lists and code."""
-    found = re.sub(r"(?m)^(Args|Returns|Raises|Yields|Example|Attributes):$", r"**\1**\n", text)
-    return re.sub(r"(?m)^    (\*{0,2}\w+(?:\.\w+)*): ", r"- `\1`: ", found)
+def example_of(module: ModuleType) -> str:
+    """The indented example of a module's docstring."""
+    lines = (inspect.getdoc(module) or "").splitlines()
+    code = [line for line in lines if line.startswith("    ") or not line]
+    return inspect.cleandoc("\n".join(code))
+
+
+def signature(name: str, function: Callable[..., object]) -> str:
+    """A call of a function with its types, one parameter a line."""
+    found = inspect.signature(function)
+    parameters = [str(parameter) for parameter in found.parameters.values()]
+    kinds = [parameter.kind for parameter in found.parameters.values()]
+    if inspect.Parameter.KEYWORD_ONLY in kinds:
+        parameters.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
+    inside = "".join(f"    {parameter},\n" for parameter in parameters)
+    result = inspect.formatannotation(found.return_annotation)
+    text = MODULES.sub("", f"daam.{name}(\n{inside}) -> {result}")
+    return re.sub(r"<[\w.]+: (.+?)>", r"\1", text)  # the default of an enum
+
+
+def as_markdown(docstring: str) -> str:
+    """A docstring with sections such as `Args:` as Markdown with lists."""
+    text = re.sub(r"(?m)^(Args|Returns|Raises|Attributes):\n", r"**\1**\n\n", docstring)
+    text = re.sub(r"(?m)^    (\w+): ", r"- `\1`: ", text)
+    text = re.sub(r"(?m)^        (?=\S)", "  ", text)
+    return re.sub(r"(?m)^    (?=\S)", "", text)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -84,6 +84,16 @@ def test_the_commands_of_a_page_run_after_those_of_the_pages_before(
     assert len(work.ran) > 3
 
 
+def test_the_python_of_the_readme_runs(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(work.folder)
+    (block,) = (each for each in blocks(ROOT / "README.md") if each.language == "python")
+    small = block.text.replace("daam.load_config({", "daam.load_config(dict(TINY) | {")
+    found: dict[str, Any] = {"TINY": flattened(tomllib.loads(TINY_RUN))}
+    exec(small, found)  # noqa: S102  (our own documentation)
+    assert found["similarity"].shape == (30, 30)
+    assert (work.folder / "mine.onnx").exists()
+
+
 def test_the_quickstart_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
