@@ -5,7 +5,6 @@ Run it from the repository: python -m benchmarks.row_cache. Sides take turns; me
 
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -14,12 +13,11 @@ import numpy as np
 from benchmarks.loader import BUCKET, bucket_server
 from benchmarks.loaders.place import set_credentials
 from benchmarks.measuring import Cost, timed
-from daam.dataset.cache import ShardCache, checked_chunks
+from daam.dataset.cache import ShardCache
 from daam.dataset.format.manifest import read_manifest
 from daam.dataset.reading.image_table import ImageTable, open_images
 from daam.domains import Split
 from daam.storage import Store, open_store
-from daam.storage.atomic import atomic_write
 from tests.support.fault_proxy import FaultProxy, Rule
 from tests.support.rows_on_s3 import put_rows
 
@@ -70,22 +68,14 @@ def open_rows(store: Store, cache: Path) -> ImageTable:
 
 def first_rows(store: Store, cache: Path) -> None:
     images = open_rows(store, cache)
-    images._filler.stop()  # what comes in the background is not part of the first rows
     images.jpegs(np.random.default_rng(0).integers(0, NUM_ROWS, BATCH))
     images.close()
 
 
 def first_rows_of_shards(store: Store, cache: Path) -> None:
-    shards = read_manifest(store, "plaza").split(Split.TRAIN).shards
-    with ThreadPoolExecutor(4) as pool:
-        list(
-            pool.map(
-                lambda entry: atomic_write(
-                    cache / "shards" / f"{entry.sha256}.arrow", checked_chunks(store, entry)
-                ),
-                shards,
-            )
-        )
+    images = open_rows(store, cache)
+    images.jpegs(np.arange(NUM_ROWS))
+    images.close()
     first_rows(store, cache)
 
 

@@ -26,7 +26,8 @@ from daam.dataset.loader.ordered import ordered_batches
 from daam.dataset.pixels.augmentation import Augmentation
 from daam.dataset.pixels.decode import PixelReader
 from daam.dataset.pixels.normalise import normalise
-from daam.dataset.reading.image_table import open_images, read_identities
+from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.labels import read_identities
 from daam.dataset.sampling.samplers import IdentityBatches, RowsByIdentity
 from daam.domains import Split
 from daam.storage import open_store

@@ -6,7 +6,6 @@ resumes at.
 """
 
 import itertools
-import math
 
 import numpy as np
 
@@ -16,7 +15,6 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _ALL_BITS = 2**64 - 1
-_NUM_ROUNDS = 6
 
 
 def draw_bits(*keys: Key) -> np.ndarray:
@@ -43,35 +41,6 @@ def draw_bits(*keys: Key) -> np.ndarray:
 def draw_uniform(*keys: Key) -> np.ndarray:
     """A float64 in [0, 1) for each combination of keys."""
     return (draw_bits(*keys) >> np.uint64(11)) * 2.0**-53
-
-
-def draw_order(places: np.ndarray, *keys: Key, num_items: int) -> np.ndarray:
-    """Which items are at some places of a random order of `num_items`, without making the order.
-
-    A place is split into the two digits of a number to a base of at least the root of `num_items`,
-    which a Feistel network mixes; what comes out beyond the last item goes through it again. (Black
-    & Rogaway 2002, "Ciphers with arbitrary finite domains", methods 2 and 3.) With a handful of
-    items some orders are more likely than others: shuffle those.
-
-    Args:
-        places: integers in [0, num_items).
-        keys: integers that name the order.
-        num_items: how many there are.
-
-    Returns:
-        int64 in [0, num_items), of the places' shape.
-    """
-    base = np.uint64(math.isqrt(max(num_items, 1) - 1) + 1)
-    round_keys = draw_bits(*keys, np.arange(_NUM_ROUNDS))
-    items = np.array(places, dtype=np.uint64)
-    beyond = np.ones(items.shape, dtype=bool)
-    while beyond.any():
-        high, low = np.divmod(items[beyond], base)
-        for key in round_keys:
-            high, low = low, (high + _scramble(low ^ key)) % base
-        items[beyond] = high * base + low
-        beyond = items >= num_items
-    return items.astype(np.int64)
 
 
 def _scramble(state: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ import simplejpeg
 
 from daam.dataset.cache import ShardCache
 from daam.dataset.format.manifest import read_manifest
-from daam.dataset.reading.image_table import open_images, read_identities
+from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.labels import read_identities
 from daam.domains import WHOLE_TRAIN_SPLITS
 from daam.errors import DataError
 from daam.plots.sheet import CAPTION_LINE, GAP, HEADER, MARGIN, Box, Sheet, check_format

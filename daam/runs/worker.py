@@ -48,8 +48,9 @@ def train_together(
         together = []
         for folder, config in runs:
             run = resume_run(folder, config)
-            test = RetrievalTest.on_validation(config, manifest=run.target.manifest)
-            test.leave_cache_to(run.windows)
+            test = RetrievalTest.on_validation(
+                config, manifest=run.target.manifest, only_prefetched=run.windows.are_used
+            )
             earlier = {row["epoch"]: row for row in read_reports(folder)}
             reports = stack.enter_context(closing(train_from(folder, run, test=test)))
             together.append((run.num_epochs_done, earlier, reports))

@@ -13,11 +13,8 @@ from daam.dataset.sampling.samplers import (
     ShuffledBatches,
 )
 from daam.dataset.sampling.windows import (
-    ShardedImages,
-    ShardWindows,
     balanced_in_windows,
     uniform_in_windows,
-    with_windows_at_hand,
 )
 from daam.training import collectives
 from daam.training.relabel import EpochExemplars, EpochGroups
@@ -47,7 +44,6 @@ def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBat
         run,
         run.source.reader,
         sampler=sampler,
-        windows=run.windows.source,
         identities=run.source.identities,
         seed=seed,
         epoch=epoch,
@@ -103,7 +99,6 @@ def target_batches(
         run,
         run.target.reader,
         sampler=sampler,
-        windows=windows,
         identities=None,
         seed=seed,
         epoch=epoch,
@@ -116,13 +111,12 @@ def _batches(
     reader: Pixels,
     *,
     sampler: BatchSampler,
-    windows: ShardWindows | None,
     identities: np.ndarray | None,
     seed: int,
     epoch: int,
     steps: range,
 ) -> Generator[DomainBatch, None, None]:
-    batches = iterate_batches(
+    return iterate_batches(
         reader,
         sampler=sampler,
         steps=steps,
@@ -135,10 +129,6 @@ def _batches(
         num_threads=run.config.data.num_threads,
         device=run.compute.varies_on,
     )
-    if windows is None or not isinstance(reader.source, ShardedImages):
-        return batches
-    first_step = _steps_before(run, epoch) + steps.start
-    return with_windows_at_hand(batches, reader.source, windows=windows, first_step=first_step)
 
 
 def _steps_before(run: Run, epoch: int) -> int:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from daam.dataset.draws import draw_bits, draw_order, draw_uniform
+from daam.dataset.draws import draw_bits, draw_uniform
 
 
 def test_a_draw_depends_on_its_keys_alone():
@@ -30,35 +30,6 @@ def test_neighbouring_keys_draw_uniform_and_unrelated_numbers(other_keys):
     assert abs(np.corrcoef(values[1:], values[:-1])[0, 1]) < 0.02
     next_draw = draw_uniform(*other_keys[:-1], other_keys[-1] + 1, np.arange(100_000))
     assert abs(np.corrcoef(values, next_draw)[0, 1]) < 0.02
-
-
-@pytest.mark.parametrize("num_items", [1, 2, 3, 10, 97, 1000, 1024, 70_001])
-def test_an_order_has_each_item_once(num_items):
-    orders = [draw_order(np.arange(num_items), seed, 5, num_items=num_items) for seed in range(3)]
-    for order in orders:
-        assert order.dtype == np.int64
-        assert np.array_equal(np.sort(order), np.arange(num_items))
-    if num_items >= 10:
-        assert len({tuple(order.tolist()) for order in orders}) == 3
-
-
-def test_a_part_of_an_order_is_the_same_in_any_shape_and_company():
-    order = draw_order(np.arange(1000), 1, 2, num_items=1000)
-    places = np.array([[999, 3], [3, 500]])
-    assert draw_order(places, 1, 2, num_items=1000).tolist() == order[places].tolist()
-    assert draw_order(np.array([], dtype=np.int64), 1, 2, num_items=1000).shape == (0,)
-
-
-def test_an_order_puts_any_item_and_any_pair_of_items_anywhere():
-    num_items, num_orders = 12, 6000
-    firsts, seconds = np.transpose(
-        [draw_order(np.array([3, 4]), seed, num_items=num_items) for seed in range(num_orders)]
-    )
-    pairs = np.bincount(firsts * num_items + seconds, minlength=num_items**2).reshape(12, 12)
-    assert (pairs.diagonal() == 0).all()
-    expected = num_orders / (12 * 11)
-    deviations = (pairs[~np.eye(12, dtype=bool)] - expected) / expected**0.5
-    assert (deviations**2).mean() == pytest.approx(1, abs=0.4)  # as in drawing without a pattern
 
 
 @pytest.mark.parametrize("key", [0, 1, 12345, 2**63, 2**64 - 1])

@@ -57,5 +57,8 @@ def test_four_trials_of_three_epochs_both_ways_fetch_each_byte_of_a_shard_once(
     for account in (sent, came):
         once = {key: num for key, num in account.items() if key not in manifests_read}
         # Both domains have the same people, and so labels of the same bytes: either's will do.
-        assert {key: num for key, num in once.items() if key not in labels} == shards | indexes
+        assert {key: num for key, num in once.items() if key in indexes} == indexes
+        assert once.keys() - labels.keys() - indexes.keys() == shards.keys()
+        for key, num in shards.items():  # what lies between images is not needed
+            assert 0.8 * num < once[key] < num
         assert [num for key, num in once.items() if key in labels] == [min(labels.values())]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from daam.dataset.reading.image_table import read_names
+from daam.dataset.reading.labels import read_names
 from daam.domains import Split
 from daam.errors import DataError
 from daam.inference import embedding

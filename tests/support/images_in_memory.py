@@ -1,5 +1,6 @@
 """A source of real JPEGs without files."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,14 @@ class ImagesInMemory:
 
     def place(self, row: int) -> str:
         return f"row {row} in memory"
+
+    @property
+    def shards(self) -> tuple[range, ...]:
+        return (range(self.num_rows),)
+
+    def prefetch(self, shard_numbers: Iterable[int]) -> None: ...
+
+    def release(self, shard_numbers: Iterable[int]) -> None: ...
 
 
 def make_images(

@@ -15,7 +15,8 @@ from daam.dataset.loader.batches import iterate_batches
 from daam.dataset.loader.ordered import ordered_batches
 from daam.dataset.pixels.augmentation import Augmentation
 from daam.dataset.pixels.decode import PixelReader
-from daam.dataset.reading.image_table import ImageTable, open_images, read_identities, read_names
+from daam.dataset.reading.image_table import ImageTable, open_images
+from daam.dataset.reading.labels import read_identities, read_names
 from daam.dataset.sampling.samplers import IdentityBatches, RowsByIdentity
 from daam.domains import Split
 from daam.storage import Store

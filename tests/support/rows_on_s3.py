@@ -6,8 +6,8 @@ import subprocess
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ READER = """
 import hashlib, os, sys
 from pathlib import Path
 import numpy as np
-from daam.dataset.cache import ShardCache
+from daam.dataset.cache import ShardCache, cached_shard
 from daam.dataset.reading.image_table import open_images
 from daam.dataset.format.manifest import read_manifest
 from daam.domains import Split
@@ -42,6 +42,7 @@ from daam.storage import open_store
 from daam.storage.s3 import S3Store
 
 uri, cache, log = sys.argv[1:4]
+cached_shard.PART_SIZE_BYTES = 40_000
 ranged = S3Store.read_range
 
 def read_range(self, key, *, start, size):
@@ -60,9 +61,9 @@ def open_rows(capacity_bytes=None):
         cache=ShardCache(Path(cache), capacity_bytes=capacity_bytes),
     )
 
-def fill(images):
-    thread = images._filler._thread
-    if thread is not None:
+def prefetch(images):
+    images.prefetch(range(len(images.shards)))
+    for thread in list(images._fetcher._prefetcher._threads):
         thread.join()
 
 def digest(jpegs):
@@ -160,21 +161,20 @@ def ranges_in(log: Path) -> dict[str, list[tuple[int, int]]]:
     return {key: sorted(found) for key, found in ranges.items()}
 
 
-def once(entries: Sequence[ShardEntry], log: Path) -> bool:
-    """Whether each byte of the shards was asked for just once."""
-    ranges = ranges_in(log)
-    for entry in entries:
-        end = 0
-        for start, size in ranges.get(entry.key, ()):
-            if start != end:
-                return False
-            end += size
-        if end != entry.size_bytes:
-            return False
-    return set(ranges) == {entry.key for entry in entries}
+def no_byte_twice(log: Path) -> bool:
+    """Whether no byte of a shard was asked for again."""
+    return all(
+        start + size <= next_start
+        for ranges in ranges_in(log).values()
+        for (start, size), (next_start, _) in pairwise(ranges)
+    )
 
 
-def whole_shards(cache: Path) -> list[str]:
-    """The SHA-256 of the shards that a cache holds whole, computed from their bytes."""
-    files = (cache / "shards").glob("*.arrow")
-    return sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+def complete_shards(rows: RowsOnS3, cache: Path) -> list[int]:
+    """The numbers of the shards of which a cache has every image."""
+    return [
+        number
+        for number, entry in enumerate(rows.split.shards)
+        if (file := cache / "shards" / f"{entry.sha256}.images").exists()
+        and file.read_bytes()[entry.size_bytes :] == b"\1" * entry.num_rows
+    ]

@@ -7,7 +7,6 @@ They share the folder of the cache and nothing else, and begin at once.
 
 import multiprocessing
 import sys
-import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -15,12 +14,12 @@ import numpy as np
 
 from daam.dataset.cache import ShardCache
 from daam.dataset.format.manifest import read_manifest
-from daam.dataset.reading.image_table import open_images, read_identities
+from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.labels import read_identities
 from daam.domains import Split
 from daam.storage import open_store
 
 NUM_TRIALS, NUM_EPOCHS, BATCH_SIZE = 4, 3, 16
-LAST_BYTES_S = 30
 
 
 def trial(number: int, begin: Barrier, uri: str, folder: str, source: str, target: str) -> None:
@@ -41,12 +40,7 @@ def trial(number: int, begin: Barrier, uri: str, folder: str, source: str, targe
                 rows = generator.permutation(table.num_rows)
                 for start in range(0, len(rows), BATCH_SIZE):
                     table.jpegs(rows[start : start + BATCH_SIZE])
-        num_shards = sum(len(table.shards) for table in tables)
-        deadline = time.monotonic() + LAST_BYTES_S
-        # What lies between the images comes last, and in the background.
-        whole = Path(folder, "shards")
-        while len(list(whole.glob("*.arrow"))) < num_shards and time.monotonic() < deadline:
-            time.sleep(0.05)
+                    table.prefetch(range(len(table.shards)))
         for table in tables:
             table.close()
 

@@ -1,18 +1,20 @@
-from dataclasses import dataclass, field, replace
-
 import numpy as np
 import pytest
 import torch
 
+from daam.dataset.format.manifest import ShardEntry
+from daam.dataset.importing.import_domain import import_domain
+from daam.dataset.importing.layouts import read_layout
 from daam.dataset.loader.batches import DomainBatch, iterate_batches
-from daam.dataset.pixels.decode import PixelReader
 from daam.dataset.sampling.samplers import IdentityBatches, RowsByIdentity
 from daam.dataset.sampling.windows import ShardWindows
-from daam.metrics.labels import Labels
+from daam.domains import WHOLE_TRAIN_SPLITS, Split
+from daam.storage import open_store
 from daam.training.batches import source_batches, target_batches
 from daam.training.loop import fit
-from daam.training.scoring.retrieval_test import LabelledSplit, RetrievalTest
+from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import Windows, assemble, lay_out_windows
+from tests.support.tiny_domains import write_market
 from tests.support.tiny_runs import facts, same, weights_of
 
 SEED, NUM_STEPS = 3, 6
@@ -124,64 +126,59 @@ def test_a_run_in_windows_trains_the_same_each_time_and_otherwise_than_on_all_ro
     assert not same(weights[0], weights[2])
 
 
-@dataclass(kw_only=True)
-class FarImages:
-    """Images of a remote store, as far as windows look at them."""
-
-    size_bytes: int
-    shards: tuple[range, ...] = tuple(range(at, at + 1000) for at in range(0, 16_000, 1000))
-    fits_cache: bool = True
-    num_rows: int = 16_000
-    cameras: np.ndarray = field(default_factory=lambda: np.zeros(16_000, dtype=np.int32))
-
-    def jpegs(self, rows: np.ndarray) -> list[bytes]:
-        raise AssertionError("no image is needed to lay out windows")
-
-    def place(self, row: int) -> str:
-        raise AssertionError("no image is needed to lay out windows")
-
-    def prefetch(self, shard_numbers) -> None: ...
-
-    def release(self, shard_numbers) -> None: ...
+def shards_of(size_bytes: int) -> list[ShardEntry]:
+    """16 shards of a thousand rows, together of about that size."""
+    return [
+        ShardEntry(key=f"{number}", num_rows=1000, size_bytes=size_bytes // 16, sha256="")
+        for number in range(16)
+    ]
 
 
 def test_windows_come_when_both_domains_together_are_more_than_the_cache(config_of, caplog):
     config = config_of({"data.root": "s3://bucket/domains", "data.cache_gb": 8})
-    two, six = FarImages(size_bytes=2 * 10**9), FarImages(size_bytes=6 * 10**9)
-    assert lay_out_windows(config, source=two, target=six) == Windows()
+    windows = lay_out_windows(config, source=shards_of(2 * 10**9), target=shards_of(6 * 10**9))
+    assert windows == Windows()
+    assert not windows.are_used
     caplog.set_level("INFO")
-    windows = lay_out_windows(config, source=six, target=replace(six, size_bytes=10 * 10**9))
+    windows = lay_out_windows(config, source=shards_of(6 * 10**9), target=shards_of(10 * 10**9))
     assert windows.source is not None
     assert windows.target is not None
-    assert not six.fits_cache  # nothing is fetched but for its window
+    assert windows.are_used
     # 8 GB for two windows of 16 GB: 4 of 16 shards each.
     assert len(windows.source.at(0).shards) == len(windows.target.at(0).shards) == 4
     assert "16.0 GB of images are more than the cache of 8.0 GB" in caplog.text
 
 
-@pytest.mark.parametrize("cache_gb", [1, 100])
-def test_a_test_leaves_the_cache_to_the_windows_of_the_run_beside_it(config_of, cache_gb):
-    config = config_of({"data.root": "s3://bucket/domains", "data.cache_gb": cache_gb})
-    far = FarImages(size_bytes=2 * 10**9)
-    windows = lay_out_windows(config, source=far, target=replace(far))
-    tables = [FarImages(size_bytes=10**8) for _ in range(3)]
-    query, gallery, unlabelled = (
-        PixelReader(table, height=64, width=32, keep_decoded_bytes=0) for table in tables
+def test_a_run_in_windows_and_the_test_beside_it_stay_within_the_cache(config_of, s3_uri, tmp_path):
+    store, size_bytes = open_store(s3_uri), 0
+    for name in ("plaza", "campus"):
+        write_market(tmp_path / name, name=name)
+        index = read_layout("market1501", tmp_path / name)
+        manifest = import_domain(index, domain=name, to=store, shard_size_bytes=10_000)
+        shards = manifest.shards(WHOLE_TRAIN_SPLITS if name == "plaza" else [Split.TRAIN])
+        size_bytes += sum(shard.size_bytes for shard in shards)
+    capacity_bytes = int(0.98 * size_bytes)
+    config = config_of(
+        {
+            "data.root": s3_uri,
+            "data.cache": str(tmp_path / "cache"),
+            "data.cache_gb": capacity_bytes / 1e9,
+            "data.identities_per_batch": 2,
+        }
     )
-    empty = np.empty(0, dtype=np.int64)
-    nobody = Labels(identities=empty, cameras=empty)
-    test = RetrievalTest(
-        domain="campus",
-        query=LabelledSplit(reader=query, labels=nobody),
-        gallery=LabelledSplit(reader=gallery, labels=nobody),
-        unlabelled=unlabelled,
+    run = assemble(config)
+    assert run.windows.are_used
+    test = RetrievalTest.on_validation(
+        config, manifest=run.target.manifest, only_prefetched=run.windows.are_used
     )
-    test.leave_cache_to(windows)
-    assert [table.fits_cache for table in tables] == [cache_gb == 100] * 3
+    for _ in fit(run):
+        score(run.embedder, test, config)
+        files = (tmp_path / "cache" / "shards").iterdir()
+        assert 0 < sum(file.stat().st_size for file in files) <= capacity_bytes
 
 
 @pytest.mark.parametrize("changes", [{"data.cache_gb": 0}, {"data.root": "folder"}])
 def test_without_a_cache_or_in_a_local_folder_batches_come_from_all_rows(config_of, changes):
     config = config_of({"data.root": "s3://bucket/domains", "data.cache_gb": 1, **changes})
-    far = FarImages(size_bytes=10**12)
+    far = shards_of(10**12)
     assert lay_out_windows(config, source=far, target=far) == Windows()

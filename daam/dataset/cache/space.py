@@ -14,10 +14,9 @@ from pathlib import Path
 from daam.dataset.cache.locks import held, lock_in_time
 from daam.errors import StorageError
 
-PATIENCE_S = 30
-ROOM_RETRY_S = 10
+LOCK_TIMEOUT_S = 30
+REFUSAL_S = 10
 MANY_FILES = 1 << 16
-WHOLE, FILLING, PIECES = ".arrow", ".filling", ".pieces"
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +26,22 @@ class NoRoomError(StorageError):
 
 
 class CacheSpace:
-    """Makes room for a shard by removing those opened least recently that no process has mapped.
+    """Makes room for a shard by evicting the least recently opened that no process has mapped.
 
-    Whoever maps a file holds a shared lock on it, which the kernel ends with the mapping: nothing
-    is counted anywhere that a crash could leave wrong.
-
-    Attributes:
-        capacity_bytes: most bytes of shards; None is as many as the disk holds.
+    A process that maps a file holds a shared lock on it, which the kernel releases with the
+    mapping: there is no count that a crash could leave wrong.
     """
 
     def __init__(self, folder: Path, *, lock: Path, capacity_bytes: int | None) -> None:
-        self.capacity_bytes = capacity_bytes
+        """
+        Args:
+            folder: of the shards.
+            lock: the file of the lock under which room is made.
+            capacity_bytes: most bytes of shards; None is as many as the disk holds.
+        """
         self._folder = folder
         self._lock = lock
+        self._capacity_bytes = capacity_bytes
         self._refused: tuple[float, float] = (math.inf, 0)
 
     @contextmanager
@@ -47,81 +49,79 @@ class CacheSpace:
         """Make room for a file that the block creates; nobody else gets that room meanwhile.
 
         Raises:
-            NoRoomError: too much of what is there is in use, or was some seconds ago.
+            NoRoomError: too much of the cache is in use, or was some seconds ago.
         """
         too_large, until = self._refused
         if size_bytes >= too_large and time.monotonic() < until:
             raise self._full()
-        with held(self._lock, patience_s=PATIENCE_S) as is_held:
+        with held(self._lock, timeout_s=LOCK_TIMEOUT_S) as is_held:
             if not is_held:
                 raise NoRoomError(f"{self._lock} has been held by another process for too long")
             self._make_room(size_bytes)
             yield
 
-    def look_again(self) -> None:
-        """Something was let go: there may be room for what had none."""
+    def retry_refused(self) -> None:
+        """Look for room again, for a shard was released."""
         self._refused = (math.inf, 0)
 
     def _make_room(self, size_bytes: int) -> None:
-        if self.capacity_bytes is None:
+        if self._capacity_bytes is None:
             return
-        shards = sorted(self._shards())
-        excess = sum(size for _, size, _ in shards) + size_bytes - self.capacity_bytes
+        files = sorted(self._files())
+        excess = sum(size for _, size, _ in files) + size_bytes - self._capacity_bytes
         with ExitStack() as stack:
             unused: list[Path] = []
-            for _, size, path in shards if size_bytes <= self.capacity_bytes else ():
+            for _, size, path in files if size_bytes <= self._capacity_bytes else ():
                 if excess <= 0:
                     break
                 if (descriptor := _locked_if_unused(path)) is not None:
                     stack.callback(_unlock, descriptor)
                     unused.append(path)
                     excess -= size
-            # Nothing is removed for a shard that does not get in anyway.
+            # Nothing is evicted for a shard that does not fit anyway.
             if excess > 0:
-                self._refused = size_bytes, time.monotonic() + ROOM_RETRY_S
+                self._refused = size_bytes, time.monotonic() + REFUSAL_S
                 raise self._full()
             for path in unused:
                 path.unlink()
-                path.with_suffix(PIECES).unlink(missing_ok=True)
-                log.info("removed %s from the cache to make room", path.name)
+                log.info("evicted %s from the cache", path.name)
 
     def _full(self) -> NoRoomError:
         return NoRoomError(
-            f"the cache {self._folder.parent} has reached {(self.capacity_bytes or 0) / 1e9:g} GB "
+            f"the cache {self._folder.parent} has reached {(self._capacity_bytes or 0) / 1e9:g} GB "
             "and all of it is in use; a larger data.cache_gb keeps more"
         )
 
-    def _shards(self) -> Iterator[tuple[int, int, Path]]:
-        """When each was last opened, its bytes, its file."""
+    def _files(self) -> Iterator[tuple[int, int, Path]]:
+        """When each was last opened, its bytes, its path."""
         for file in os.scandir(self._folder):
-            if file.name.endswith((WHOLE, FILLING)):
-                with suppress(FileNotFoundError):  # it was just renamed
-                    status = file.stat()
-                    yield status.st_mtime_ns, status.st_size, Path(file.path)
+            with suppress(FileNotFoundError):  # another process just evicted it
+                status = file.stat()
+                yield status.st_mtime_ns, status.st_size, Path(file.path)
 
 
 def _locked_if_unused(path: Path) -> int | None:
     """Keep processes from mapping a file until `_unlock`; None if one has it mapped."""
     try:
         descriptor = os.open(path, os.O_RDWR)  # for less, NFS gives no exclusive lock
-    except (FileNotFoundError, PermissionError):  # it was just renamed, or is another user's
+    except (FileNotFoundError, PermissionError):  # just evicted, or of another user
         return None
-    if lock_in_time(descriptor, fcntl.LOCK_EX, patience_s=0):
+    if lock_in_time(descriptor, fcntl.LOCK_EX, timeout_s=0):
         return descriptor
     os.close(descriptor)
     return None
 
 
 def _unlock(descriptor: int) -> None:
-    # Closing alone would leave it held by a child that was forked meanwhile.
+    # Closing alone would leave it held by a child forked meanwhile.
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
 
 def allow_many_files() -> None:
-    """Raise this process's limit on open files as far as it may: a shard in use takes one or two.
+    """Raise this process's limit on open files as far as allowed: a shard in use takes one.
 
-    Where the system allows less than it says, as macOS does, the limit stays as it is.
+    Where the system allows less than it reports, as macOS does, the limit stays as it is.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
@@ -143,8 +143,8 @@ def explained(directory: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise StorageError(
-                f"too many open files: each shard of the cache {directory} in use needs one, and "
-                "two until it is whole; raise the limit (ulimit -n 65536)"
+                f"too many open files: each shard of the cache {directory} in use needs one; "
+                "raise the limit (ulimit -n 65536)"
             ) from error
         raise StorageError(
             f"cannot use the cache folder {directory}: {error}; choose another by data.cache"

@@ -1,4 +1,4 @@
-"""A verified local copy of a file of a domain."""
+"""Files of a domain read from a store, every byte compared with the manifest's checksum."""
 
 import hashlib
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from daam.dataset.format.manifest import ShardEntry
 from daam.errors import ShardError, StorageError
 from daam.storage import MissingKeyError, Store
+from daam.storage.store import CHUNK_SIZE_BYTES
 
 Progress = Callable[[int, int], None]
 
@@ -73,6 +74,37 @@ def verified_file(
         yield original or copy
     finally:
         copy.unlink(missing_ok=True)
+
+
+def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:
+    """The bytes of a file in chunks; they are valid if no error follows the last one.
+
+    Raises:
+        ShardError: the store does not have the file, or, after the last chunk, its bytes are not
+            those of the manifest.
+        StorageError: the store cannot be read.
+    """
+    digest = hashlib.sha256()
+    is_small = entry.size_bytes <= CHUNK_SIZE_BYTES
+    try:
+        for chunk in [store.read(entry.key)] if is_small else store.chunks(entry.key):
+            digest.update(chunk)
+            yield chunk
+    except MissingKeyError as error:
+        raise missing_file(store, entry.key) from error
+    if digest.hexdigest() != entry.sha256:
+        raise ShardError(
+            f"{store.locate(entry.key)} is damaged: its bytes do not match the checksum in the "
+            "manifest; daam data verify tells how to repair it and whether there are more"
+        )
+
+
+def missing_file(store: Store, key: str) -> ShardError:
+    """The error for a file that the manifest names and the store does not have."""
+    return ShardError(
+        f"{store.locate(key)} is missing: either the domain was replaced since this began (start "
+        "again), or daam data verify tells how to repair it"
+    )
 
 
 def _verify(store: Store, entry: ShardEntry, *, into: Path | None, progress: ByteProgress) -> None:

@@ -105,6 +105,14 @@ class DomainManifest:
             )
         return self.splits[split]
 
+    def shards(self, splits: Sequence[Split]) -> tuple[ShardEntry, ...]:
+        """The shards of some splits, in order.
+
+        Raises:
+            ShardError: as `split`.
+        """
+        return tuple(entry for split in splits for entry in self.split(split).shards)
+
     def digest(self, splits: Sequence[Split], *, with_labels: bool) -> str:
         """The SHA-256 of what some splits are: where it is equal, so is every row.
 

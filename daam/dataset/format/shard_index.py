@@ -29,19 +29,6 @@ class ShardIndex:
     sizes: memoryview
     checksums: memoryview
 
-    def bounds(self) -> np.ndarray:
-        """Cut the file into 2 n + 1 pieces: what is before, between and after the images, and them.
-
-        Returns:
-            (2 n + 2,) int64, ascending: piece p is bytes `bounds[p]` to `bounds[p + 1]`, and row r
-            is piece 2 r + 1.
-        """
-        bounds = np.zeros(2 * len(self.offsets) + 2, np.int64)
-        bounds[1:-1:2] = self.offsets
-        bounds[2:-1:2] = bounds[1:-1:2] + np.asarray(self.sizes)
-        bounds[-1] = self.entry.size_bytes
-        return bounds
-
 
 def read_index(
     path: Path, *, entry: ShardEntry, shards: Sequence[ShardEntry]
@@ -70,7 +57,8 @@ def read_index(
         for shard, batch in zip(shards, batches, strict=True)
     ]
     for index in indexes:
-        if (np.diff(index.bounds()) < 0).any():
+        ends = np.asarray(index.offsets) + np.asarray(index.sizes, np.int64)
+        if (ends > [*index.offsets[1:], index.entry.size_bytes]).any():
             raise _not_theirs(entry, f"its images overlap or are outside {index.entry.key}")
     return tuple(indexes)
 

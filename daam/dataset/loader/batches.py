@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from daam.dataset.loader.residency import with_shards_resident
 from daam.dataset.pixels.augmentation import (
     Augmentation,
     Variation,
@@ -160,7 +161,12 @@ def iterate_batches(
     drafts = fill_ahead(
         begin, fill, steps, num_parts=num_parts, num_threads=num_threads, prefetch=prefetch
     )
-    return _finished(drafts, finish)
+    every_shard = tuple(range(len(reader.source.shards)))
+    return with_shards_resident(
+        _finished(drafts, finish),
+        reader.source,
+        shards_of=lambda number: sampler.shards(steps[number]) or every_shard,
+    )
 
 
 def _finished(

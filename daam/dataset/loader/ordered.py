@@ -1,13 +1,14 @@
 """An ordered pass over a domain's images, to embed them."""
 
+import bisect
 from collections.abc import Generator
 
 import numpy as np
 from torch import Tensor
 
+from daam.dataset.loader.residency import with_shards_resident
 from daam.dataset.pixels.decode import Pixels
 from daam.dataset.prefetch import work_ahead
-from daam.dataset.sampling.windows import ShardedImages, with_rows_at_hand
 from daam.errors import ConfigError
 
 
@@ -23,8 +24,8 @@ def ordered_batches(
     """Yield `(rows, images)` over this rank's contiguous part of the rows, in order.
 
     Over all ranks each row comes exactly once: nothing is padded or repeated, so the last batch may
-    be smaller and ranks may differ by one in their number of rows. If the images are more than the
-    cache holds, the next shard is fetched ahead and the last one let go.
+    be smaller and ranks may differ by one in their number of rows. A batch's shard and the next one
+    are prefetched.
 
     Args:
         reader: the domain's pixels.
@@ -53,6 +54,10 @@ def ordered_batches(
     batches = work_ahead(
         make_batch, range(first, end, batch_size), num_threads=num_threads, prefetch=prefetch
     )
-    if isinstance(reader.source, ShardedImages) and not reader.source.fits_cache:
-        return with_rows_at_hand(batches, reader.source, first_row=first)
-    return batches
+    ends = [rows.stop for rows in reader.source.shards]
+
+    def shards_of(number: int) -> tuple[int, ...]:
+        shard = bisect.bisect(ends, first + number * batch_size)
+        return tuple(range(shard, min(shard + 2, len(ends))))
+
+    return with_shards_resident(batches, reader.source, shards_of=shards_of)

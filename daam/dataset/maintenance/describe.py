@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from daam.dataset.cache import checked_chunks
+from daam.dataset.format.download import checked_chunks
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, SplitManifest
 from daam.dataset.format.shards import numbers
 from daam.domains import DISTRACTOR, JUNK, Split
 from daam.errors import ShardError
-from daam.storage import MissingKeyError, Store
+from daam.storage import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +93,7 @@ def _describe_split(store: Store, content: SplitManifest) -> SplitDescription:
 
 
 def _table(store: Store, entry: ShardEntry) -> pa.Table:
-    try:
-        data = b"".join(checked_chunks(store, entry))
-    except MissingKeyError as error:
-        raise ShardError(
-            f"{store.locate(entry.key)} is missing; daam data verify says how to repair it"
-        ) from error
+    data = b"".join(checked_chunks(store, entry))
     try:
         return pa.ipc.open_file(data).read_all()
     except (pa.ArrowException, KeyError) as error:

@@ -1,24 +1,24 @@
-"""Memory for pixels, and tensors to where they are needed without waiting for the device."""
+"""Memory for pixels, and transfers to a device without waiting for it."""
 
 import math
-import sys
-import threading
+import weakref
+from collections import deque
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_MOST_REMEMBERED = 7  # a consumer that keeps its batches would make the list grow
-# To memory aligned to 32 bytes libjpeg-turbo writes past the cache, where the pixels are wanted
-# next: decoding to it takes a tenth longer, and copying from it more.
+_MOST_FREE = 8
+# libjpeg-turbo writes past the cache to memory aligned to 32 bytes, though the pixels are read
+# next: decoding takes a tenth longer, and the copy that follows more.
 _GRID, _OFF_THE_GRID = 32, 16
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on a device; a copy to a GPU goes through pinned memory.
 
-    From ordinary memory, even a few bytes would wait until all work given to the GPU is done. A
-    copy back from a GPU is waited for: what it is copied to could be read before it is there.
+    From pageable memory, even a few bytes would wait until all work queued on the GPU is done. A
+    copy back from a GPU is synchronous: otherwise it could be read before it has arrived.
     """
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
@@ -26,7 +26,7 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def pixel_memory(shape: tuple[int, ...]) -> np.ndarray:
-    """New memory for pixels, uint8 with any values in it, to which JPEGs are decoded quickly."""
+    """New uint8 memory with any values in it, aligned so that JPEGs decode fast to it."""
     size = math.prod(shape)
     memory = np.empty(size + _GRID, dtype=np.uint8)
     begin = (_OFF_THE_GRID - memory.ctypes.data) % _GRID
@@ -34,33 +34,35 @@ def pixel_memory(shape: tuple[int, ...]) -> np.ndarray:
 
 
 class BatchMemory:
-    """CPU memory for one batch after another; what nobody refers to any more is used again.
+    """CPU memory for one batch after another, reused once nothing refers to a batch any more.
 
-    The system gives new memory page by page as it is written to, which can take as long as what is
-    done to fill it. Any number of threads may take.
+    The system maps new memory page by page as it is written to, which can take as long as filling
+    it does. Any number of threads may take.
     """
 
     def __init__(self, shape: tuple[int, ...], *, dtype: type[np.generic] = np.uint8) -> None:
         self._shape = shape
         self._dtype = dtype
-        self._taken: list[np.ndarray] = []
-        self._lock = threading.Lock()
+        self._free: deque[np.ndarray] = deque(maxlen=_MOST_FREE)
 
     def take(self) -> Tensor:
-        """Return a tensor that no other refers to, with any values in it."""
-        with self._lock:
-            for index in range(len(self._taken)):
-                # One reference is the list's, one the call's; tensors and views add theirs.
-                if sys.getrefcount(self._taken[index]) == 2:
-                    return torch.from_numpy(self._taken[index])
+        """Return a tensor that shares memory with no other, with any values in it."""
+        if math.prod(self._shape) == 0:
+            return torch.from_numpy(np.empty(self._shape, self._dtype))
+        try:
+            memory = self._free.pop()
+        except IndexError:
             is_pixels = self._dtype is np.uint8
-            new = pixel_memory(self._shape) if is_pixels else np.empty(self._shape, self._dtype)
-            self._taken = [*self._taken[-_MOST_REMEMBERED:], new]
-            return torch.from_numpy(new)
+            memory = pixel_memory(self._shape) if is_pixels else np.empty(self._shape, self._dtype)
+        # Tensors and arrays made of `lease` keep it alive, views of them too. NumPy would replace
+        # a plain view of `memory` by `memory` itself as the base of further views; this one not.
+        lease = np.frombuffer(memory.reshape(-1).data, self._dtype)
+        weakref.finalize(lease, self._free.append, memory).atexit = False
+        return torch.from_numpy(lease.reshape(self._shape))
 
 
 class PinnedMemory:
-    """The same for batches that will be copied to a GPU. PyTorch itself uses such memory again."""
+    """The same for batches that will be copied to a GPU. PyTorch itself reuses pinned memory."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape

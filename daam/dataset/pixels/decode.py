@@ -3,7 +3,7 @@
 Shapes: N = rows of the data set, B = images asked for, H = height, W = width; RGB, channels last.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -39,6 +39,19 @@ class ImageSource(Protocol):
 
     def place(self, row: int, /) -> str:
         """Where a row's image is, in words, such as `row 3 of shard plaza/train-….arrow`."""
+        ...
+
+    @property
+    def shards(self) -> tuple[range, ...]:
+        """The rows of each shard, in order."""
+        ...
+
+    def prefetch(self, shard_numbers: Iterable[int], /) -> None:
+        """Fetch shards in the background."""
+        ...
+
+    def release(self, shard_numbers: Iterable[int], /) -> None:
+        """Let shards be evicted if not all fit into the cache."""
         ...
 
 

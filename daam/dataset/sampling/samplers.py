@@ -13,11 +13,10 @@ from typing import Protocol
 import numpy as np
 from scipy.sparse import csr_array
 
-from daam.dataset.draws import draw_order, draw_uniform
+from daam.dataset.draws import draw_uniform
 from daam.errors import ConfigError, DataError
 
 _CAMERA_TURN, _IMAGE_ORDER = range(2)  # what a draw decides
-_LARGEST_SHUFFLE = 1 << 16  # items; shuffling so many takes a millisecond
 
 
 class BatchSampler(Protocol):
@@ -37,12 +36,16 @@ class BatchSampler(Protocol):
         """The rows of a step of the epoch (from 0): (B,) int64."""
         ...
 
+    def shards(self, step: int) -> tuple[int, ...] | None:
+        """The shards that the batches of a step and the next ones are drawn from; None: all."""
+        ...
+
 
 class RowsByIdentity:
-    """Which rows show whom. Sorting takes time, so share one as long as the labels are the same.
+    """The rows of each identity. Sorting takes time: share one as long as the labels stay the same.
 
-    It holds 4 bytes for each labelled row and 8 for each identity (twice that from 2 billion rows
-    on), and refers to `cameras`.
+    It holds 4 bytes per labelled row and 8 per identity (twice that from 2 billion rows on), and a
+    reference to `cameras`.
 
     Attributes:
         num_identities: how many different ones the labelled rows have.
@@ -67,7 +70,7 @@ class RowsByIdentity:
         numbers = identities[labelled]
         if len(numbers) and numbers.max() > 4 * len(numbers):  # too many gaps to count through
             numbers = np.unique(numbers, return_inverse=True)[1]
-        # To bring a sparse matrix into rows, SciPy counts: 8 times as fast as a sort of the labels.
+        # SciPy groups the entries of a sparse matrix by counting: 8 times as fast as sorting.
         num_rows, num_numbers = len(identities), int(numbers.max(initial=-1)) + 1
         index = np.int32 if num_rows < 2**31 else np.int64
         marks = np.ones(len(labelled), dtype=np.bool_)
@@ -104,10 +107,10 @@ class RowsByIdentity:
 class IdentityBatches:
     """Identity-balanced batches: exactly P identities with K images each, side by side.
 
-    Each pass goes through all identities in a new random order; every identity is seen before one
-    comes again, and no identity is twice in a batch (a pass's last batch is filled up with the
-    identities that came first in it). Of an identity, images from as many different cameras as
-    possible are taken; one with fewer than K images repeats them, as evenly as can be.
+    Each pass goes through all identities in a new random order, so every identity is drawn before
+    one is repeated, and none is twice in a batch (a pass's last batch is filled with the identities
+    that came first in it). Images of an identity are from as many cameras as possible; one with
+    fewer than K images repeats them, as evenly as possible.
     """
 
     def __init__(
@@ -158,8 +161,8 @@ class IdentityBatches:
         begin_P = np.cumsum(count_P) - count_P
         slot_M = np.repeat(np.arange(len(count_P)), count_P)
 
-        # An image's turn is its place in the random order of its camera's images. Taking turn 0 of
-        # all cameras, then turn 1, and so on spreads an identity over its cameras.
+        # An image's turn is its place in a random order of its camera's images. Turn 0 of all
+        # cameras, then turn 1, and so on, spreads an identity over its cameras.
         draw_M = draw_uniform(self._seed, self._epoch, step, row_M, _CAMERA_TURN)
         by_view_M = np.lexsort((draw_M, camera_M, slot_M))
         begins_M = _changes(slot_M[by_view_M]) | _changes(camera_M[by_view_M])
@@ -172,12 +175,15 @@ class IdentityBatches:
         pick_PK = np.arange(self._images_per_identity) % count_P[:, None]
         return row_M[preferred_M[begin_P[:, None] + pick_PK]].ravel()
 
+    def shards(self, step: int) -> None:
+        return None
+
 
 class ShuffledBatches:
     """Uniform batches of all rows, for a domain without labels.
 
-    Each pass goes through all rows in a new random order; a pass's last batch is filled up with the
-    rows that came first in it. Only if it is larger than the data set has a batch a row twice.
+    Each pass goes through all rows in a new random order; its last batch is filled with the rows
+    that came first in it. A batch repeats rows only if it is larger than the data set.
     """
 
     def __init__(self, num_rows: int, *, batch_size: int, seed: int, epoch: int) -> None:
@@ -201,9 +207,12 @@ class ShuffledBatches:
     def batch(self, step: int) -> np.ndarray:
         return self._passes.batch(step)
 
+    def shards(self, step: int) -> None:
+        return None
+
 
 def rank_slice(rows: np.ndarray, *, rank: int, num_ranks: int, block_size: int = 1) -> np.ndarray:
-    """Return the contiguous part of a global batch that is a rank's, as a view.
+    """Return a rank's contiguous part of a global batch, as a view.
 
     Args:
         rows: (B,) or (B, ...), a global batch.
@@ -212,7 +221,7 @@ def rank_slice(rows: np.ndarray, *, rank: int, num_ranks: int, block_size: int =
         block_size: consecutive rows that stay on one rank, such as the images of an identity.
 
     Raises:
-        ConfigError: the blocks can't be shared out evenly.
+        ConfigError: the blocks can't be divided evenly among the ranks.
     """
     if not 0 <= rank < num_ranks:
         raise ConfigError(f"rank {rank} is not one of {num_ranks} ranks; count from 0")
@@ -240,13 +249,10 @@ class _Passes:
         pass_index, step_of_pass = divmod(step, self._steps_per_pass)
         places = np.arange(self.per_batch) + step_of_pass * self.per_batch
         places %= self._num_items
-        if self._num_items > _LARGEST_SHUFFLE:  # a batch must not wait for millions to be shuffled
-            keys = (self._seed, self._epoch, pass_index)
-            return draw_order(places, *keys, num_items=self._num_items)
         return self._shuffled(pass_index)[places]
 
     def _shuffled(self, pass_index: int) -> np.ndarray:
-        # One tuple, read once and replaced as a whole, is safe to share between threads.
+        # Threads may share one tuple that is read once and replaced as a whole.
         known_index, order = self._last
         if known_index != pass_index:
             generator = np.random.default_rng((self._seed, self._epoch, pass_index))

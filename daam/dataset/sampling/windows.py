@@ -1,16 +1,14 @@
-"""Data larger than the cache: a few shards at a time, the next ones fetched while these are used.
+"""Batches from windows: a few shards at a time, for data larger than the cache.
 
-A pass goes through all shards in a random order, cut into windows of a few. Batches of the steps
-that belong to a window are drawn from its rows alone, about as many as it has. Which window a step
-has is a function of shards, seed and step: it does not depend on ranks or on where a run resumed.
+A pass goes through all shards in a random order, cut into windows of a few. The batches of a
+window's steps are drawn from its rows alone, about as many rows as it has. The window of a step is
+a function of shards, seed and step: it does not depend on ranks or on where a run was resumed.
 
 Shapes: N = rows of the data set, W = rows of a window, B = rows in a global batch.
 """
 
-import contextlib
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -21,34 +19,6 @@ from daam.dataset.sampling.samplers import (
     ShuffledBatches,
 )
 from daam.errors import DataError
-
-Batch = TypeVar("Batch")
-
-
-@runtime_checkable
-class ShardedImages(Protocol):
-    """Images in shards that can be fetched ahead and let go.
-
-    Attributes:
-        fits_cache: whether all shards can be at hand at once; if not, only what was asked for is
-            fetched.
-    """
-
-    fits_cache: bool
-
-    @property
-    def shards(self) -> tuple[range, ...]:
-        """The rows of each shard, in order."""
-        ...
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all shards."""
-        ...
-
-    def prefetch(self, shard_numbers: Iterable[int], /) -> None: ...
-
-    def release(self, shard_numbers: Iterable[int], /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +40,7 @@ class ShardWindows:
     """The window of each step of a run.
 
     Attributes:
-        windows_per_pass: with shards, batch size and seed all that decides which window a step has.
+        windows_per_pass: with shards, batch size and seed, this determines the window of a step.
     """
 
     def __init__(
@@ -81,8 +51,8 @@ class ShardWindows:
         Args:
             shards: the rows of each shard.
             shards_per_window: at least 1; windows of a pass differ by one shard at most.
-            batch_size: B; a pass has N / B steps, shared out by the windows' rows.
-            seed: which random orders of the shards.
+            batch_size: B; a pass has N / B steps, divided among the windows by their rows.
+            seed: of the orders of the shards.
 
         Raises:
             DataError: there is no shard.
@@ -114,7 +84,7 @@ class ShardWindows:
 
     def _pass(self, number: int) -> tuple[list[np.ndarray], np.ndarray]:
         """The windows' shards, and the step before which each window ends."""
-        # One tuple, read once and replaced as a whole, is safe to share between threads.
+        # Threads may share one tuple that is read once and replaced as a whole.
         known, windows, ends = self._last
         if known != number:
             order = np.random.default_rng((self._seed, number)).permutation(len(self.shards))
@@ -136,12 +106,12 @@ class WindowedBatches:
         first_step: int,
         block_size: int = 1,
     ) -> None:
-        """Look at the epoch's first window.
+        """Make the sampler of the epoch's first window.
 
         Args:
             windows: of the run.
-            sampler_of: makes the sampler of some rows, (W,) int64, and a window's number; it counts
-                those rows from 0.
+            sampler_of: makes a sampler from the rows of a window, (W,) int64, and its number; its
+                batches are places among those rows.
             first_step: steps of the run before the epoch.
             block_size: rows that stay on one rank, the same for the batches of all windows.
 
@@ -163,6 +133,11 @@ class WindowedBatches:
             self._last = _, rows, sampler = self._enter(window)
         return rows[sampler.batch(window.step)]
 
+    def shards(self, step: int) -> tuple[int, ...]:
+        """The shards of a step's window, then those of the next window."""
+        number = self._windows.at(self._first_step + step).number
+        return self._windows.shards_of(number) + self._windows.shards_of(number + 1)
+
     def _enter(self, window: Window) -> tuple[int, np.ndarray, BatchSampler]:
         rows = np.concatenate([np.array(self._windows.shards[shard]) for shard in window.shards])
         return window.number, rows, self._sampler_of(rows, window.number)
@@ -179,10 +154,10 @@ def balanced_in_windows(
     seed: int,
     or_uniform: bool,
 ) -> WindowedBatches:
-    """Identity-balanced batches, with the identities that the window has two images of.
+    """Identity-balanced batches of the identities with two or more images in the window.
 
-    A single image makes no pair, so who has one in a window waits for another window; if the window
-    has too few others for a batch, everybody in it is drawn.
+    A single image makes no pair, so an identity with one waits for another window; if the window
+    has too few others for a batch, all its identities are drawn.
 
     Args:
         identities: (N,) integers, negative ones are never drawn; may differ between epochs.
@@ -192,8 +167,8 @@ def balanced_in_windows(
         identities_per_batch: P.
         images_per_identity: K.
         seed: which random order.
-        or_uniform: draw uniformly from all rows of a window that has fewer than P identities, also
-            those without one; for labels that were guessed, and may be as few as any.
+        or_uniform: draw uniformly from all rows of a window that has fewer than P identities; for
+            pseudo-labels, of which there may be any number.
 
     Raises:
         DataError: a window has fewer than P identities; raised now if that is the first.
@@ -234,69 +209,3 @@ def uniform_in_windows(
         return ShuffledBatches(len(rows), batch_size=batch_size, seed=seed, epoch=number)
 
     return WindowedBatches(windows, sampler_of, first_step=first_step)
-
-
-def with_windows_at_hand(
-    batches: Generator[Batch, None, None],
-    images: ShardedImages,
-    *,
-    windows: ShardWindows,
-    first_step: int,
-) -> Generator[Batch, None, None]:
-    """Yield the batches of consecutive steps; have their window and the next one fetched.
-
-    A window is let go when the first batch of the next one is asked for: then no thread is at it.
-    With the last batch, or when closed, all are.
-    """
-    return _with_shards_at_hand(
-        batches,
-        images,
-        wanted_at=lambda index, _: (
-            windows.shards_of(number := windows.at(first_step + index).number)
-            + windows.shards_of(number + 1)
-        ),
-        wanted_first=windows.at(first_step).shards,
-    )
-
-
-def with_rows_at_hand(
-    batches: Generator[tuple[np.ndarray, Batch], None, None],
-    images: ShardedImages,
-    *,
-    first_row: int,
-) -> Generator[tuple[np.ndarray, Batch], None, None]:
-    """Yield batches of ascending rows; have their shard and the next one fetched."""
-    ends = [rows.stop for rows in images.shards]
-
-    def wanted(row: int) -> tuple[int, ...]:
-        shard = int(np.searchsorted(ends, row, side="right"))
-        return tuple(range(shard, min(shard + 2, len(ends))))
-
-    return _with_shards_at_hand(
-        batches,
-        images,
-        wanted_at=lambda _, batch: wanted(int(batch[0][0])),
-        wanted_first=wanted(first_row),
-    )
-
-
-def _with_shards_at_hand(
-    batches: Generator[Batch, None, None],
-    images: ShardedImages,
-    *,
-    wanted_at: Callable[[int, Batch], tuple[int, ...]],
-    wanted_first: tuple[int, ...],
-) -> Generator[Batch, None, None]:
-    at_hand = wanted_first
-    images.prefetch(at_hand)
-    try:
-        with contextlib.closing(batches):
-            for index, batch in enumerate(batches):
-                wanted = wanted_at(index, batch)
-                if wanted != at_hand:
-                    images.release([shard for shard in at_hand if shard not in wanted])
-                    images.prefetch([shard for shard in wanted if shard not in at_hand])
-                    at_hand = wanted
-                yield batch
-    finally:
-        images.release(at_hand)

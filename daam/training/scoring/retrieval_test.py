@@ -14,8 +14,8 @@ from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from daam.dataset.format.manifest import DomainManifest
 from daam.dataset.pixels.decode import Pixels
-from daam.dataset.reading.image_table import open_images, read_identities
-from daam.dataset.sampling.windows import ShardedImages
+from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.labels import read_identities
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.metrics.labels import Labels
 from daam.metrics.retrieval import RetrievalScores, retrieval_scores_from_embeddings
@@ -23,7 +23,7 @@ from daam.model.network import DaamNetwork
 from daam.model.norm import SOURCE, TARGET, plain
 from daam.storage import open_store
 from daam.training.scoring.extract import adapted_to, embed_rows
-from daam.training.setup.assemble import Windows, compute_of, manifest_of, pixel_reader, shard_cache
+from daam.training.setup.assemble import compute_of, manifest_of, pixel_reader, shard_cache
 
 QUERIES_AT_ONCE = 256
 
@@ -46,19 +46,23 @@ class RetrievalTest:
     unlabelled: Pixels
 
     @classmethod
-    def on_validation(cls, config: RunConfig, *, manifest: DomainManifest) -> Self:
+    def on_validation(
+        cls, config: RunConfig, *, manifest: DomainManifest, only_prefetched: bool = False
+    ) -> Self:
         """Open the identities cut from the train split of the run's target.
 
         `evaluation.hold_out` keeps them out of training.
 
         Args:
             manifest: of the target, the one that is trained on: another import may hold out others.
+            only_prefetched: as in `open_images`: a run beside the test needs the cache.
         """
         return cls.opened(
             config,
             manifest=manifest,
             splits=(Split.VALIDATION_QUERY, Split.VALIDATION_GALLERY),
             unlabelled=(Split.TRAIN,),
+            only_prefetched=only_prefetched,
         )
 
     @classmethod
@@ -79,27 +83,21 @@ class RetrievalTest:
         manifest: DomainManifest,
         splits: tuple[Split, Split],
         unlabelled: tuple[Split, ...],
+        only_prefetched: bool = False,
     ) -> Self:
         """Open two splits with labels, and others without.
 
         Images are decoded on the CPU, so that scores are of the pixels that every machine has.
         """
         config = with_settings(config, {"data.decode": "cpu"})
-        query, gallery = (open_labelled(config, manifest=manifest, split=split) for split in splits)
+        where = {"manifest": manifest, "only_prefetched": only_prefetched}
+        query, gallery = (open_labelled(config, split=split, **where) for split in splits)
         return cls(
             domain=manifest.domain,
             query=query,
             gallery=gallery,
-            unlabelled=open_unlabelled(config, manifest=manifest, splits=unlabelled),
+            unlabelled=open_unlabelled(config, splits=unlabelled, **where),
         )
-
-    def leave_cache_to(self, windows: Windows) -> None:
-        """Complete no shard in the background if a run beside the test needs the cache."""
-        if windows.source is None and windows.target is None:
-            return
-        for reader in (self.query.reader, self.gallery.reader, self.unlabelled):
-            if isinstance(reader.source, ShardedImages):
-                reader.source.fits_cache = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,23 +169,32 @@ def with_norms_of(domain: str, network: DaamNetwork, config: RunConfig) -> DaamN
 
 
 def open_unlabelled(
-    config: RunConfig, *, manifest: DomainManifest, splits: tuple[Split, ...] = WHOLE_TRAIN_SPLITS
+    config: RunConfig,
+    *,
+    manifest: DomainManifest,
+    splits: tuple[Split, ...] = WHOLE_TRAIN_SPLITS,
+    only_prefetched: bool = False,
 ) -> Pixels:
-    """Open the images of splits without their labels."""
+    """Open the images of splits without their labels; `only_prefetched` as in `open_images`."""
     images = open_images(
-        open_store(config.data.root), manifest=manifest, splits=splits, cache=shard_cache(config)
+        open_store(config.data.root),
+        manifest=manifest,
+        splits=splits,
+        cache=shard_cache(config),
+        only_prefetched=only_prefetched,
     )
     return pixel_reader(config, images)
 
 
-def open_labelled(config: RunConfig, *, manifest: DomainManifest, split: Split) -> LabelledSplit:
-    """Open one split with its labels."""
-    store, cache = open_store(config.data.root), shard_cache(config)
-    images = open_images(store, manifest=manifest, splits=(split,), cache=cache)
-    return LabelledSplit(
-        reader=pixel_reader(config, images),
-        labels=Labels(
-            identities=read_identities(store, manifest=manifest, splits=(split,), cache=cache),
-            cameras=images.cameras,
-        ),
+def open_labelled(
+    config: RunConfig, *, manifest: DomainManifest, split: Split, only_prefetched: bool = False
+) -> LabelledSplit:
+    """Open one split with its labels; `only_prefetched` as in `open_images`."""
+    reader = open_unlabelled(
+        config, manifest=manifest, splits=(split,), only_prefetched=only_prefetched
     )
+    identities = read_identities(
+        open_store(config.data.root), manifest=manifest, splits=(split,), cache=shard_cache(config)
+    )
+    labels = Labels(identities=identities, cameras=reader.cameras)
+    return LabelledSplit(reader=reader, labels=labels)

@@ -1,6 +1,7 @@
 """Settings become objects: the one place that reads the settings of a run's parts."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import torch
 
 from daam.config.schema import RunConfig
 from daam.dataset.cache import ShardCache
-from daam.dataset.format.manifest import DomainManifest, read_manifest
+from daam.dataset.format.manifest import DomainManifest, ShardEntry, read_manifest
 from daam.dataset.pixels.augmentation import Augmentation
-from daam.dataset.pixels.decode import ImageSource, PixelReader, Pixels
+from daam.dataset.pixels.decode import PixelReader, Pixels
 from daam.dataset.pixels.device_decode import DevicePixels
-from daam.dataset.reading.image_table import ImageTable, open_images, read_identities
+from daam.dataset.reading.image_table import ImageTable, open_images, rows_of_shards
+from daam.dataset.reading.labels import read_identities
 from daam.dataset.sampling.samplers import RowsByIdentity
-from daam.dataset.sampling.windows import ShardedImages, ShardWindows
+from daam.dataset.sampling.windows import ShardWindows
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import TrainingError
 from daam.model.network import DaamNetwork
@@ -78,6 +80,11 @@ class Windows:
         )
         return source, target
 
+    @property
+    def are_used(self) -> bool:
+        """Whether either domain's batches come from windows."""
+        return any(self.counts)
+
 
 @dataclass(slots=True, kw_only=True)
 class Run:
@@ -119,8 +126,13 @@ def assemble(config: RunConfig) -> Run:
     manifests = {
         domain: manifest_of(config, domain) for domain in dict.fromkeys((learnt, transfer.target))
     }
-    source = open_source(config, manifests[learnt])
-    target = open_target(config, manifests[transfer.target])
+    windows = lay_out_windows(
+        config,
+        source=manifests[learnt].shards(source_splits(config)),
+        target=manifests[transfer.target].shards(target_splits(config)),
+    )
+    source = open_source(config, manifests[learnt], only_prefetched=windows.are_used)
+    target = open_target(config, manifests[transfer.target], only_prefetched=windows.are_used)
     torch.manual_seed(config.seed)
     network = build_network(config, num_identities=source.num_identities)
     compute.place(network)
@@ -156,7 +168,7 @@ def assemble(config: RunConfig) -> Run:
         augmentation=Augmentation(**augmentation.model_dump()),
         source=source,
         target=target,
-        windows=lay_out_windows(config, source=source.reader.source, target=target.reader.source),
+        windows=windows,
     )
 
 
@@ -192,14 +204,21 @@ def manifest_of(config: RunConfig, domain: str) -> DomainManifest:
     return manifest
 
 
-def open_source(config: RunConfig, manifest: DomainManifest) -> LabelledRows:
+def open_source(
+    config: RunConfig, manifest: DomainManifest, *, only_prefetched: bool = False
+) -> LabelledRows:
     """Open the domain that is learnt from with its labels; its identities are renumbered from 0.
 
     That is the source, or with `data.oracle_labels` the target.
+
+    Args:
+        only_prefetched: as in `open_images`, and so below.
     """
-    splits = target_splits(config) if config.data.oracle_labels else WHOLE_TRAIN_SPLITS
+    splits = source_splits(config)
     store, cache = open_store(config.data.root), shard_cache(config)
-    images = open_images(store, manifest=manifest, splits=splits, cache=cache)
+    images = open_images(
+        store, manifest=manifest, splits=splits, cache=cache, only_prefetched=only_prefetched
+    )
     identities = read_identities(store, manifest=manifest, splits=splits, cache=cache)
     known, numbered = np.unique(identities, return_inverse=True)
     return LabelledRows(
@@ -213,11 +232,17 @@ def open_source(config: RunConfig, manifest: DomainManifest) -> LabelledRows:
     )
 
 
-def open_target(config: RunConfig, manifest: DomainManifest) -> UnlabelledRows:
+def open_target(
+    config: RunConfig, manifest: DomainManifest, *, only_prefetched: bool = False
+) -> UnlabelledRows:
     """Open a domain without its labels."""
     splits = target_splits(config)
     images = open_images(
-        open_store(config.data.root), manifest=manifest, splits=splits, cache=shard_cache(config)
+        open_store(config.data.root),
+        manifest=manifest,
+        splits=splits,
+        cache=shard_cache(config),
+        only_prefetched=only_prefetched,
     )
     return UnlabelledRows(
         manifest=manifest,
@@ -227,49 +252,55 @@ def open_target(config: RunConfig, manifest: DomainManifest) -> UnlabelledRows:
     )
 
 
-def lay_out_windows(config: RunConfig, *, source: ImageSource, target: ImageSource) -> Windows:
+def lay_out_windows(
+    config: RunConfig, *, source: Sequence[ShardEntry], target: Sequence[ShardEntry]
+) -> Windows:
     """Lay out windows of shards if the images of both domains don't fit into the cache together.
 
     Then half of the cache is for the windows in use, in proportion to the domains' sizes, and half
     for the next ones. Images in a local folder need no cache.
+
+    Args:
+        source: the shards of the source's images.
+        target: those of the target's.
     """
     capacity_bytes = shard_cache(config).capacity_bytes
     is_local = open_store(config.data.root).local_path("manifest") is not None
-    if is_local or not capacity_bytes:
+    total_bytes = sum(entry.size_bytes for entry in (*source, *target))
+    if is_local or not capacity_bytes or total_bytes <= capacity_bytes:
         return Windows()
-    if not (isinstance(source, ShardedImages) and isinstance(target, ShardedImages)):
-        return Windows()
-    total_bytes = source.size_bytes + target.size_bytes
-    if total_bytes <= capacity_bytes:
-        return Windows()
-    source.fits_cache = target.fits_cache = False  # not beside each other
     data, seed = config.data, 2 * config.seed
     share = capacity_bytes / (2 * total_bytes)
-    of_source, of_target = (max(1, int(len(at.shards) * share)) for at in (source, target))
+    of_source, of_target = (max(1, int(len(shards) * share)) for shards in (source, target))
     log.info(
         "%.1f GB of images are more than the cache of %.1f GB: batches come from windows of %d of "
         "%d shards of the source and %d of %d of the target",
         total_bytes / 1e9,
         capacity_bytes / 1e9,
         of_source,
-        len(source.shards),
+        len(source),
         of_target,
-        len(target.shards),
+        len(target),
     )
     return Windows(
         source=ShardWindows(
-            source.shards,
+            rows_of_shards(source),
             shards_per_window=of_source,
             batch_size=data.identities_per_batch * data.images_per_identity,
             seed=seed,
         ),
         target=ShardWindows(
-            target.shards,
+            rows_of_shards(target),
             shards_per_window=of_target,
             batch_size=data.target_batch_size,
             seed=seed + 1,
         ),
     )
+
+
+def source_splits(config: RunConfig) -> tuple[Split, ...]:
+    """Name the splits that are learnt from with their labels."""
+    return target_splits(config) if config.data.oracle_labels else WHOLE_TRAIN_SPLITS
 
 
 def target_splits(config: RunConfig) -> tuple[Split, ...]:

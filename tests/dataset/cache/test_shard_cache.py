@@ -120,9 +120,9 @@ def test_a_file_that_another_process_fetches_for_ever_is_fetched_here_too(
 ) -> None:
     store, cache = open_store(s3_uri), ShardCache(tmp_path)
     entry = put(store, b"data")
-    cache.make_folders()
-    monkeypatch.setattr(shard_cache, "PATIENCE_S", 0)
-    with cache.lock(entry, patience_s=0) as is_held:
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr(shard_cache, "FILE_TIMEOUT_S", 0)
+    with cache.lock(entry.sha256, timeout_s=0) as is_held:
         assert is_held
         assert cache.fetch(store, entry).read_bytes() == b"data"
     assert f"{store.locate(entry.key)}: another process" in caplog.text

@@ -18,7 +18,8 @@ from daam.dataset.importing.encoding import read_jpeg
 from daam.dataset.importing.hold_out import hold_out_validation
 from daam.dataset.importing.import_domain import import_domain
 from daam.dataset.importing.layouts import read_layout
-from daam.dataset.reading.image_table import open_images, read_identities, read_names
+from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.labels import read_identities, read_names
 from daam.domains import Split
 from daam.errors import ConfigError, DataError
 from daam.storage import Store, open_store

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from daam.dataset.pixels.buffers import BatchMemory, pixel_memory
@@ -9,7 +10,7 @@ def memory() -> BatchMemory:
     return BatchMemory(SHAPE)
 
 
-def test_memory_that_was_given_back_is_used_again():
+def test_memory_that_nothing_refers_to_is_reused():
     batches = memory()
     first = batches.take()
     address = first.data_ptr()
@@ -19,14 +20,31 @@ def test_memory_that_was_given_back_is_used_again():
     assert batches.take().data_ptr() == address
 
 
-def test_memory_that_anything_refers_to_is_not_given_out():
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda batch: batch,
+        lambda batch: batch[1:].permute(2, 0, 1),
+        lambda batch: batch.numpy(),
+        lambda batch: batch.numpy()[1:][0].T,
+        lambda batch: torch.from_numpy(batch.numpy()[0])[1:],
+        lambda batch: memoryview(batch.numpy())[1:],
+    ],
+    ids=["tensor", "its view", "array", "its view's view", "tensor of an array", "buffer"],
+)
+def test_memory_is_not_reused_while_anything_refers_to_it(view):
     batches = memory()
-    first, second, third = (batches.take() for _ in range(3))
-    held = [first, second[1:].permute(2, 0, 1), third.numpy()[0]]
-    addresses = {first.data_ptr(), second.data_ptr(), third.data_ptr()}
-    del first, second, third
-    assert batches.take().data_ptr() not in addresses
-    assert len(held) == 3
+    first = batches.take()
+    address, held = first.data_ptr(), view(first)
+    del first
+    second = batches.take()
+    assert second.data_ptr() != address
+    del held
+    assert batches.take().data_ptr() == address
+
+
+def test_an_empty_batch_needs_no_memory():
+    assert BatchMemory((0, 4, 3)).take().shape == (0, 4, 3)
 
 
 def test_a_consumer_that_keeps_every_batch_gets_all_of_them():

@@ -13,7 +13,8 @@ from daam.dataset.format import shards
 from daam.dataset.format.manifest import read_manifest
 from daam.dataset.importing.import_domain import import_domain
 from daam.dataset.importing.layouts import read_layout
-from daam.dataset.reading.image_table import open_images, read_identities, read_names
+from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.labels import read_identities, read_names
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import ShardError
 from daam.storage import Store, open_store
@@ -231,7 +232,8 @@ def test_opening_a_domain_imports_no_pandas(plaza: Store, tmp_path: Path) -> Non
 import sys
 from pathlib import Path
 from daam.dataset.cache import ShardCache
-from daam.dataset.reading.image_table import open_images, read_identities
+from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.labels import read_identities
 from daam.dataset.format.manifest import read_manifest
 from daam.domains import Split
 from daam.storage import open_store

@@ -1,30 +1,15 @@
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from daam.dataset.cache import ShardCache
-from daam.dataset.importing.import_domain import import_domain
-from daam.dataset.importing.layouts import read_layout
-from daam.dataset.loader.batches import iterate_batches
-from daam.dataset.loader.ordered import ordered_batches
-from daam.dataset.pixels.augmentation import Augmentation
-from daam.dataset.pixels.decode import PixelReader
-from daam.dataset.reading.image_table import open_images
 from daam.dataset.sampling.samplers import rank_slice
 from daam.dataset.sampling.windows import (
-    ShardedImages,
     ShardWindows,
     balanced_in_windows,
     uniform_in_windows,
-    with_rows_at_hand,
-    with_windows_at_hand,
 )
-from daam.domains import WHOLE_TRAIN_SPLITS
 from daam.errors import DataError
-from daam.storage import open_store
 
 SIZES = [40, 55, 30, 48, 52, 45, 50]
 ENDS = np.cumsum(SIZES).tolist()
@@ -165,96 +150,8 @@ def test_uniform_batches_go_through_each_window():
     assert max(seen.values()) <= 2
 
 
-class Shelf:
-    """Notes which shards are at hand."""
-
-    def __init__(self) -> None:
-        self.shards = SHARDS
-        self.size_bytes = 10 * NUM_ROWS
-        self.fits_cache = False
-        self.at_hand: set[int] = set()
-        self.num_fetched = 0
-
-    def prefetch(self, shard_numbers) -> None:
-        fetched = list(shard_numbers)
-        assert not self.at_hand & set(fetched)
-        self.at_hand |= set(fetched)
-        self.num_fetched += len(fetched)
-
-    def release(self, shard_numbers) -> None:
-        assert self.at_hand >= set(shard_numbers)
-        self.at_hand -= set(shard_numbers)
-
-
-def test_a_steps_window_and_the_next_are_at_hand_and_no_others():
-    windows, shelf = windows_of(), Shelf()
-    batches = with_windows_at_hand(
-        (step for step in range(10, 80)), shelf, windows=windows, first_step=10
-    )
-    for step in batches:
-        number = windows.at(step).number
-        assert shelf.at_hand == {*windows.shards_of(number), *windows.shards_of(number + 1)}
-    assert not shelf.at_hand
-
-
-def test_shards_are_let_go_when_batches_are_closed_or_fail():
-    windows, shelf = windows_of(), Shelf()
-    with_steps = {"windows": windows, "first_step": 0}
-    batches = with_windows_at_hand((step for step in range(80)), shelf, **with_steps)
-    next(batches)
-    assert shelf.at_hand
-    batches.close()
-    assert not shelf.at_hand
-    failing = with_windows_at_hand((1 // (3 - step) for step in range(80)), shelf, **with_steps)
-    with pytest.raises(ZeroDivisionError):
-        list(failing)
-    assert not shelf.at_hand
-
-
-def test_an_ordered_pass_has_its_shard_and_the_next_at_hand_and_fetches_each_once():
-    shelf = Shelf()
-    first = 60
-    made = ((np.arange(row, min(row + 8, NUM_ROWS)), None) for row in range(first, NUM_ROWS, 8))
-    for rows, _ in with_rows_at_hand(made, shelf, first_row=first):
-        shard = int(np.searchsorted(ENDS, rows[0], side="right"))
-        assert shelf.at_hand == {shard, min(shard + 1, 6)}
-    assert shelf.num_fetched == 6
-    assert not shelf.at_hand
-
-
-def test_windows_and_ordered_passes_read_a_store_right_with_a_small_cache(
-    small_market: Path, s3_uri: str, tmp_path: Path
-):
-    far, near = open_store(s3_uri), open_store(str(tmp_path / "near"))
-    index = read_layout("market1501", small_market)
-    for store in (far, near):
-        manifest = import_domain(index, domain="plaza", to=store, shard_size_bytes=6_000)
-    where = {"manifest": manifest, "splits": WHOLE_TRAIN_SPLITS}
-    expected = PixelReader(
-        open_images(near, cache=ShardCache(tmp_path / "other"), **where), height=64, width=32
-    ).read(np.arange(48))
-    capacity_bytes = 40_000
-    cache = ShardCache(tmp_path / "cache", capacity_bytes=capacity_bytes)
-    with open_images(far, cache=cache, **where) as images:
-        assert images.size_bytes > capacity_bytes
-        assert isinstance(images, ShardedImages)
-        reader = PixelReader(images, height=64, width=32, keep_decoded_bytes=0)
-        windows = ShardWindows(images.shards, shards_per_window=1, batch_size=4, seed=0)
-        batches = iterate_batches(
-            reader,
-            sampler=uniform_in_windows(windows=windows, first_step=0, batch_size=4, seed=0),
-            steps=range(30),
-            rank=0,
-            num_ranks=1,
-            identities=None,
-            augmentation=Augmentation(),
-            seed=0,
-            epoch=0,
-            num_threads=2,
-        )
-        for batch in with_windows_at_hand(batches, images, windows=windows, first_step=0):
-            assert torch.equal(batch.images, expected[batch.rows])
-        for rows, pixels in ordered_batches(
-            reader, batch_size=5, rank=0, num_ranks=1, num_threads=2
-        ):
-            assert torch.equal(pixels, expected[rows])
+def test_a_step_needs_the_shards_of_its_window_and_of_the_next():
+    windows, sampler = windows_of(), balanced(first_step=10)
+    for step in range(40):
+        number = windows.at(10 + step).number
+        assert sampler.shards(step) == windows.shards_of(number) + windows.shards_of(number + 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from daam.config.schema import RunConfig
-from daam.dataset.reading.image_table import read_names
+from daam.dataset.reading.labels import read_names
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.model.network import DaamNetwork
 from daam.storage import open_store

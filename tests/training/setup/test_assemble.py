@@ -10,7 +10,8 @@ import torch
 from daam.config.load import nested, run_config
 from daam.config.schema import RunConfig
 from daam.dataset.pixels.decode import PixelReader, Pixels
-from daam.dataset.reading.image_table import open_images, read_identities, read_names
+from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.labels import read_identities, read_names
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import ShardError, TrainingError
 from daam.model.attention import FactorisedAttention
