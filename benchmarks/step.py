@@ -35,7 +35,7 @@ from daam.domains import Split
 from daam.model.backbone import num_output_channels
 from daam.pseudo_labels.memory import initial_centres
 from daam.runs.preparation import prepare_domains
-from daam.training.loop import source_batches, target_batches
+from daam.training.batches import source_batches, target_batches
 from daam.training.objective import BatchGroups, Weights
 from daam.training.setup.assemble import Run, assemble, compute_of
 from daam.training.setup.compute import Compute

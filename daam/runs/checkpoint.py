@@ -1,7 +1,7 @@
-"""Checkpoints of a run in a folder or on S3: written whole, named by what they hold, found again.
+"""Checkpoints of a run, in a folder or on S3, named by epoch and content.
 
-`latest.json` names the newest checkpoint and its SHA-256 and is replaced after that is stored, so a
-process that dies at any moment leaves either the old state or the new one.
+`latest.json` names the newest one and its SHA-256, and is replaced after the checkpoint is stored:
+a process that dies at any moment leaves either the old state or the new one.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ POINTER = "latest.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointEntry:
-    """Where a checkpoint is and what it must hash to."""
+    """A checkpoint's key in the store and its SHA-256."""
 
     key: str
     sha256: str
@@ -29,10 +29,10 @@ class CheckpointEntry:
 
 
 def save_checkpoint(store: Store, state: dict[str, Any]) -> CheckpointEntry:
-    """Store a state of `daam.training.state.captured` and make it the latest.
+    """Store a state from `daam.training.state.state_dict` and make it the latest.
 
     Raises:
-        StorageError: the store refuses or is full; the checkpoint before is still the latest.
+        StorageError: the store refuses or is full; the previous checkpoint is still the latest.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -44,7 +44,7 @@ def save_checkpoint(store: Store, state: dict[str, Any]) -> CheckpointEntry:
     )
     store.write(entry.key, content)
     store.write(POINTER, json.dumps(asdict(entry), indent=1).encode())
-    # The one before is kept: a process that was thought dead may still be about to name it.
+    # Keep the previous one: a process that was thought dead may still be about to name it.
     for key in store.list("epoch-"):
         if int(key.split("-")[1]) < epoch - 1:
             store.delete(key)
@@ -52,10 +52,10 @@ def save_checkpoint(store: Store, state: dict[str, Any]) -> CheckpointEntry:
 
 
 def latest_checkpoint(store: Store) -> CheckpointEntry | None:
-    """Return the newest checkpoint's entry, or None where there is none yet.
+    """Return the entry of the newest checkpoint, or None if there is none yet.
 
     Raises:
-        CheckpointError: the pointer is not readable.
+        CheckpointError: the pointer is damaged.
         StorageError: the store cannot be reached or refuses.
     """
     try:
@@ -67,15 +67,15 @@ def latest_checkpoint(store: Store) -> CheckpointEntry | None:
     except (ValueError, TypeError) as error:
         raise CheckpointError(
             f"{store.locate(POINTER)} does not name a checkpoint ({error}); "
-            "delete it to start that run anew"
+            "delete it to restart that run"
         ) from error
 
 
 def load_checkpoint(store: Store, entry: CheckpointEntry) -> dict[str, Any]:
-    """Return a stored state, its tensors on the CPU; nothing but tensors and plain values loads.
+    """Return a stored state, its tensors on the CPU. Only tensors and plain values are loaded.
 
     Raises:
-        CheckpointError: it is damaged or not one of ours.
+        CheckpointError: it is damaged or no checkpoint of daam.
         StorageError: the store cannot be reached or refuses.
     """
     content = store.read(entry.key)
@@ -83,7 +83,7 @@ def load_checkpoint(store: Store, entry: CheckpointEntry) -> dict[str, Any]:
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise CheckpointError(
             f"the checkpoint {where} is damaged: its SHA-256 is not the one in {POINTER}; "
-            "restore it from a backup, or delete its folder to start that run anew"
+            "restore it from a backup, or delete its folder to restart that run"
         )
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -15,7 +15,7 @@ from daam.training import collectives
 from daam.training.loop import fit
 from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import Run, assemble
-from daam.training.state import captured, restore
+from daam.training.state import load_state_dict, state_dict
 
 
 def train_run(folder: Store, config: RunConfig) -> Generator[dict[str, float], None, None]:
@@ -74,7 +74,7 @@ def resume_run(folder: Store, config: RunConfig) -> Run:
     )
     if entry is not None:
         where = checkpoints.locate(entry.key)
-        restore(run, load_checkpoint(checkpoints, entry), where=where)
+        load_state_dict(run, load_checkpoint(checkpoints, entry), where=where)
     return run
 
 
@@ -97,5 +97,5 @@ def train_from(
             if collectives.rank() == 0:
                 # The report goes first: an epoch that a checkpoint has passed is not run again.
                 append_report(folder, metrics)
-                save_checkpoint(folder.child(CHECKPOINTS), captured(run))
+                save_checkpoint(folder.child(CHECKPOINTS), state_dict(run))
             yield metrics

@@ -1,6 +1,8 @@
 """The batches of an epoch: which sampler each domain has, and this rank's share."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, closing
+from itertools import repeat
 
 import numpy as np
 
@@ -19,6 +21,22 @@ from daam.dataset.sampling.windows import (
 from daam.training import collectives
 from daam.training.relabel import EpochExemplars, EpochGroups
 from daam.training.setup.assemble import Run
+
+
+def epoch_batches(
+    run: Run, *, epoch: int, labels: EpochGroups | EpochExemplars | None, need_target: bool
+) -> Generator[tuple[DomainBatch, DomainBatch | None], None, None]:
+    """Yield the batches of an epoch's steps: source and, where a loss needs it, target."""
+    steps = range(run.config.optimiser.steps_per_epoch)
+    with ExitStack() as stack:
+        sources = stack.enter_context(closing(source_batches(run, epoch=epoch, steps=steps)))
+        targets: Iterable[DomainBatch | None] = repeat(None)
+        if need_target:
+            targets = stack.enter_context(
+                closing(target_batches(run, epoch=epoch, steps=steps, labels=labels))
+            )
+        for _, source, target in zip(steps, sources, targets, strict=False):
+            yield source, target
 
 
 def source_batches(run: Run, *, epoch: int, steps: range) -> Generator[DomainBatch, None, None]:
@@ -127,7 +145,7 @@ def _batches(
         seed=seed,
         epoch=epoch,
         num_threads=run.config.data.num_threads,
-        device=run.compute.varies_on,
+        device=run.compute.augments_on,
     )
 
 

@@ -1,7 +1,6 @@
-"""The story of a run: epochs of steps, a report after each."""
+"""The training loop: epochs of steps, a report after each."""
 
 import contextlib
-import itertools
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -10,27 +9,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from daam.dataset.loader.batches import DomainBatch
 from daam.errors import NonFiniteLossError
 from daam.model.norm import begin_target_as_source
 from daam.training import collectives
-from daam.training.batches import source_batches, target_batches
+from daam.training.batches import epoch_batches
+from daam.training.objective import Weights
 from daam.training.relabel import EpochExemplars, EpochGroups, relabel
 from daam.training.schedule import learning_rate_at, teacher_momentum_at, weights_at
 from daam.training.scoring.inspection import inspect
 from daam.training.setup.assemble import Run
-from daam.training.step import train_step
+from daam.training.step import StepResult, train_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReport:
-    """What an epoch did: losses averaged over its steps and ranks, and label-free diagnostics."""
+    """An epoch's losses, averaged over its steps and ranks, and its label-free diagnostics."""
 
     epoch: int
     num_epochs: int
     seconds: float
     seconds_of: dict[str, float]
-    """What of it went into `labels` of the target, `steps` and `diagnostics`."""
+    """Of these, the seconds spent on the target's `labels`, on `steps` and on `diagnostics`."""
     losses: dict[str, float]
     diagnostics: dict[str, float]
 
@@ -49,63 +48,49 @@ class EpochReport:
 def fit(run: Run) -> Generator[EpochReport, None, None]:
     """Train from where the run is to its last epoch; yield a report after each epoch.
 
-    At a yield the run is at the end of an epoch: `daam.training.state.captured` may be taken, and
+    At a yield the run is at the end of an epoch: `daam.training.state.state_dict` may be taken, and
     the network may be used but not changed. Where a process group exists all ranks must iterate.
 
     Raises:
         NonFiniteLossError: a loss term became NaN or infinite; the message names it.
         TrainingError: the network's features did.
     """
-    network = parallel(run)
-    for epoch in range(run.num_epochs_done, run.config.optimiser.num_epochs):
-        begin = time.perf_counter()
+    network = data_parallel(run)
+    num_epochs = run.config.optimiser.num_epochs
+    for epoch in range(run.num_epochs_done, num_epochs):
+        seconds: dict[str, float] = {}
         weights = weights_at(run.config, epoch=epoch)
-        labels = relabel(run, epoch=epoch) if weights.target > 0 else None
-        labelled = time.perf_counter()
-        losses, gradients = train_epoch(run, network, epoch=epoch, labels=labels)
-        settle(run, saw_target=weights.need_target)
-        run.num_epochs_done = epoch + 1
-        trained = time.perf_counter()
-        diagnostics = inspect(run) | gradients
-        if labels is not None:
-            diagnostics |= labels.as_diagnostics()
-        end = time.perf_counter()
+        with timed(seconds, "labels"):
+            labels = relabel(run, epoch=epoch) if weights.target > 0 else None
+        with timed(seconds, "steps"):
+            losses, gradients = train_epoch(
+                run, network, epoch=epoch, weights=weights, labels=labels
+            )
+            sync_buffers(run)
+            if not weights.need_target:
+                copy_source_norms(run)
+            run.num_epochs_done = epoch + 1
+        with timed(seconds, "diagnostics"):
+            diagnostics = inspect(run) | gradients
+            if labels is not None:
+                diagnostics |= labels.as_diagnostics()
         yield EpochReport(
             epoch=epoch + 1,
-            num_epochs=run.config.optimiser.num_epochs,
-            seconds=end - begin,
-            seconds_of={
-                "labels": labelled - begin,
-                "steps": trained - labelled,
-                "diagnostics": end - trained,
-            },
+            num_epochs=num_epochs,
+            seconds=sum(seconds.values()),
+            seconds_of=seconds,
             losses=losses,
             diagnostics=diagnostics,
         )
 
 
-def parallel(run: Run) -> nn.Module:
-    """Wrap the network for data parallelism where there is a process group."""
-    if collectives.num_ranks() == 1:
-        return run.network
-    devices = [run.compute.device] if run.compute.device.type == "cuda" else None
-    return DistributedDataParallel(run.network, device_ids=devices)
-
-
-def settle(run: Run, *, saw_target: bool) -> None:
-    """Bring network and teacher into the state in which they are tested and saved."""
-    # Batch norms of each rank saw its own images; what is embedded together must agree.
-    collectives.overwrite_with_rank_zero(run.network.buffers())
-    if run.teacher is not None:
-        collectives.overwrite_with_rank_zero(run.teacher.buffers())
-    if not saw_target:
-        begin_target_as_source(run.network)
-        if run.teacher is not None:
-            begin_target_as_source(run.teacher)
-
-
 def train_epoch(
-    run: Run, network: nn.Module, *, epoch: int, labels: EpochGroups | EpochExemplars | None
+    run: Run,
+    network: nn.Module,
+    *,
+    epoch: int,
+    weights: Weights,
+    labels: EpochGroups | EpochExemplars | None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Run the steps of an epoch.
 
@@ -114,20 +99,12 @@ def train_epoch(
         ranks.
     """
     network.train()
-    weights = weights_at(run.config, epoch=epoch)
     num_steps = run.config.optimiser.steps_per_epoch
-    steps = range(num_steps)
-    with contextlib.ExitStack() as stack:
-        sources = stack.enter_context(
-            contextlib.closing(source_batches(run, epoch=epoch, steps=steps))
-        )
-        targets: Iterator[DomainBatch | None] = itertools.repeat(None)
-        if weights.need_target:
-            targets = stack.enter_context(
-                contextlib.closing(target_batches(run, epoch=epoch, steps=steps, labels=labels))
-            )
-        results = [
-            train_step(
+    results: list[StepResult] = []
+    batches = epoch_batches(run, epoch=epoch, labels=labels, need_target=weights.need_target)
+    with contextlib.closing(batches):
+        for step, (source, target) in enumerate(batches):
+            result = train_step(
                 run,
                 network,
                 source=source,
@@ -138,10 +115,37 @@ def train_epoch(
                 teacher_momentum=teacher_momentum_at(run.config, step=epoch * num_steps + step),
                 with_gradients=step == num_steps - 1,
             )
-            for step, source, target in zip(steps, sources, targets, strict=False)
-        ]
+            results.append(result)
     losses = averaged([result.losses for result in results], epoch=epoch)
     return losses, gradients_over_ranks(results[-1].gradients)
+
+
+def data_parallel(run: Run) -> nn.Module:
+    """Wrap the network for data parallelism where there is a process group."""
+    if collectives.num_ranks() == 1:
+        return run.network
+    devices = [run.compute.device] if run.compute.device.type == "cuda" else None
+    return DistributedDataParallel(run.network, device_ids=devices)
+
+
+def sync_buffers(run: Run) -> None:
+    """Give all ranks the batch-norm statistics of rank 0: each saw its own images."""
+    for network in run.networks:
+        collectives.overwrite_with_rank_zero(network.buffers())
+
+
+def copy_source_norms(run: Run) -> None:
+    """Start the target's batch norms from the source's, while no target image has been seen."""
+    for network in run.networks:
+        begin_target_as_source(network)
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Measure a block into a table, in seconds."""
+    begin = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - begin
 
 
 def averaged(history: list[dict[str, Tensor]], *, epoch: int) -> dict[str, float]:
@@ -162,7 +166,7 @@ def averaged(history: list[dict[str, Tensor]], *, epoch: int) -> dict[str, float
         raise NonFiniteLossError(
             f"the loss {' and '.join(terms) or names[term]} became {values[step, term].item()} in "
             f"epoch {epoch + 1}, step {step + 1}; lower optimiser.learning_rate or that loss's "
-            "weight, and go on from the last checkpoint"
+            "weight, and resume from the last checkpoint"
         )
     return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
 

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on as if nothing had happened."""
+"""The state of a run at the end of an epoch: all it needs to resume as if never interrupted."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from daam.training.setup.network import build_network
 FORMAT = 3
 
 
-def captured(run: Run) -> dict[str, Any]:
+def state_dict(run: Run) -> dict[str, Any]:
     """Return the run's state at the end of an epoch: plain tensors, numbers and text.
 
-    Random draws are functions of (seed, epoch, step, row), groups and their centres are made anew
-    at the start of an epoch, the schedule is a function of the step: none of them has a state.
+    Three things have no state: random draws and the schedule are functions of seed, epoch, step and
+    row, and groups and their centres are recomputed at the start of each epoch.
     """
     return {
         "format": FORMAT,
@@ -38,16 +38,21 @@ def captured(run: Run) -> dict[str, Any]:
     }
 
 
-def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
-    """Put a state from `captured` back.
+def load_state_dict(run: Run, state: dict[str, Any], *, where: str) -> None:
+    """Put the run into a state from `state_dict`.
+
+    Args:
+        run: newly assembled; changed.
+        state: of a run with the same settings and data.
+        where: the state comes from, for messages.
 
     Raises:
-        CheckpointError: it is of another format, or of a run with other settings or other data.
+        CheckpointError: it has another format, or is of a run with other settings or other data.
     """
     if state.get("format") != FORMAT:
         raise CheckpointError(
-            f"{where} is of checkpoint format {state.get('format')}, this daam reads {FORMAT}; "
-            "start the run anew under another name"
+            f"{where} has checkpoint format {state.get('format')}, this daam reads {FORMAT}; "
+            "start a new run under another name"
         )
     then, now = state["config"], run.config.model_dump()
     changed = sorted(
@@ -58,7 +63,7 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
     if changed:
         raise CheckpointError(
             f"{where} is of a run with other settings: {', '.join(changed)}; "
-            "go on with the same settings, or start a new run under another name"
+            "resume with the same settings, or start a new run under another name"
         )
     for rows, digest in (
         (run.source, state["source_digest"]),
@@ -68,14 +73,15 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
             domain = rows.manifest.domain
             raise CheckpointError(
                 f"{where} was trained on another import of {domain} than the one in "
-                f"{run.config.data.root}; import {domain} again as it was then, name a store that "
-                "has it so with data.root, or start a new run under another name"
+                f"{run.config.data.root}; import {domain} again as it was then, point data.root to "
+                "a store that still has it, or start a new run under another name"
             )
     if tuple(state["windows"]) != run.windows.counts:
         raise CheckpointError(
-            f"{where} drew batches from {said(state['windows'])}, and this run would from "
-            f"{said(run.windows.counts)}; go on with data.cache_gb={then['data']['cache_gb']} and "
-            f"a data.root like {then['data']['root']}, or start a new run under another name"
+            f"{where} drew batches from {described(state['windows'])}, this run would draw them "
+            f"from {described(run.windows.counts)}; resume with "
+            f"data.cache_gb={then['data']['cache_gb']} and a data.root like "
+            f"{then['data']['root']}, or start a new run under another name"
         )
     run.network.load_state_dict(state["network"])
     if run.teacher is not None:
@@ -91,33 +97,33 @@ def restore(run: Run, state: dict[str, Any], *, where: str) -> None:
 
 
 def trained_network(config: RunConfig, state: dict[str, Any]) -> DaamNetwork:
-    """Return what a state from `captured` embeds with, network or teacher, on its device."""
+    """Return the network that embeds, or the teacher if that does, from a state, on its device."""
     network = build_network(config, num_identities=state["num_identities"])
     network.load_state_dict(state["teacher" if config.teacher.embeds else "network"])
     compute_of(config).place(network)
     return network
 
 
-# Where a run computes and from where it reads may differ when it goes on; what it learns may not.
-# A name that ends in a dot is a whole table. Another data.cache_gb may still mean other windows.
+# A resumed run may compute and read elsewhere, but must learn the same. A name that ends in a dot
+# is a whole table. Another data.cache_gb may still mean other windows: those are checked apart.
 REPLACEABLE = ("compute.", "data.root", "data.cache", "data.cache_gb", "data.num_threads")
 
 
 def is_replaceable(path: str) -> bool:
-    """Whether a run that goes on may have another value of a setting."""
+    """Whether a resumed run may have another value of a setting."""
     return any(
         path.startswith(name) if name.endswith(".") else path == name for name in REPLACEABLE
     )
 
 
-def said(windows: tuple[int, int]) -> str:
-    """Put `Windows.counts` into words."""
+def described(windows: tuple[int, int]) -> str:
+    """Describe `Windows.counts` in words."""
     source, target = (f"{count} windows" if count else "all rows" for count in windows)
     return f"{source} of the source and {target} of the target"
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as dotted paths."""
+    """Flatten nested tables to dotted paths."""
     result: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
@@ -128,5 +134,5 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def on_device(tensor: Tensor | None, run: Run) -> Tensor | None:
-    """Return a tensor of the state on the run's device."""
+    """Move a tensor of the state to the run's device."""
     return None if tensor is None else run.compute.move(tensor)

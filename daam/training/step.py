@@ -1,4 +1,4 @@
-"""One step of training: one forward of both domains, one backward, one update."""
+"""One training step: one forward pass of both domains, one backward pass, one update."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from daam.model.heads import NominalHead
 from daam.model.network import DaamNetwork
 from daam.training.objective import BatchExemplars, BatchGroups, LossReport, Weights
 from daam.training.setup.assemble import Run
-from daam.training.teacher import move_teacher
+from daam.training.teacher import update_teacher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What a step gives, still on the device."""
+    """The results of a step, still on the device."""
 
     losses: dict[str, Tensor]
     """The `total`, and each term before its weight."""
     gradients: dict[str, Tensor]
-    """See `gradient_norms`; empty where they were not asked for."""
+    """See `gradient_norms`; empty unless requested."""
 
 
 def train_step(
@@ -37,18 +37,18 @@ def train_step(
     teacher_momentum: float,
     with_gradients: bool,
 ) -> StepResult:
-    """Learn from one batch.
+    """Train on one batch.
 
     Args:
         run: its network, optimiser and memory are changed.
         network: the run's network, or the same wrapped for data parallelism.
         source: with identities.
         target: without; None while no loss needs the target.
-        labels: what the target's loss learns from, if it is part of this epoch.
+        labels: the target's pseudo-labels or exemplars, if its loss is part of this epoch.
         weights: of this epoch.
         learning_rate: of this step.
-        teacher_momentum: what the teacher keeps of itself, where there is one.
-        with_gradients: also return how hard each term pulls, see `gradient_norms`.
+        teacher_momentum: of the teacher's moving average, if there is one.
+        with_gradients: also return `gradient_norms`.
     """
     images_BHWC = source.images if target is None else torch.cat([source.images, target.images])
     if source.identities is None:
@@ -64,20 +64,20 @@ def train_step(
     run.optimiser.zero_grad(set_to_none=True)
     gradients = gradient_norms(report, output.features_BCHW) if with_gradients else {}
     report.total.backward()
-    for weight in idle_weights(run.network, weights):
+    for weight in unreached_parameters(run.network, weights):
         weight.grad = None
     run.optimiser.step()
     if run.teacher is not None:
-        move_teacher(run.teacher, run.network, momentum=teacher_momentum)
+        update_teacher(run.teacher, run.network, momentum=teacher_momentum)
     terms = {name: term.detach() for name, term in report.terms.items()}
     return StepResult(losses={"total": report.total.detach()} | terms, gradients=gradients)
 
 
-def idle_weights(network: DaamNetwork, weights: Weights) -> Iterator[nn.Parameter]:
-    """Yield the weights that no loss of this epoch teaches.
+def unreached_parameters(network: DaamNetwork, weights: Weights) -> Iterator[nn.Parameter]:
+    """Yield the parameters that no active loss reaches in this epoch.
 
-    Under data parallelism their gradient is zero and not missing, and Adam, which divides what is
-    left, the decay, by its own size, would empty them within a warm-up.
+    Under data parallelism their gradient is zero, not None. Adam would then update them by weight
+    decay alone, normalised to full step size, and drive them to zero within the warm-up.
     """
     nominal = isinstance(network.similarity_head, NominalHead) and weights.domain_similarity > 0
     if network.similarity_head is not None and weights.domain_similarity == 0:
@@ -89,10 +89,10 @@ def idle_weights(network: DaamNetwork, weights: Weights) -> Iterator[nn.Paramete
 
 
 def gradient_norms(report: LossReport, features_BCHW: Tensor) -> dict[str, Tensor]:
-    """Return the norm of each weighted term's gradient on the backbone's features.
+    """Return the norm of each weighted term's gradient with respect to the backbone's features.
 
-    That is what the term asks of the backbone, all of whose gradient comes through its features;
-    it costs a backward pass of the branches alone.
+    All of a term's gradient on the backbone passes through them, so this measures how strongly the
+    term trains the backbone, at the cost of a backward pass through the branches alone.
     """
     norms = {}
     for name, weight in report.weights.items():

@@ -11,16 +11,15 @@ from daam.model.network import DaamNetwork
 
 
 def teacher_of(network: DaamNetwork) -> DaamNetwork:
-    """Return a copy that no gradient reaches."""
+    """Return a copy without gradients, in eval mode."""
     return copy.deepcopy(network).eval().requires_grad_(False)  # noqa: FBT003  (torch's signature)
 
 
 @torch.no_grad()
-def move_teacher(teacher: DaamNetwork, network: DaamNetwork, *, momentum: float) -> None:
-    """teacher <- momentum teacher + (1 - momentum) network, for every weight; in place.
+def update_teacher(teacher: DaamNetwork, network: DaamNetwork, *, momentum: float) -> None:
+    """teacher <- momentum teacher + (1 - momentum) network, for every parameter; in place.
 
-    Statistics of batch norms are the network's own: an average of variances is not the variance of
-    an average.
+    Batch-norm statistics are copied: an average of variances is not the variance of an average.
     """
     for kept, weight in zip(teacher.parameters(), network.parameters(), strict=True):
         kept.lerp_(weight, 1 - momentum)

@@ -10,12 +10,13 @@ from torch import distributed
 from daam.config.schema import RunConfig
 from daam.dataset.pixels.decode import PixelReader
 from daam.training import collectives
-from daam.training.loop import fit, source_batches, target_batches
+from daam.training.batches import source_batches, target_batches
+from daam.training.loop import fit
 from daam.training.relabel import EpochGroups, relabel
 from daam.training.scoring.extract import embed_rows
 from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import Run, assemble, manifest_of
-from daam.training.state import captured
+from daam.training.state import state_dict
 from tests.support.images_in_memory import make_images
 from tests.support.tiny_runs import facts, tiny_config
 
@@ -62,7 +63,7 @@ def found(root: Path, preset: str) -> dict[str, Any]:
     return {
         "rows": rows,
         "reports": reports,
-        "state": captured(run),
+        "state": state_dict(run),
         "groups": torch.from_numpy(labels.groups_N) if grouped else None,
         "embeddings": labels.embeddings_NC if grouped else None,
         "centres": run.memory.centres_KC,

@@ -7,7 +7,7 @@ import pytest
 from daam.storage import open_store
 from daam.training.loop import fit
 from daam.training.setup.assemble import assemble
-from daam.training.state import captured, restore
+from daam.training.state import load_state_dict, state_dict
 from tests.support.tiny_domains import add_domain
 from tests.support.tiny_runs import facts, same, weights_of
 
@@ -64,12 +64,12 @@ def test_a_kind_trains_and_goes_on_to_the_bit(config_of, kind):
     reports = fit(first)
     for _ in range(2):
         next(reports)
-    state = captured(first)
+    state = state_dict(first)
     reports.close()
     second = assemble(config)
-    restore(second, state, where="memory")
+    load_state_dict(second, state, where="memory")
     assert same(facts(fit(second)), expected[2:])
-    assert same(captured(second), captured(whole))
+    assert same(state_dict(second), state_dict(whole))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from daam.errors import NonFiniteLossError, ShardError, TrainingError
-from daam.training.loop import averaged, fit, source_batches, target_batches
+from daam.training.batches import source_batches, target_batches
+from daam.training.loop import averaged, fit
 from daam.training.relabel import regroup
 from daam.training.schedule import learning_rate_at
 from daam.training.scoring.retrieval_test import RetrievalTest

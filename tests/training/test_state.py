@@ -16,7 +16,7 @@ from daam.errors import CheckpointError
 from daam.storage import open_store
 from daam.training.loop import fit
 from daam.training.setup.assemble import Run, Windows, assemble
-from daam.training.state import captured, restore
+from daam.training.state import load_state_dict, state_dict
 from tests.support.tiny_domains import add_domain
 from tests.support.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
 
@@ -57,9 +57,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
 
     first = assemble(config)
     reports = trained(first, num_epochs=stopped_after)
-    state = stored(captured(first))
+    state = stored(state_dict(first))
     second = assemble(config)
-    restore(second, state, where="memory")
+    load_state_dict(second, state, where="memory")
     assert second.num_epochs_done == stopped_after
     reports += facts(fit(second))
 
@@ -70,7 +70,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
     assert same(second.memory.nominal_spread, whole.memory.nominal_spread)
     assert same(second.memory.centres_KC, whole.memory.centres_KC)
     assert (whole.memory.nominal_centre is None) == (preset == "source_only")
-    assert same(stored(captured(second)), stored(captured(whole)))
+    assert same(stored(state_dict(second)), stored(state_dict(whole)))
 
 
 def test_a_run_can_be_resumed_after_every_epoch(config_of):
@@ -81,17 +81,17 @@ def test_a_run_can_be_resumed_after_every_epoch(config_of):
     for _ in range(3):
         run = assemble(config)
         if state is not None:
-            restore(run, state, where="memory")
+            load_state_dict(run, state, where="memory")
         reports += trained(run, num_epochs=1)
-        state = stored(captured(run))
+        state = stored(state_dict(run))
     assert reports == expected
     assert state is not None
-    assert same(state, stored(captured(whole)))
+    assert same(state, stored(state_dict(whole)))
 
 
 def test_the_state_says_of_which_run_it_is(config_of):
     run = assemble(config_of())
-    state = captured(run)
+    state = state_dict(run)
     assert state["config"] == run.config.model_dump()
     assert (state["num_epochs_done"], state["num_identities"]) == (0, 12)
     assert state["nominal_centre"] is None
@@ -109,11 +109,11 @@ def test_the_state_says_of_which_run_it_is(config_of):
     ],
 )
 def test_a_state_of_other_settings_is_refused_by_their_names(config_of, changes):
-    state = stored(captured(assemble(config_of())))
+    state = stored(state_dict(assemble(config_of())))
     run = assemble(config_of(changes))
     before = weights_of(run)
     with pytest.raises(CheckpointError) as caught:
-        restore(run, state, where="runs/x/epoch-2.pt")
+        load_state_dict(run, state, where="runs/x/epoch-2.pt")
     names = ", ".join(sorted(changes))
     assert f"runs/x/epoch-2.pt is of a run with other settings: {names};" in str(caught.value)
     assert same(weights_of(run), before)
@@ -121,20 +121,20 @@ def test_a_state_of_other_settings_is_refused_by_their_names(config_of, changes)
 
 def test_a_state_that_knows_fewer_settings_is_refused_by_the_missing_name(config_of):
     run = assemble(config_of())
-    state = stored(captured(run))
+    state = stored(state_dict(run))
     del state["config"]["loss"]["triplet"]["margin"]
     with pytest.raises(CheckpointError, match=r"other settings: loss\.triplet\.margin;"):
-        restore(run, state, where="memory")
+        load_state_dict(run, state, where="memory")
 
 
 @pytest.mark.parametrize("version", [0, 2, None])
 def test_a_state_of_another_format_is_refused(config_of, version):
     run = assemble(config_of())
-    state = captured(run) | {"format": version}
+    state = state_dict(run) | {"format": version}
     if version is None:
         del state["format"]
     with pytest.raises(CheckpointError, match=f"is of checkpoint format {version}, .* reads 3;"):
-        restore(run, state, where="memory")
+        load_state_dict(run, state, where="memory")
 
 
 def test_a_run_may_go_on_elsewhere(config_of, domains, tmp_path):
@@ -157,7 +157,7 @@ def test_a_run_may_go_on_elsewhere(config_of, domains, tmp_path):
         },
     )
     second = assemble(elsewhere)
-    restore(second, stored(captured(first)), where="memory")
+    load_state_dict(second, stored(state_dict(first)), where="memory")
     assert reports + facts(fit(second)) == expected
     assert same(weights_of(second), weights_of(whole))
 
@@ -165,10 +165,10 @@ def test_a_run_may_go_on_elsewhere(config_of, domains, tmp_path):
 @pytest.mark.parametrize("name", ["cache_kind", "root_of_something", "num_threads_of_something"])
 def test_a_setting_is_not_replaceable_because_its_name_begins_like_one(config_of, name):
     run = assemble(config_of())
-    state = stored(captured(run))
+    state = stored(state_dict(run))
     state["config"]["data"][name] = 1
     with pytest.raises(CheckpointError, match=rf"other settings: data\.{name};"):
-        restore(run, state, where="memory")
+        load_state_dict(run, state, where="memory")
 
 
 def test_a_run_cannot_go_on_with_other_windows(config_of):
@@ -183,8 +183,8 @@ def test_a_run_cannot_go_on_with_other_windows(config_of):
         run.windows = Windows(source=windows)
         return run
 
-    state = stored(captured(run_with_windows(2)))
-    restore(run_with_windows(2), state, where="memory")
+    state = stored(state_dict(run_with_windows(2)))
+    load_state_dict(run_with_windows(2), state, where="memory")
     for other, said in (
         (run_with_windows(1), "4 windows of the source and all rows of the target"),
         (run_with_windows(4), "1 windows of the source"),
@@ -193,15 +193,15 @@ def test_a_run_cannot_go_on_with_other_windows(config_of):
         before = weights_of(other)
         with pytest.raises(
             CheckpointError,
-            match=rf"drew batches from 2 windows .* would from {said}.*data\.cache_gb=",
+            match=rf"drew batches from 2 windows .* would draw them from {said}.*data\.cache_gb=",
         ):
-            restore(other, state, where="memory")
+            load_state_dict(other, state, where="memory")
         assert same(weights_of(other), before)
 
 
 @pytest.mark.parametrize("domain", ["plaza", "campus"])
 def test_a_run_cannot_go_on_with_another_import_of_a_domain(config_of, domains, tmp_path, domain):
-    state = stored(captured(assemble(config_of())))
+    state = stored(state_dict(assemble(config_of())))
     root = tmp_path / "store"
     shutil.copytree(domains, root)
     # The same images, in another order.
@@ -213,16 +213,16 @@ def test_a_run_cannot_go_on_with_another_import_of_a_domain(config_of, domains, 
     with pytest.raises(
         CheckpointError, match=f"trained on another import of {domain} than the one in {root}"
     ):
-        restore(run, state, where="memory")
+        load_state_dict(run, state, where="memory")
     assert same(weights_of(run), before)
 
 
 def test_a_run_goes_on_with_the_same_import_made_again(config_of, domains, tmp_path):
-    state = stored(captured(assemble(config_of())))
+    state = stored(state_dict(assemble(config_of())))
     for domain in ("plaza", "campus"):
         add_domain(open_store(str(tmp_path / "store")), domain, scratch=tmp_path)
     run = assemble(tiny_config(tmp_path / "store"))
-    restore(run, state, where="memory")
+    load_state_dict(run, state, where="memory")
     assert run.num_epochs_done == 0
 
 

@@ -8,7 +8,7 @@ import torch
 
 from daam.dataset.loader.batches import DomainBatch
 from daam.dataset.pixels.normalise import normalise
-from daam.training.loop import source_batches, target_batches
+from daam.training.batches import source_batches, target_batches
 from daam.training.objective import BatchGroups, Memory, Weights
 from daam.training.relabel import regroup
 from daam.training.setup.assemble import Run, assemble

@@ -104,6 +104,11 @@ class Run:
     num_epochs_done: int = 0
 
     @property
+    def networks(self) -> tuple[DaamNetwork, ...]:
+        """The network and, where the run has one, its teacher."""
+        return (self.network,) if self.teacher is None else (self.network, self.teacher)
+
+    @property
     def embedder(self) -> DaamNetwork:
         """What is tested: the network, or its teacher."""
         if self.config.teacher.embeds and self.teacher is not None:

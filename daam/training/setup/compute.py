@@ -18,7 +18,7 @@ class Compute:
     channels_last: bool
 
     @property
-    def varies_on(self) -> torch.device | None:
+    def augments_on(self) -> torch.device | None:
         """Where training images are varied: on a GPU, else (None) in the threads that decode."""
         return self.device if self.device.type == "cuda" else None
 
