@@ -154,6 +154,9 @@ def test_errors_of_the_caller_are_daam_errors(config: daam.Config, tmp_path: Pat
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     with pytest.raises(daam.DaamError, match="holds no checkpoint"):
         daam.evaluate(tmp_path / "run")
+    pickle: Any = "pickle"
+    with pytest.raises(daam.DaamError, match="choose onnx or torch"):
+        daam.export(tmp_path / "run", to=tmp_path / "model", file_format=pickle)
 
 
 def test_rendered_people_are_a_folder_to_import(tmp_path: Path) -> None:

@@ -1,1 +1,8 @@
-"""What a trained run is for: embed, evaluate, export."""
+"""Trained runs in use: embed, evaluate, export.
+
+embedder       a run's newest checkpoint, opened to embed a domain; contract: how it embeds
+embedding      a folder of images to arrays or a Parquet file
+evaluation     scores, a threshold and re-ranking on a domain's query and gallery
+pictures       what `evaluate` draws
+export         ONNX and PyTorch files; deployed: the module in them
+"""

@@ -1,4 +1,4 @@
-"""What whoever uses embeddings must know: written into exported models and embedding files."""
+"""The contract of an embedding: how it was made, written into exported models and their tables."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ RESIZE = (
 
 
 class FileFormat(StrEnum):
-    """What an embedder can be written as."""
+    """The formats of an exported embedder."""
 
     ONNX = "onnx"
     TORCH = "torch"
@@ -27,15 +27,15 @@ class EmbeddingContract:
         height: of the images that the network sees, pixels.
         width: likewise.
         embedding_width: numbers of an embedding.
-        mean: of each channel, on the scale 0..1; taken off by the embedder itself.
-        std: likewise, divided by.
-        embedding: `bottleneck`, or `pooled`: in front of the last batch norm.
+        mean: of each channel, on a scale of 0 to 1; subtracted by the embedder itself.
+        std: likewise; the embedder divides by it.
+        embedding: `bottleneck`, or `pooled`: before the last batch norm.
         precision: of the computation; embeddings are stored as float32 either way.
         run: name of the training run's folder.
         transfer: the run's source and target.
-        num_epochs: the run's epochs so far.
-        norm_statistics: the domain whose unlabelled images the batch-norm statistics are of, or
-            `training` for those that training left.
+        num_epochs: that the run had finished.
+        norm_statistics: the domain whose unlabelled images gave the batch-norm statistics, or
+            `training` for the running averages of training.
         daam_version: that wrote the file.
     """
 

@@ -1,4 +1,4 @@
-"""The part of a network that embeds, as one module with its preprocessing inside.
+"""The embedding part of a network as one module, preprocessing included.
 
 Shapes: B = images, H = height, W = width, C = embedding width.
 """
@@ -16,12 +16,12 @@ from daam.model.norm import TARGET, plain
 class DeployedEmbedder(nn.Module):
     """Pixels to embeddings: (B, 3, H, W) float32 RGB of 0..255 to (B, C) float32 of length 1.
 
-    A copy of the network on the CPU, in eval mode, with the target's batch norms where each domain
-    has its own, and without what only training needs: the identity classifier, the specific branch
-    and the similarity head stay behind, and the bottleneck where the pooled embedding is tested.
+    A copy of the network on the CPU in eval mode, with the target's batch norms if each domain has
+    its own. The parts that only training needs are left out: the identity classifier, the specific
+    branch, the similarity head, and the bottleneck if the pooled embedding is used.
 
     Args:
-        network: whose `embed` it gives; not changed.
+        network: to copy; not changed.
     """
 
     scale: Tensor
@@ -43,5 +43,5 @@ class DeployedEmbedder(nn.Module):
         self.eval().requires_grad_(False)  # noqa: FBT003  (torch's own signature)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the embeddings of images, named as in the files that are exported."""
+        """Return the embeddings of images; exported files use the argument's name."""
         return self.network.embed(images * self.scale + self.shift)

@@ -1,4 +1,4 @@
-"""A trained run as what it is for: something that embeds images of a domain."""
+"""A trained run, opened to embed images of a domain."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +26,10 @@ class Embedder:
     """A network that embeds a domain as `evaluate` does.
 
     Attributes:
-        network: on the device of `config`.
-        config: of the run, for this machine.
-        contract: for whoever uses the embeddings.
-        domain: that it is for.
+        network: on the device of `config`, in eval mode.
+        config: of the run, changed to hold on this machine.
+        contract: of the embeddings.
+        domain: whose images it embeds.
     """
 
     network: DaamNetwork
@@ -45,8 +45,8 @@ def open_embedder(
 
     Args:
         folder_uri: of the run, local or on S3.
-        domain: that will be embedded; by default the run's target.
-        data_root: where the domains are, if not where the run had them.
+        domain: whose images will be embedded; by default the run's target.
+        data_root: where the domains are, if they have moved since the run.
         precision: of the computation, if not the run's.
 
     Raises:

@@ -88,7 +88,7 @@ def embed(
         run: folder of the run, local or on S3.
         images: the folder or bucket; subfolders are searched, too.
         domain: whose norm statistics are used; by default the run's target.
-        data_root: where the domains are, if not where the run had them.
+        data_root: where the domains are, if they have moved since the run.
         progress: called with the files done and the files in total.
 
     Raises:
@@ -125,7 +125,7 @@ def embed_to_file(
         images: the folder or bucket; subfolders are searched, too.
         to: the Parquet file, local or on S3; replaced if it exists.
         domain: whose norm statistics are used; by default the run's target.
-        data_root: where the domains are, if not where the run had them.
+        data_root: where the domains are, if they have moved since the run.
         progress: called with the files done and the files in total.
 
     Raises:

@@ -74,7 +74,7 @@ def evaluate(
         to: local folder for `scores.json`, `ranked-lists.png`, `projection.png`,
             `calibration.png` and, for a network with attention, `attention.png`; None writes
             nothing.
-        data_root: where the domains are, if not where the run had them.
+        data_root: where the domains are, if they have moved since the run.
         false_match_rate: to find a threshold for; by default 0.001 if there are enough pairs.
         rerank: score k-reciprocal re-ranked distances, too, with the published settings.
 

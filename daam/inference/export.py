@@ -1,7 +1,7 @@
 """A trained embedder as one file that needs no daam: ONNX, or a PyTorch program.
 
-The file is tried before anybody can see it: it is published only if it embeds real images as
-PyTorch does. Shapes: B = images, H = height, W = width, C = embedding width.
+The file is tested before it is published: it must embed real images as PyTorch does.
+Shapes: B = images, H = height, W = width, C = embedding width.
 """
 
 import io
@@ -38,13 +38,13 @@ FileEmbedder = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A model file and how close it comes to PyTorch.
+    """An exported model file and how close its embeddings are to PyTorch's.
 
     Attributes:
         size_bytes: of the file.
-        largest_difference: of any number of any embedding from PyTorch's.
+        largest_difference: from PyTorch, of any component of any embedding.
         num_tried: real images that were embedded both ways.
-        contract: as it is in the file.
+        contract: in the file's metadata.
     """
 
     size_bytes: int
@@ -69,16 +69,20 @@ def export(
         run: folder of the run, local or on S3.
         to: the file, local or on S3; replaced if it exists.
         file_format: `onnx`, or `torch` for `torch.export.load`.
-        domain: whose images it is for; by default the run's target. Norm statistics and the images
-            it is tried on are of its unlabelled train images.
-        data_root: where the domains are, if not where the run had them.
+        domain: whose images it will embed; by default the run's target. Its unlabelled train images
+            give the norm statistics and the images of the test.
+        data_root: where the domains are, if they have moved since the run.
 
     Raises:
-        ExportError: a package is missing; or the file embeds differently from PyTorch, by more than
-            1e-4 in any number, and nothing is written.
+        ExportError: there is no such format, a package is missing, or the file's embeddings differ
+            from PyTorch's by more than 1e-4 in any component; nothing is written.
         DaamError: there is no such run or domain, or one of them is damaged.
     """
     to = os.fspath(to)
+    if file_format not in list(FileFormat):
+        raise ExportError(
+            f"there is no file format {file_format!r}; choose {' or '.join(FileFormat)}"
+        )
     if to.endswith("/"):
         raise ExportError(f"{to} is a folder; name the file to write, for example {to}model.onnx")
     store, name = open_parent(to)
@@ -127,7 +131,7 @@ def require_onnx() -> None:
 
 
 def exported_program(network: DaamNetwork, *, height: int, width: int) -> ExportedProgram:
-    """Trace what embeds, for any number of images; nothing in it tells of this machine."""
+    """Trace the embedder for any batch size, without traces of this machine."""
     program = torch.export.export(
         DeployedEmbedder(network),
         (torch.zeros(2, 3, height, width),),
@@ -154,7 +158,7 @@ def onnx_content(program: ExportedProgram, *, contract: EmbeddingContract) -> by
         raise AssertionError("without a file to write to, the exporter returns the program")
     model = converted.model_proto
     for part in (*model.graph.node, *model.graph.input, *model.graph.output):
-        part.ClearField("metadata_props")  # how PyTorch got there: of no use, half of a small file
+        part.ClearField("metadata_props")  # the exporter's notes: useless, half of a small file
     for value in (*model.graph.value_info, *model.graph.initializer):
         value.ClearField("metadata_props")
     model.producer_name, model.producer_version = "daam", contract.daam_version

@@ -1,4 +1,4 @@
-"""Pictures of a test: ranked lists, attention maps, where embeddings lie, what a threshold gives.
+"""Pictures of a test: ranked lists, attention maps, a map of the embeddings, thresholds.
 
 Shapes: Q = queries, G = gallery images, N = images.
 """
@@ -39,7 +39,7 @@ NUM_POINTS = 500
 
 
 def draw_lists(test: RetrievalTest, result: TestResult, *, title: str, to: Path) -> Path:
-    """Draw the ten nearest of a few queries, spread from the best to the worst."""
+    """Draw the ten nearest gallery images of a few queries, from the best query to the worst."""
     rows = spread_queries(result.scores.average_precisions, count=NUM_LISTS)
     ranked = ranked_gallery(
         cosine_distances(result.query_NC[rows], result.gallery_NC).numpy(),
@@ -82,7 +82,7 @@ def draw_lists(test: RetrievalTest, result: TestResult, *, title: str, to: Path)
 def draw_maps(
     test: RetrievalTest, result: TestResult, config: RunConfig, *, title: str, to: Path
 ) -> Path:
-    """Draw where the features of a few queries count as shared and where as specific."""
+    """Draw which places of a few queries the attention takes for shared and which for specific."""
     rows = rows_of_all_cameras(test.query.labels.cameras, count=NUM_MAPS)
     images_BHWC = test.query.reader.read(rows)
     compute = compute_of(config)
@@ -113,7 +113,7 @@ def draw_maps(
 
 
 def rows_of_all_cameras(cameras_N: np.ndarray, *, count: int) -> np.ndarray:
-    """Choose rows spread over a split, as evenly as can be over its cameras, in their order.
+    """Choose rows spread over a split, and as evenly as possible over its cameras.
 
     Where there are more cameras than rows to choose, the cameras are spread too.
     """
@@ -133,7 +133,7 @@ def rows_of_all_cameras(cameras_N: np.ndarray, *, count: int) -> np.ndarray:
 def draw_embeddings(
     test: RetrievalTest, network: DaamNetwork, config: RunConfig, *, title: str, to: Path
 ) -> Path:
-    """Draw unlabelled images of the tested domain and of the run's others as points.
+    """Draw unlabelled images of the tested domain and of the run's other domains as points.
 
     Each domain is embedded as for a search in it. Domains that are not where the tested one is are
     left out.
@@ -184,7 +184,7 @@ def draw_embeddings(
 
 
 def probed(embeddings: Sequence[Tensor], *, names: Sequence[str], seed: int) -> str:
-    """Say how well a linear probe tells the first domain from each of the others."""
+    """Describe how well a linear probe tells the first domain from each of the others."""
     accuracies = [
         f"{names[0]} from {name} in {100 * accuracy:.0f} % of held-out images"
         for name, other in zip(names[1:], embeddings[1:], strict=True)
@@ -221,7 +221,7 @@ def embedded(
 def draw_thresholds(
     same: Pairs, other: Pairs, calibration: Calibration | None, *, title: str, to: Path
 ) -> Path:
-    """Draw the distances of pairs, and what thresholds give on them."""
+    """Draw the distances of pairs, and the error rates of every threshold."""
     draw_calibration(
         same,
         other,

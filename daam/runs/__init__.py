@@ -1,1 +1,8 @@
-"""One run's folder: settings, checkpoints, reports; and training in this process."""
+"""One run: its folder, its checkpoints, and training it in this process.
+
+run_folder     what lies in the folder; starting, opening, abandoning a run
+checkpoint     a state on disk or S3: stored, found, loaded
+worker         training from settings to the last epoch: one run, or several in lockstep
+preparation    the domains a run or study needs, checked or rendered before it starts
+demo_domains   the rendered domains of the demo
+"""

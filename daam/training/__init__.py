@@ -1,1 +1,8 @@
-"""When things happen in a run: the loop, the step, the state."""
+"""Training: `fit` yields a report per epoch.
+
+loop           epochs; step: one batch; batches: which batches an epoch has
+objective      all losses of a step, weighted; schedule: weights and rates over time
+relabel        pseudo-labels, made at the start of an epoch; teacher: the moving average
+state          a run's state for a checkpoint; collectives: what ranks do together
+setup          from settings to a run; scoring: retrieval tests and diagnostics
+"""

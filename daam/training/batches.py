@@ -1,4 +1,4 @@
-"""The batches of an epoch: which sampler each domain has, and this rank's share."""
+"""The batches of an epoch: the sampler of each domain, and this rank's share."""
 
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, closing
@@ -74,9 +74,8 @@ def target_batches(
 ) -> Generator[DomainBatch, None, None]:
     """Batches of the target, this rank's share: group-balanced, or uniform without enough groups.
 
-    With windows each is the one or the other by the groups that it has.
-
-    They carry no identities: none were read.
+    With windows, each window decides that by its own groups. The batches carry no identities: none
+    were read.
     """
     data, seed, windows = run.config.data, 2 * run.config.seed + 1, run.windows.target
     num_groups = data.target_batch_size // data.images_per_identity

@@ -1,6 +1,6 @@
-"""The few things ranks do together; without a process group they are a single rank's identity.
+"""Collectives over the ranks of a run; without a process group each is the identity.
 
-All ranks call a collective or none does. Shapes: N = rows over all ranks, D = width.
+All ranks call a collective, or none does. Shapes: N = rows over all ranks, D = width.
 """
 
 from collections.abc import Iterable
@@ -41,10 +41,10 @@ def gather_equal(tensor: Tensor) -> Tensor:
 
 
 def gather_rows(rows: Tensor, values_ND: Tensor, *, num_rows: int) -> Tensor:
-    """Bring the rows each rank has together into one table that every rank gets.
+    """Combine the rows of all ranks into one table that every rank gets.
 
     Args:
-        rows: (n,) int64, which rows of the table this rank has; over all ranks each exactly once.
+        rows: (n,) int64, the rows of the table this rank has; each is on exactly one rank.
         values_ND: (n, D), their values.
         num_rows: N.
     """
@@ -56,7 +56,7 @@ def gather_rows(rows: Tensor, values_ND: Tensor, *, num_rows: int) -> Tensor:
 
 
 def overwrite_with_rank_zero(tensors: Iterable[Tensor]) -> None:
-    """Give every rank's tensors the values that rank 0's have, in place."""
+    """Broadcast the values of rank 0's tensors to all ranks, in place."""
     if num_ranks() > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, src=0)

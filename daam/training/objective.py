@@ -1,4 +1,4 @@
-"""What a step minimises: every loss of the method, weighted, from one forward pass.
+"""The training objective: the weighted sum of all losses of the method, from one forward pass.
 
 Shapes: B = images, S = source images among them (they come first), T = target images, C = channels,
 K = groups, N = images of the target's train split.
@@ -33,7 +33,7 @@ from daam.training import collectives
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """How much each loss counts in one epoch; the identity loss always counts 1."""
+    """The weight of each loss in one epoch; that of the identity loss is always 1."""
 
     triplet: float
     domain_similarity: float
@@ -49,11 +49,11 @@ class Weights:
 
 @dataclass(slots=True, kw_only=True)
 class Memory:
-    """What the losses remember between steps: the same on every rank, part of a checkpoint.
+    """State that losses keep between steps: the same on every rank, and part of a checkpoint.
 
-    The nominal domain (C,) and the source's centre (C,) are None until images were seen, the
-    exemplars until the target's loss begins. The centres belong to the groups of one epoch and are
-    made anew with them, so that a checkpoint does not need them.
+    The nominal domain (C,) and the source's centre (C,) are None until the first step that needs
+    them, the exemplars until the target's loss begins. Group centres are recomputed with the groups
+    of each epoch, so they are in no checkpoint.
     """
 
     nominal_centre: Tensor | None = None
@@ -65,26 +65,26 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchGroups:
-    """The pseudo-labels of a batch's target images, -1 for an outlier, and how these were made."""
+    """The groups of a batch's target images, -1 for an outlier."""
 
     of_images_T: Tensor
     embeddings_TC: Tensor
-    """The images' embeddings when the groups were made."""
+    """The images' embeddings at the start of the epoch, from which the groups were made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchExemplars:
-    """Where a batch's target images are in the memory of exemplars, and how that is used."""
+    """The rows of a batch's target images in the exemplar memory, and how it is used."""
 
     rows_T: Tensor
     num_neighbours: int
     keep: float
-    """What an exemplar keeps of itself in a step."""
+    """Momentum of an exemplar: the share it keeps in a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossReport:
-    """A step's total, each term before its weight, and what that weight is."""
+    """A step's total loss, each term before weighting, and the weights."""
 
     total: Tensor
     terms: dict[str, Tensor]
@@ -120,14 +120,14 @@ class Objective:
         labels: BatchGroups | BatchExemplars | None,
         memory: Memory,
     ) -> LossReport:
-        """Compute the total of one batch and move the memory on.
+        """Compute the loss of one batch and update the memory.
 
         Args:
             output: of the concatenated batch, source first.
             weights: of this epoch.
             identities_S: the source images' identities, counted from 0.
-            labels: what the target's loss learns from; None in an epoch without it.
-            memory: changed in place, by the same amount on every rank.
+            labels: pseudo-labels or exemplars for the target's loss; None in an epoch without it.
+            memory: updated in place, identically on every rank.
         """
         num_source = len(identities_S)
         images_B = torch.arange(len(output.shared_BC), device=output.shared_BC.device)
@@ -150,7 +150,7 @@ class Objective:
                 identities_S,
                 margin=self.triplet_margin,
             )
-        # Heads learn also at weight 0: under data parallelism every parameter needs a gradient.
+        # Included even at weight 0: data parallelism needs a gradient for every parameter.
         if output.domain_logits_B2 is not None:
             counts["domain_classification"] = weights.domain_classification
             terms["domain_classification"] = domain_classification_loss(
@@ -189,7 +189,7 @@ class Objective:
         logits: tuple[Tensor, Tensor | None] | None,
         memory: Memory,
     ) -> Tensor:
-        """Measure how far the domains are from alike, in the form that was chosen."""
+        """Compute the domain similarity loss of the configured kind."""
         match self.similarity_kind, logits:
             case "nominal_moment", None:
                 return self.nominal_moment(shared_BC, domains_B, memory=memory)
@@ -205,7 +205,7 @@ class Objective:
                 raise AssertionError(f"the network has no head for the domain similarity {kind}")
 
     def nominal_moment(self, shared_BC: Tensor, domains_B: Tensor, *, memory: Memory) -> Tensor:
-        """Move the nominal domain towards both domains, then measure how far they are from it."""
+        """Update the nominal domain from both domains, then compute their distance from it."""
         moments = domain_moments(shared_BC, domains_B)
         if memory.nominal_centre is None or memory.nominal_spread is None:
             nothing = torch.zeros_like(shared_BC[0])
@@ -225,7 +225,7 @@ class Objective:
         )
 
     def soft_svdd(self, shared_BC: Tensor, domains_B: Tensor, *, memory: Memory) -> Tensor:
-        """Move the centre towards the source, then measure how far outside its ball targets are."""
+        """Update the source's centre, then compute how far target images lie outside its ball."""
         centre, beta = memory.source_centre, self.nominal_momentum
         if centre is None:
             centre, beta = torch.zeros_like(shared_BC[0]), 0.0
@@ -243,13 +243,13 @@ class Objective:
         labels: BatchGroups | BatchExemplars,
         memory: Memory,
     ) -> Tensor:
-        """Measure the target's loss in the form that was chosen, then move what it remembers.
+        """Compute the target's loss of the configured kind, then update its memory.
 
         Args:
             bottleneck_TC: of length 1, compared with groups' centres and exemplars.
             compared_TC: of length 1, compared with each other by triplets.
-            labels: what is learnt from.
-            memory: changed in place, after the loss.
+            labels: pseudo-labels or exemplars.
+            memory: updated in place, after the loss.
         """
         match self.target_kind, labels:
             case "soft_label", BatchGroups(of_images_T=groups_T):
@@ -287,11 +287,11 @@ class Objective:
                     compared_TC, labels.of_images_T, margin=self.target_triplet_margin
                 )
             case kind, _:
-                raise AssertionError(f"the target's loss {kind} does not learn from these labels")
+                raise AssertionError(f"the target's loss {kind} does not take these labels")
 
 
 def remembered(memory: Tensor | None) -> Tensor:
-    """Return what `relabel` has put into the memory before the epoch's first step."""
+    """Return a memory that `relabel` has filled before the epoch's first step."""
     if memory is None:
-        raise AssertionError("the target's loss begins with the memory that goes with its labels")
+        raise AssertionError("relabel fills the memory of the target's loss before the first step")
     return memory

@@ -1,4 +1,4 @@
-"""What the target is learnt from, made at the start of an epoch: groups, or a memory of exemplars.
+"""Pseudo-labels of the target, made at the start of an epoch: groups, or a memory of exemplars.
 
 Shapes: N = target train images, C = embedding width, K = groups.
 """
@@ -20,13 +20,19 @@ from daam.training.objective import BatchExemplars, BatchGroups
 from daam.training.scoring.extract import adapted_to, embed_rows
 from daam.training.setup.assemble import Run
 
-# An exemplar that kept all of itself would never move.
-MOST_KEPT = 0.99
+MAX_KEEP = 0.99  # an exemplar that kept all of itself would never change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochGroups:
-    """The groups of an epoch; `groups_N` is -1 for an outlier."""
+    """The groups of an epoch.
+
+    Attributes:
+        groups_N: each image's group; -1 for an outlier.
+        embeddings_NC: that the groups were made from.
+        outlier_share: share of the images in no group.
+        silhouette: of the groups, from -1 to 1; None with fewer than two.
+    """
 
     groups_N: np.ndarray
     embeddings_NC: Tensor
@@ -35,38 +41,38 @@ class EpochGroups:
     silhouette: float | None
 
     def of_rows(self, rows: Tensor, run: Run) -> BatchGroups:
-        """Pick the labels of a batch's rows, on the run's device."""
+        """Return the labels of a batch's rows, on the run's device."""
         return BatchGroups(
             of_images_T=run.compute.move(torch.from_numpy(self.groups_N[rows.numpy()])),
             embeddings_TC=run.compute.move(self.embeddings_NC[rows]),
         )
 
     def as_diagnostics(self) -> dict[str, float]:
-        """Return what an epoch's report says of them."""
+        """Return the entries of the epoch's report."""
         found = {"num_groups": self.num_groups, "outlier_share": self.outlier_share}
         return found if self.silhouette is None else found | {"silhouette": self.silhouette}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochExemplars:
-    """How the memory of exemplars is used in an epoch."""
+    """How the exemplar memory is used in an epoch: see `daam.losses.target.exemplar_loss`."""
 
     num_neighbours: int
     keep: float
 
     def of_rows(self, rows: Tensor, run: Run) -> BatchExemplars:
-        """Pick the labels of a batch's rows, on the run's device."""
+        """Return the labels of a batch's rows, on the run's device."""
         return BatchExemplars(
             rows_T=run.compute.move(rows), num_neighbours=self.num_neighbours, keep=self.keep
         )
 
     def as_diagnostics(self) -> dict[str, float]:
-        """Return what an epoch's report says of them."""
+        """Return the entries of the epoch's report."""
         return {}
 
 
 def relabel(run: Run, *, epoch: int) -> EpochGroups | EpochExemplars:
-    """Prepare what an epoch (from 0) learns from the target; the memory gets what belongs to it."""
+    """Make the pseudo-labels of an epoch (from 0) and the matching part of the run's memory."""
     loss = run.config.loss
     if loss.target.kind != "exemplar":
         return regroup(run)
@@ -76,14 +82,14 @@ def relabel(run: Run, *, epoch: int) -> EpochGroups | EpochExemplars:
     alone = epochs_of_loss < loss.target.exemplar_lone_epochs
     return EpochExemplars(
         num_neighbours=0 if alone else loss.target.num_exemplars,
-        keep=min(MOST_KEPT, loss.target.exemplar_momentum * (epoch + 1)),
+        keep=min(MAX_KEEP, loss.target.exemplar_momentum * (epoch + 1)),
     )
 
 
 def regroup(run: Run) -> EpochGroups:
     """Embed the target's train images, group them and set the groups' centres.
 
-    Rank 0 groups; every rank gets the same groups.
+    Collective: rank 0 makes the groups, every rank gets them.
     """
     loss = run.config.loss.target
     embeddings_NC = compared_NC = embedded_target(run)
@@ -100,7 +106,7 @@ def regroup(run: Run) -> EpochGroups:
                 min_samples=loss.min_samples,
             )
         except TrainingError as error:
-            found = error  # for every rank to raise, or the others would wait
+            found = error  # raised by every rank below, or the others would wait
     labels = collectives.from_rank_zero(found)
     if isinstance(labels, TrainingError):
         raise labels
@@ -122,8 +128,8 @@ def regroup(run: Run) -> EpochGroups:
 def embedded_target(run: Run) -> Tensor:
     """Embed the target's train images, (N, C), with batch-norm statistics of the target.
 
-    What they are compared with, centres and exemplars, are bottleneck embeddings, whichever the
-    network is tested with.
+    Always by the bottleneck, whichever embedding is tested: group centres and exemplars are
+    bottleneck embeddings.
     """
     evaluation = run.config.evaluation
     network = run.network
@@ -146,8 +152,8 @@ def embedded_target(run: Run) -> Tensor:
 def without_cameras(embeddings_NC: Tensor, cameras_N: np.ndarray) -> Tensor:
     """Subtract from each embedding the mean of its camera, and scale it back to length 1.
 
-    Early on what a camera does to all its images is larger than what tells people apart, and groups
-    would be cameras. Which camera took an image is known in the target too; this uses no label.
+    Early in training a camera's effect on its images exceeds the differences between people, and
+    groups would be cameras. The camera of an image is known in the target, too: no label is used.
     """
     centred_NC = embeddings_NC.clone()
     for camera in np.unique(cameras_N):

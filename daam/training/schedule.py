@@ -1,4 +1,4 @@
-"""What changes from epoch to epoch and from step to step: weights of losses, learning rate."""
+"""Schedules over epochs and steps: loss weights, learning rate, teacher momentum."""
 
 import math
 
@@ -7,7 +7,7 @@ from daam.training.objective import Weights
 
 
 def weights_at(config: RunConfig, *, epoch: int) -> Weights:
-    """How much each loss counts in an epoch (from 0): nothing at first, then more, then all."""
+    """Return the loss weights of an epoch (from 0): zero in the warm-up, then a ramp, then full."""
     loss = config.loss
     since_warmup = epoch - loss.warmup_epochs + 1
     ramp = min(1.0, max(0.0, since_warmup / (loss.ramp_epochs + 1)))
@@ -23,7 +23,7 @@ def weights_at(config: RunConfig, *, epoch: int) -> Weights:
 
 
 def learning_rate_at(config: RunConfig, *, step: int) -> float:
-    """The learning rate of a step (from 0) of the whole run: warm-up, then steps or a cosine."""
+    """Return the learning rate of a step of the run (from 0): warm-up, then steps or a cosine."""
     optimiser = config.optimiser
     epochs = (step + 1) / optimiser.steps_per_epoch
     rate = optimiser.learning_rate
@@ -38,8 +38,8 @@ def learning_rate_at(config: RunConfig, *, step: int) -> float:
 
 
 def teacher_momentum_at(config: RunConfig, *, step: int) -> float:
-    """What the teacher keeps of itself after a step (from 0) of the whole run.
+    """Return the teacher's momentum after a step of the run (from 0).
 
-    Rising to its setting, so that the random weights of the start are forgotten in a short run too.
+    It rises to its setting, so that even a short run forgets the initial random weights.
     """
     return min(config.teacher.momentum, (1 + step) / (10 + step))

@@ -28,9 +28,9 @@ NUM_NORM_IMAGES = 512
 def adapted_to(
     network: DaamNetwork, reader: Pixels, *, batch_size: int, compute: Compute
 ) -> DaamNetwork:
-    """Return a copy whose batch-norm statistics are those of the given images.
+    """Return a copy of a network with its batch-norm statistics re-estimated on given images.
 
-    Rows spread evenly over the split are used, at most 512 of them, the same on every rank.
+    At most 512 rows are used, spread evenly over the split and the same on every rank.
     """
     adapted = copy.deepcopy(network)
     rows = spread_evenly(reader.num_rows, count=NUM_NORM_IMAGES)
@@ -61,14 +61,14 @@ def embed_rows(
         network: its training mode is kept.
         reader: the rows.
         batch_size: images in a forward pass.
-        flip: average the embeddings of an image and of its mirror.
+        flip: average the embeddings of an image and its mirror image.
         compute: where and how to run.
         num_threads: threads that decode.
         embedding: which one, by default the network's for retrieval.
     """
     was_training = network.training
     network.eval()
-    # There may be fewer rows than ranks: a rank without any still has an empty part to bring.
+    # There may be fewer rows than ranks: a rank without any contributes an empty part.
     rows = [torch.empty(0, dtype=torch.int64)]
     parts = [torch.empty((0, network.shared.bottleneck.num_features), device=compute.device)]
     batches = ordered_batches(

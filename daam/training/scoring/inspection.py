@@ -1,4 +1,4 @@
-"""Diagnostics of an epoch that need no label: do the two branches do their work?
+"""Label-free diagnostics of an epoch: do the two branches do their work?
 
 Shapes: N = images looked at, B = images in a forward pass, C = channels.
 """
@@ -26,11 +26,11 @@ NUM_IMAGES = 160
 
 
 def inspect(run: Run) -> dict[str, float]:
-    """Look at images of both domains as the network sees them at the end of an epoch.
+    """Compute diagnostics on images of both domains at the end of an epoch.
 
-    `probe_shared` and `probe_specific` are the held-out accuracies of a linear probe that tells
-    source from target: .5 says that the domains cannot be told apart. The same images are used in
-    every epoch and on every rank.
+    `probe_shared` and `probe_specific` are the held-out accuracies of a linear probe that separates
+    source from target; .5 means that it cannot. The same images are used in every epoch and on
+    every rank.
 
     Raises:
         TrainingError: the network's features are not finite.
@@ -51,7 +51,7 @@ def inspect(run: Run) -> dict[str, float]:
     if not shared_NC.isfinite().all():
         raise TrainingError(
             f"the features of epoch {run.num_epochs_done} are NaN or infinite: its last step "
-            "diverged; lower optimiser.learning_rate and go on from the last checkpoint"
+            "diverged; lower optimiser.learning_rate and resume from the last checkpoint"
         )
     shared_NC = F.normalize(shared_NC, dim=1)
     num_source = min(NUM_IMAGES, run.source.reader.num_rows)
@@ -77,10 +77,10 @@ def inspect(run: Run) -> dict[str, float]:
 
 
 def batches(run: Run) -> Iterator[tuple[Tensor, int]]:
-    """Images spread over both domains, the source first, and how many of a batch are its own.
+    """Yield images spread over both domains, the source first, and how many are of the source.
 
-    They are decoded anew in every epoch: that takes a few per cent of embedding them, and keeping
-    them 31 MB for each run at 256 x 128.
+    They are decoded again in every epoch: that costs a few percent of embedding them, and keeping
+    them would cost 31 MB per run at 256 x 128.
     """
     for reader, is_source in ((run.source.reader, True), (run.target.reader, False)):
         rows = spread_evenly(reader.num_rows, count=NUM_IMAGES)

@@ -1,6 +1,6 @@
-"""How well a network finds people in a domain whose labels may be looked at.
+"""Retrieval tests: how well a network finds the people of a domain whose labels may be read.
 
-This is not part of `fit`: whoever calls it decides when labels are looked at, and which.
+Not part of `fit`: the caller decides which labels are read, and when.
 Shapes: N = rows, C = embedding width.
 """
 
@@ -54,7 +54,7 @@ class RetrievalTest:
         `evaluation.hold_out` keeps them out of training.
 
         Args:
-            manifest: of the target, the one that is trained on: another import may hold out others.
+            manifest: of the target as it is trained on; another import may hold out other people.
             only_prefetched: as in `open_images`: a run beside the test needs the cache.
         """
         return cls.opened(
@@ -143,11 +143,11 @@ def score(network: DaamNetwork, test: RetrievalTest, config: RunConfig) -> TestR
 def embedder_for(
     unlabelled: Pixels, network: DaamNetwork, config: RunConfig, *, domain: str
 ) -> DaamNetwork:
-    """Return the network as it embeds a domain, of which these are unlabelled images.
+    """Return the network that embeds a domain, given unlabelled images of it.
 
-    Where source and target have batch norms of their own, it has those of the domain; any domain
-    but the source has the target's. With `evaluation.reestimate_norm` their statistics are taken
-    anew from the images.
+    If source and target have their own batch norms, it uses the source's for the source and the
+    target's for any other domain. With `evaluation.reestimate_norm` their statistics are
+    re-estimated on the images.
     """
     network = with_norms_of(domain, network, config)
     if not config.evaluation.reestimate_norm:
@@ -161,7 +161,7 @@ def embedder_for(
 
 
 def with_norms_of(domain: str, network: DaamNetwork, config: RunConfig) -> DaamNetwork:
-    """Return a network whose only batch norms are a domain's."""
+    """Return the network with the batch norms of one domain alone."""
     if config.model.norm == "shared":
         return network
     which = SOURCE if domain == config.pair().source else TARGET

@@ -1,4 +1,4 @@
-"""Settings become objects: the one place that reads the settings of a run's parts."""
+"""From settings to a run: the one place that turns config into objects."""
 
 import logging
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ class Windows:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """A run that can be trained: what it is made of, and how far it is."""
+    """A run that can be trained: its parts, and how many epochs are done."""
 
     config: RunConfig
     compute: Compute
@@ -110,7 +110,7 @@ class Run:
 
     @property
     def embedder(self) -> DaamNetwork:
-        """What is tested: the network, or its teacher."""
+        """The network that is tested: the student, or its teacher."""
         if self.config.teacher.embeds and self.teacher is not None:
             return self.teacher
         return self.network
@@ -119,7 +119,7 @@ class Run:
 def assemble(config: RunConfig) -> Run:
     """Open the data and make the network of a run. Collective: all ranks make the same one.
 
-    Each domain is what its manifest said once, on rank 0, even if another import takes its place.
+    Rank 0 reads each manifest once, so a later import of a domain does not change the run.
 
     Raises:
         DaamError: a domain, its shards or the weights are missing or damaged, or there is no GPU
@@ -178,7 +178,7 @@ def assemble(config: RunConfig) -> Run:
 
 
 def compute_of(config: RunConfig) -> Compute:
-    """Where and how the run computes.
+    """Choose the run's device and precision.
 
     Raises:
         TrainingError: a GPU was asked for, to compute or to decode, and there is none.

@@ -19,7 +19,7 @@ class Compute:
 
     @property
     def augments_on(self) -> torch.device | None:
-        """Where training images are varied: on a GPU, else (None) in the threads that decode."""
+        """The GPU that augments training images; None: the decoding threads do."""
         return self.device if self.device.type == "cuda" else None
 
     def autocast(self) -> torch.autocast:
@@ -29,7 +29,7 @@ class Compute:
         )
 
     def move(self, tensor: Tensor) -> Tensor:
-        """Return a tensor on the device, without waiting for it."""
+        """Copy a tensor to the device asynchronously."""
         return moved(tensor, self.device)
 
     def place(self, network: nn.Module) -> None:
@@ -42,7 +42,7 @@ class Compute:
 
 
 def choose_compute(*, device: str, precision: str, channels_last: bool) -> Compute:
-    """Make a `Compute` from settings: `auto` is a GPU where there is one.
+    """Make a `Compute` from settings; `auto` takes a GPU if there is one.
 
     Raises:
         TrainingError: `cuda` was asked for and there is no GPU.
