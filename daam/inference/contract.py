@@ -25,10 +25,10 @@ class EmbeddingContract:
 
     Attributes:
         height: of the images that the network sees, pixels.
-        width: likewise.
+        width: likewise, pixels.
         embedding_width: numbers of an embedding.
         mean: of each channel, on a scale of 0 to 1; subtracted by the embedder itself.
-        std: likewise; the embedder divides by it.
+        std: of each channel; the embedder divides by it.
         embedding: `bottleneck`, or `pooled`: before the last batch norm.
         precision: of the computation; embeddings are stored as float32 either way.
         run: name of the training run's folder.

@@ -150,7 +150,7 @@ def supported_rate(choice: PairChoice, *, asked: float | None) -> tuple[float | 
     """Return the false-match rate to find a threshold for, or None and why there is none.
 
     Raises:
-        EvaluationError: a rate was asked for that the pairs cannot tell.
+        EvaluationError: there are too few pairs for the rate that was requested.
     """
     rate = FALSE_MATCH_RATE if asked is None else asked
     try:

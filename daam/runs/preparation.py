@@ -1,4 +1,4 @@
-"""What must be there before a run or study starts: its domains, with the splits it reads."""
+"""Checks before a run or study starts: its domains exist, with the splits it reads."""
 
 import shlex
 from collections.abc import Callable, Mapping, Set
@@ -20,10 +20,10 @@ def prepare_domains(
     *,
     progress: Callable[[str, int, int], None],
 ) -> list[str]:
-    """Render the demo's domains if they are wanted and the default folder lacks them.
+    """Check that domains exist; render the demo's if the default folder lacks them.
 
     Args:
-        config: says where the domains are.
+        config: its `data.root` holds the domains.
         needed: the splits that each domain must have.
         progress: called with the domain being rendered, its images done and in total.
 

@@ -55,7 +55,7 @@ class UnlabelledRows:
 
     Attributes:
         manifest: of its domain.
-        digest: of its images, whoever is on them.
+        digest: of its images, without labels.
     """
 
     manifest: DomainManifest
@@ -123,7 +123,7 @@ def assemble(config: RunConfig) -> Run:
 
     Raises:
         DaamError: a domain, its shards or the weights are missing or damaged, or there is no GPU
-            and one was asked for.
+            but the settings require one.
     """
     transfer = config.pair()
     compute = compute_of(config)
@@ -181,7 +181,7 @@ def compute_of(config: RunConfig) -> Compute:
     """Choose the run's device and precision.
 
     Raises:
-        TrainingError: a GPU was asked for, to compute or to decode, and there is none.
+        TrainingError: the settings require a GPU, to compute or to decode, and there is none.
     """
     compute = choose_compute(
         device=config.compute.device,

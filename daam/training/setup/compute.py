@@ -45,7 +45,7 @@ def choose_compute(*, device: str, precision: str, channels_last: bool) -> Compu
     """Make a `Compute` from settings; `auto` takes a GPU if there is one.
 
     Raises:
-        TrainingError: `cuda` was asked for and there is no GPU.
+        TrainingError: the device is `cuda` and there is no GPU.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise TrainingError(
