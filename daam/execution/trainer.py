@@ -57,7 +57,7 @@ def run_workers(
         )
         raise TrainingError(
             f"training failed on its workers after {max_failures} restarts "
-            f"({cause or error}); fix the cause and go on from the last checkpoint with "
+            f"({cause or error}); fix the cause and resume from the last checkpoint with "
             "--resume FOLDER"
         ) from error
 
