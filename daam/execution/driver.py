@@ -110,7 +110,9 @@ def raise_failure(run: ray.ObjectRef, folder: Store) -> None:
     except RayError as error:
         again = "give the same command again"
         if read_reports(folder):
-            again = f"resume from the last checkpoint: daam train --resume {shlex.quote(folder.uri)}"
+            again = (
+                f"resume from the last checkpoint: daam train --resume {shlex.quote(folder.uri)}"
+            )
         raise TrainingError(
             "the process that drives the workers was killed or could not be started "
             f"({type(error).__name__}); fix the cause (too little memory?) and {again}"
