@@ -1,10 +1,12 @@
-# Every target sets itself up: a virtual environment in .venv with exactly requirements.lock.
+# Every target sets itself up: a virtual environment in .venv with exactly the files that the
+# *.lock name, each checked by its SHA-256.
 # `make tune` is the main job, `make test` passes the tests. Nothing but Python 3.11+ and make is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
+# Bytecode is compiled here once: without it every Ray worker pays for it at each start.
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes
 
 .PHONY: tune test pytest check coverage format docs lock clean
 .DELETE_ON_ERROR:
@@ -40,26 +42,27 @@ docs: $(VENV)/.docs-installed
 	$(BIN)/zensical build --clean --strict
 
 $(VENV)/.docs-installed: $(STAMP) requirements-docs.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-docs.lock
+	$(INSTALL) -r requirements-docs.lock
 	touch $@
 
-# Bytecode is compiled here once: without it every Ray worker pays for it at each start.
-$(STAMP): requirements.lock requirements-dev.lock
+$(STAMP): requirements.lock requirements-dev.lock requirements-uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "daam needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
-		-r requirements.lock -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-uv.lock
+	$(INSTALL) -r requirements.lock -r requirements-dev.lock
 	touch $@
 
+# What is pinned stays pinned; `make lock UPGRADE=--upgrade` takes the newest versions in range.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+	--generate-hashes $(UPGRADE)
+
 lock: $(STAMP)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
-		requirements.txt -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
-		requirements-dev.txt -o requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes \
-		requirements-docs.txt -o requirements-docs.lock
+	$(LOCK) requirements.txt -o requirements.lock
+	$(LOCK) requirements-dev.txt -o requirements-dev.lock
+	$(LOCK) requirements-docs.txt -o requirements-docs.lock
+	$(LOCK) requirements-uv.txt -o requirements-uv.lock
 
 clean:
 	rm -rf $(VENV)

@@ -143,12 +143,8 @@ def dashboards_beyond_loopback(cluster: Cluster) -> list[str]:
 
 
 def installs_beside_the_lock(cluster: Cluster) -> list[str]:
-    """Python packages that come from anywhere but requirements.lock; uv itself is the exception."""
-    uv = re.search(r"^UV_VERSION := (\S+)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-    assert uv, "the Makefile names no version of uv"
-    allowed = re.compile(
-        rf"pip install [^&;]*(\buv=={re.escape(uv[1])}|-r ~/daam/requirements\.lock)$"
-    )
+    """Python packages that come from anywhere but the locks, or whose hashes are not checked."""
+    allowed = re.compile(r"pip install [^&;]*--require-hashes -r ~/daam/requirements(-uv)?\.lock$")
     return [c for _, c in commands(cluster) if "pip install" in c and not allowed.search(c)]
 
 
@@ -341,6 +337,11 @@ def test_ray_refuses(name: str, path: list[str], value: object) -> None:
         ),
         (installs_beside_the_lock, ["initialization_commands"], ["pip install ray"]),
         (installs_beside_the_lock, ["initialization_commands"], ["pip install uv==0.0.1"]),
+        (
+            installs_beside_the_lock,
+            ["initialization_commands"],
+            ["pip install -r ~/daam/requirements.lock"],
+        ),
         (machines_without_the_lock, ["setup_commands"], []),
         (ray_outside_the_environment, ["worker_start_ray_commands"], ["ray stop"]),
         (broken_shell, ["initialization_commands"], ["if true; then"]),
