@@ -1,14 +1,14 @@
-"""What each part of the method is worth on the rendered domains, all with the same budget.
+"""What each part of the method contributes on the synthetic domains, all with the same budget.
 
-Every variant of the list below is trained on two transfers with several seeds, and tested once,
-after its last epoch, on the query and gallery of the target. No label of a target chooses an epoch
-or a setting; the ceiling alone trains on them. Prints a Markdown table of mean and spread over the
+Every variant is trained on two transfers with several seeds, and tested once, after its last epoch,
+on the query and gallery of the target. No target label selects an epoch or a setting; only the
+ceiling trains on them. Prints a Markdown table of mean and spread over the
 seeds (each seed's value is the mean over the transfers) and draws `ablation.png`.
 
     python benchmarks/ablation.py --seeds 1 2 3 --to runs/ablation
 
-A result is a file that holds its settings; called again, it goes on with what is missing. One from
-before a setting was added counts where that setting has its default.
+Resumable: each result is a file with its settings, and only missing ones are trained. A result
+older than a setting counts where that setting has its default.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from daam.config.load import nested, read_preset, run_config
 from daam.config.schema import RunConfig
 from daam.domains import Split
 from daam.errors import ConfigError
+from daam.plots.palette import BLUE, PALE_BLUE
 from daam.runs.preparation import prepare_domains
 from daam.training.loop import fit
 from daam.training.scoring.retrieval_test import RetrievalTest, score
@@ -64,7 +65,7 @@ class Run:
             "seed": self.seed,
             "optimiser.num_epochs": self.num_epochs,
             "loss.warmup_epochs": 5,
-            # As Market-1501's 30 and 6 are to its 17 images a person, to the 9 of these sources.
+            # In proportion to images per person: 9 here, 17 in Market-1501, which uses 30 and 6.
             "loss.target.num_neighbours": 16,
             "loss.target.num_expansion": 3,
             "compute.device": "cpu",
@@ -74,11 +75,11 @@ class Run:
         return run_config(demo, preset, nested({**budget, **changes}))
 
     def key(self) -> str:
-        """What tells it from runs with other settings."""
+        """Identifies the run by its settings."""
         return key_of(self.settings())
 
     def file(self, folder: Path) -> Path:
-        """Where its result is: under a name that other settings would not have."""
+        """File of its result, named by its settings."""
         words = "".join(letter if letter.isalnum() else "-" for letter in self.variant.name)
         digest = hashlib.sha256(self.key().encode()).hexdigest()[:12]
         return folder / f"{words}.{self.transfer.replace('->', '-')}.{self.seed}.{digest}.json"
@@ -86,10 +87,10 @@ class Run:
 
 def main() -> None:
     """Train what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description="What each part of the method is worth")
+    parser = argparse.ArgumentParser(description="What each part of the method contributes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--num-epochs", type=int, default=16)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at once, a thread each")
+    parser.add_argument("--jobs", type=int, default=2, help="concurrent runs, one thread each")
     parser.add_argument("--to", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--only", nargs="*", help="names of variants")
     arguments = parser.parse_args()
@@ -122,27 +123,27 @@ def main() -> None:
 
 
 def key_of(config: RunConfig) -> str:
-    """Return the settings as a text that equal settings have in common."""
+    """Serialise settings so that equal settings give equal text."""
     return json.dumps(config.model_dump(), sort_keys=True)
 
 
 def known_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read what was found before, by the run's settings."""
+    """Read existing results by their settings."""
     results = {}
     for path in sorted(folder.glob("*.json")):
         found = json.loads(path.read_text())
         try:
             results[key_of(run_config(found["settings"]))] = found
-        except ConfigError:  # of settings that there are no more
+        except ConfigError:  # settings that no longer exist
             print(f"{path} is left out: its settings are of another version", file=sys.stderr)
     return results
 
 
 def train_all(runs: Sequence[Run], *, to: Path, num_jobs: int) -> None:
-    """Train and test runs, several at once; however this process ends, its workers do too."""
+    """Train and test runs concurrently; workers end with this process, however it ends."""
     pool = ProcessPoolExecutor(
         num_jobs,
-        mp_context=multiprocessing.get_context("spawn"),  # torch does not like to be forked
+        mp_context=multiprocessing.get_context("spawn"),  # torch is not fork-safe
         initializer=end_with_parent,
     )
     try:
@@ -164,10 +165,10 @@ def train_all(runs: Sequence[Run], *, to: Path, num_jobs: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Have this process end when the one that started it does, also when that one is killed."""
+    """Exit when the parent process exits, even if it is killed."""
     parent = multiprocessing.parent_process()
     if parent is None:
-        raise AssertionError("a worker was started by a process")
+        raise AssertionError("a worker has a parent process")
 
     def wait() -> None:
         parent.join()
@@ -185,7 +186,7 @@ def prepare() -> None:
 
 
 def train(run: Run, to: Path) -> dict[str, Any]:
-    """Train and test one run; leave what was found in its file."""
+    """Train and test one run and write its result."""
     begin = time.perf_counter()
     config = run.settings()
     trained = assemble(config)
@@ -233,7 +234,7 @@ def table(rows: dict[str, list[dict[str, float]]]) -> str:
 
 
 def gap_closed(rows: dict[str, list[dict[str, float]]], name: str) -> str:
-    """The share of what lies between source only and the ceiling."""
+    """Share of the gap between source only and the ceiling."""
     if not {SOURCE_ONLY, CEILING} <= rows.keys():
         return "-"
     low, high, own = (
@@ -243,7 +244,7 @@ def gap_closed(rows: dict[str, list[dict[str, float]]], name: str) -> str:
 
 
 def gain(rows: dict[str, list[dict[str, float]]], name: str) -> str:
-    """Mean and spread of the mAP over that of source only with the same seed."""
+    """Mean and spread of the mAP gain over source only with the same seed."""
     if SOURCE_ONLY not in rows:
         return "-"
     gains = [
@@ -261,15 +262,17 @@ def spread(seeds: list[dict[str, float]], key: str, *, sign: str = "") -> str:
 
 
 def draw(rows: dict[str, list[dict[str, float]]], to: Path) -> None:
-    """Every seed a dot, the mean a bar."""
+    """Draw the mean as a bar and each seed as a dot."""
     figure, axes = plt.subplots(figsize=(8, 0.34 * len(rows) + 1), layout="constrained")
     for place, seeds in enumerate(rows.values()):
         values = [seed["mAP"] for seed in seeds]
-        axes.barh(place, statistics.fmean(values), color="#9ecae1")
-        axes.plot(values, [place] * len(values), ".", color="#08519c")
+        axes.barh(place, statistics.fmean(values), color=PALE_BLUE)
+        axes.plot(values, [place] * len(values), ".", color=BLUE)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
-    axes.set_xlabel("mAP on the target's query and gallery, mean of two transfers; a dot a seed")
+    axes.set_xlabel(
+        "mAP on the target's query and gallery, mean of two transfers; one dot per seed"
+    )
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(to, dpi=110)
 

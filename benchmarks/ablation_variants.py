@@ -1,4 +1,4 @@
-"""What `benchmarks/ablation.py` compares: a preset, and what is changed of it."""
+"""The variants that `benchmarks/ablation.py` compares: a preset and changes to it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A row of the table: a preset and what is changed of it."""
+    """A row of the table: a preset and changes to it."""
 
     name: str
     preset: str = "daam_v2"

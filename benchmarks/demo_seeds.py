@@ -1,14 +1,14 @@
-"""The demo over several seeds, and the ceiling: what its comparison is worth.
+"""The demo's comparison over several seeds, with a ceiling.
 
 For each seed: the demo's study (`python launch.py tune` with that seed of the search, of the
-networks and of the batches), and for the ceiling a run that learns from the holdout target's own
-labels, with over four times the demo's budget. The rendered images are the same for all seeds.
+networks and of the batches), and as the ceiling a run supervised by the holdout target's own
+labels, with over four times the demo's budget. The synthetic images are the same for all seeds.
 Prints a Markdown table of mean and spread (sample standard deviation), and writes every number to
 `demo_seeds.json`.
 
     python benchmarks/demo_seeds.py --seeds 1 2 3
 
-Interrupted, it goes on where it was when it is called again.
+Resumable: only missing parts are run.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What an epoch's label-free diagnostics cost, as a share of the epoch.
+"""Cost of the label-free diagnostics as a share of an epoch.
 
-They are the look at both domains after the epoch (probe, attention, distances), the gradient of
-each loss in its last step, and the silhouette of its groups. None of them depends on the number of
-steps: few are run, and `--steps-per-epoch` says what share of a whole epoch that is. CPU time of
-this process, medians over epochs.
+They are the inspection of both domains after the epoch (probe, attention, distances), the gradient
+of each loss in its last step, and the silhouette of its groups. None of them depends on the number
+of steps: few are run, and the cost is scaled to an epoch of `--steps-per-epoch`. CPU time of this
+process, medians over epochs.
 
     python benchmarks/diagnostics.py
     python benchmarks/diagnostics.py --size 128x64 --steps-per-epoch 400

@@ -1,6 +1,6 @@
-"""Size of exported model files, time to make them, and how fast they embed beside PyTorch.
+"""Size of exported model files, time to export, and embedding speed beside PyTorch.
 
-Weights are random: they change neither. Sides are interleaved; times are CPU seconds of one thread.
+Weights are random, which changes nothing here. Rounds are interleaved; CPU time of one thread.
 
     OMP_NUM_THREADS=1 python benchmarks/exported_files.py --backbone tiny --height 128 --width 64
 """

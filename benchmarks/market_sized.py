@@ -1,4 +1,4 @@
-"""Drawn data with the sizes of Market-1501's test, for the benchmarks of retrieval.
+"""Random data with the sizes of Market-1501's test, for the benchmarks of retrieval.
 
 Shapes: Q = queries, G = gallery images, N = images, D = embedding width.
 """
@@ -15,7 +15,7 @@ from daam.metrics.retrieval import cosine_distances
 
 NUM_QUERIES, NUM_PEOPLE, NUM_CAMERAS = 3368, 750, 6
 NUM_IMAGES_OF_PEOPLE, NUM_DISTRACTORS, NUM_JUNK = 13115, 2798, 3819
-# How far identities stand apart, from a model that knows little to one that knows nearly all.
+# Separation of identities, from a weak model to a strong one.
 SEPARATIONS = {"weak": 0.5, "fair": 0.65, "strong": 0.8}
 
 
@@ -26,10 +26,10 @@ class TestLabels:
 
 
 def market_labels(*, junk: bool) -> TestLabels:
-    """As many images of people, distractors and junk as Market-1501; few people have many."""
+    """As many images of people, distractors and junk as Market-1501, unevenly over the people."""
     generator = np.random.default_rng(0)
     share = generator.dirichlet(np.full(NUM_PEOPLE, 3.0))
-    people = np.concatenate(  # everybody has two images at least
+    people = np.concatenate(  # at least two images per person
         [
             np.repeat(np.arange(1, NUM_PEOPLE + 1), 2),
             generator.choice(NUM_PEOPLE, NUM_IMAGES_OF_PEOPLE - 2 * NUM_PEOPLE, p=share) + 1,

@@ -1,4 +1,4 @@
-"""Time and memory of a piece of work in this process (memory: Linux only)."""
+"""Time and memory of a call in this process (memory: Linux only)."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def timed(work: Callable[[], T]) -> tuple[Cost, T]:
 
 
 def forget_peak() -> None:
-    """Set the process's peak memory to what it holds now (Linux)."""
+    """Reset the process's peak memory to what is resident now (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""Who makes groups in `benchmarks/pseudo_labels.py`: ours, and checkouts of published code."""
+"""The implementations in `benchmarks/pseudo_labels.py`: ours, and checkouts of published code."""
 
 import importlib
 import sys
@@ -20,7 +20,7 @@ PEER_MODULES = {
 
 
 def ours(found: dict[str, object]) -> Callable[..., NDArray[np.int64]]:
-    """Notes the CPU seconds of each piece, and how many shared neighbours were added up."""
+    """Record the CPU seconds of each part and the number of shared neighbours summed."""
     sys.path.insert(0, str(ROOT))
     from daam.pseudo_labels import grouping, jaccard
 

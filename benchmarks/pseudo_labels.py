@@ -1,4 +1,4 @@
-"""Pseudo-labels: time and memory beside the code that others published, and growth with N.
+"""Pseudo-labels: time and memory beside published code, and growth with N.
 
     python benchmarks/pseudo_labels.py compare --peer cluster-contrast=PATH --peer openunreid=PATH
     python benchmarks/pseudo_labels.py growth --images 5000 10000 20000 40000 100000 --width 512
@@ -11,10 +11,10 @@ scikit-learn's `DBSCAN(eps=0.6, min_samples=4, metric="precomputed", n_jobs=-1)`
 loaded without its packages' `__init__` files, which import what this does not need.
 
 Every measurement is a process of its own: imports, features and a warm-up come first, then wall
-time, CPU time, and the peak of resident memory over what was resident before (Linux only). The
-sides take turns. Groups are compared before a time is shown.
+time, CPU time, and the peak of resident memory over what was resident before (Linux only). Rounds
+are interleaved. Groups are compared before a time is printed.
 
-The features are drawn: see `draw_features`. `--features FILE.npy` takes an (N, D) array instead.
+The features are random: see `draw_features`. `--features FILE.npy` takes an (N, D) array instead.
 """
 
 import argparse

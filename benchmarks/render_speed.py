@@ -1,7 +1,7 @@
 """Images rendered and encoded per second on one core: `python benchmarks/render_speed.py`.
 
-Per domain the median of five rounds after a warm-up that builds the places, in CPU time (what one
-core gives when it is not shared) and in wall time.
+Per domain the median of five rounds after a warm-up that builds the places, in CPU time and in wall
+time.
 """
 
 import os

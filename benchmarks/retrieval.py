@@ -1,19 +1,19 @@
-"""Retrieval scores: ours beside other implementations, and how far ours goes.
+"""Retrieval scores: ours beside other implementations, and how ours scales.
 
     python benchmarks/retrieval.py compare --peer fast-reid=FOLDER/rank_cy.so
     python benchmarks/retrieval.py rerank --peer fast-reid=FOLDER/rerank.py
     python benchmarks/retrieval.py scale --queries 10000 --gallery 1000000 --width 128
 
 `compare` scores one matrix of distances, 3368 x 19732 with the sizes of Market-1501's test, with
-each side in turn (A B C A B C), after checking that all agree. A peer is a Python module, compiled
-or not, with `evaluate_cy(distances, query_ids, gallery_ids, query_cameras, gallery_cameras,
-max_rank)`, which is how fast-reid, torchreid and OpenUnReID have it; they are not part of this
-project. Peak memory is measured for each side in a process of its own.
+each implementation in turn (A B C A B C), after checking that all agree. A peer is a Python module,
+compiled or not, with `evaluate_cy(distances, query_ids, gallery_ids, query_cameras,
+gallery_cameras, max_rank)`, as in fast-reid, torchreid and OpenUnReID, which are not part of this
+project. Peak memory is measured in a process of its own.
 
 `rerank` re-ranks a share of that test from its embeddings, beside `re_ranking(query_gallery,
 query_query, gallery_gallery, k1, k2, weight)` of a peer, whose distances count as its work.
 
-`scale` scores embeddings by the chunk, and says what the matrix product alone takes.
+`scale` scores embeddings in chunks, and reports what the matrix product alone takes.
 
 Shapes: Q = queries, G = gallery images, D = embedding width.
 """

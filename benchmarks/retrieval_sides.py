@@ -1,4 +1,4 @@
-"""Who scores and re-ranks in `benchmarks/retrieval.py`: ours, and modules that others published."""
+"""The implementations in `benchmarks/retrieval.py`: ours, and published modules."""
 
 import importlib.util
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from daam.metrics.reranking import reranked_chunks
 from daam.metrics.retrieval import cosine_distances, retrieval_scores
 
 OURS = "daam"
-# Of the re-ranking that everybody publishes.
+# The published settings of re-ranking.
 K1, K2, PLAIN_WEIGHT = 20, 6, 0.3
 QUERIES_AT_ONCE = 256
 
@@ -56,7 +56,7 @@ def score_peer(path: str) -> Side:
 def given(
     name: str, distances: NDArray[np.float32], labels: TestLabels
 ) -> tuple[NDArray[np.float32], TestLabels]:
-    """What a side is given: peers know no junk, their readers of datasets leave it out."""
+    """The input of an implementation: peers know no junk, their dataset readers drop it."""
     if name == OURS:
         return distances, labels
     kept = labels.gallery.identities >= 0

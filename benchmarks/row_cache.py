@@ -1,6 +1,6 @@
-"""What the row cache costs and saves: the first rows from a store 20 ms away, and rows once here.
+"""What the row cache costs and saves: first rows from a store 20 ms away, then cached rows.
 
-Run it from the repository: python -m benchmarks.row_cache. Sides take turns; medians.
+Run it from the repository: python -m benchmarks.row_cache. Rounds are interleaved; medians.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""What identity-balanced batches cost: sorting the labels once, a batch, and the worst batch.
+"""Cost of identity-balanced batches: sorting the labels once, a batch, and the slowest batch.
 
     python benchmarks/sampler.py --rows 10000000 --identities 1000000
 

@@ -1,14 +1,14 @@
-"""What a data set of 100 million images on 64 nodes would take: measured, extrapolated, simulated.
+"""A data set of 100 million images on 64 nodes: measured, extrapolated, simulated.
 
     python benchmarks/scaling.py measure --results scaling.json
     python benchmarks/scaling.py simulate --results scaling.json --picture docs/images/scaling.png
 
-`measure` times, on made-up data of 1 and 10 million rows, what a process does before its first
-batch: reading a manifest, opening an index, sorting labels. Each is a process of its own; what is
-in the results is not measured again. `simulate` extrapolates that to 100 million rows in proportion
-to the rows, and steps 64 nodes through their start, second by second: what each asks of the store,
-how full its cache is, and how fast all train together. A step of training waits for the slowest
-node, so the nodes' links are drawn (seeded) around their nominal speed.
+`measure` times, on random data of 1 and 10 million rows, what a process does before its first
+batch: reading a manifest, opening an index, sorting labels. Each is a process of its own; existing
+results are kept. `simulate` extrapolates them linearly to 100 million rows, and steps 64 nodes
+through their start, second by second: requests to the store, cache fill and training speed. A
+training step waits for the slowest node, so the nodes' links are drawn (seeded) around their
+nominal speed.
 """
 
 import argparse
@@ -48,11 +48,11 @@ def main() -> None:
         report(results, picture=arguments.picture)
 
 
-# What is measured.
+# Measured.
 
 
 def measure_all(results: dict[str, list[float]], *, rows: list[int], path: Path) -> None:
-    """Measure what is missing: name -> [CPU seconds, MB that stay], medians of `ROUNDS`."""
+    """Fill in missing results: name -> [CPU seconds, MB that remain], medians of `ROUNDS`."""
     for num_rows in rows:
         for name, work in WORK.items():
             key = f"{name}, {num_rows}"
@@ -111,7 +111,7 @@ def open_an_index(num_rows: int) -> tuple[float, float]:
 
 
 def check_an_index(num_rows: int) -> tuple[float, float]:
-    """SHA-256 of an index's bytes, once a node."""
+    """SHA-256 of an index's bytes, once per node."""
     data = bytes(1 << 20)
 
     def digest() -> None:
@@ -159,7 +159,7 @@ WORK: dict[str, Callable[[int], tuple[float, float]]] = {
 
 
 def cost(work: Callable[[], object]) -> tuple[float, float]:
-    """CPU seconds, and private MB that are held afterwards."""
+    """CPU seconds, and private MB that are still allocated afterwards."""
     before, begun = private_mb(), time.process_time()
     held = work()
     took = time.process_time() - begun
@@ -222,15 +222,15 @@ def rows_per_shard(shard_bytes: int) -> int:
     return shard_bytes // IMAGE_BYTES
 
 
-# What is simulated.
+# Simulated.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """Assumptions. Rates are per second; `fills` says whether whole shards are fetched too.
 
-    `requests_per_node` is what the processes of a node can have answered: 8 of them with 16
-    requests at once, of 20 ms each.
+    `requests_per_node` is the most that a node's 8 processes complete, with 16 requests in flight
+    each, of 20 ms.
     """
 
     rows: int = 100_000_000
@@ -251,7 +251,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """What happened, by second: (T,) each."""
+    """Time series by second: (T,) each."""
 
     images: np.ndarray
     requests: np.ndarray
@@ -260,14 +260,14 @@ class Course:
 
 
 def simulate(cluster: Cluster, *, seconds: int) -> Course:
-    """Step all nodes from an empty cache with the index at hand."""
+    """Step all nodes from an empty cache, the index being local."""
     generator = np.random.default_rng(0)
     spread = np.exp(cluster.link_spread * generator.standard_normal(cluster.nodes))
     link_N = cluster.link_bytes * np.minimum(spread, 1)
     cached_N = np.zeros(cluster.nodes)
     most = min(1.0, cluster.cache_bytes / cluster.data_bytes)
     course = np.zeros((seconds, 4))
-    # A store that is short of requests serves whom it likes: half of them to each kind.
+    # A store at its request limit gives half of it to each kind of request.
     row_requests = cluster.store_requests / (2 if cluster.fills else 1)
     for second in range(seconds):
         missing_N = 1 - cached_N
@@ -359,8 +359,12 @@ SCENARIOS = {
 def draw(courses: dict[str, Course], *, to: Path) -> None:
     from matplotlib.figure import Figure
 
+    from daam.plots.palette import CYCLE
+
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     speed, full = figure.subplots(1, 2)
+    for axes in (speed, full):
+        axes.set_prop_cycle(color=CYCLE)
     for name, course in courses.items():
         share = course.images / (SCENARIOS[name].images_per_node * SCENARIOS[name].nodes)
         speed.plot(np.arange(len(share)) / 60, share, label=name)

@@ -1,10 +1,10 @@
-"""What a training step of DAAM costs beside the same backbone with a plain classifier.
+"""Cost of a training step of DAAM beside the same backbone with a plain classifier.
 
-Both sides take the same rendered images in memory, as many of each domain, normalise them, and make
-one forward, one backward and one update of Adam. The plain side pools the features and classifies
-the source's identities with a cross-entropy; its backbone sees the target's images too, as DAAM's
-does. The other side is `daam.training.step.train_step` with every loss of the preset daam_v2.
-Rounds are interleaved; printed are medians, in CPU time and wall time, and the median ratio.
+Both take the same synthetic images in memory, equally many per domain, normalise them, and run one
+forward pass, one backward pass and one update of Adam. The plain step pools the features and
+classifies the source's identities with a cross-entropy; its backbone sees the target's images too,
+as DAAM's does. DAAM's is `daam.training.step.train_step` with every loss of the preset daam_v2.
+Rounds are interleaved; medians of CPU time, wall time and their ratio are printed.
 
     python benchmarks/step.py --backbone tiny --size 128x64 --batch 64
     python benchmarks/step.py --set model.attention.kind=full

@@ -1,8 +1,8 @@
-"""What training from windows of a few shards costs in accuracy, beside training from all rows.
+"""Accuracy of training from windows of a few shards, beside training from all rows.
 
     python benchmarks/window_training.py --seeds 1 2 3
 
-Trains the tiny backbone on the labels of the rendered domain `plaza` (demo's size and budget, the
+Trains the tiny backbone on the labels of the synthetic domain `plaza` (demo's size and budget, the
 train split cut into 16 shards) and scores it on the query and gallery of `plaza` and of `campus`.
 A window has 1/2, 1/4 or 1/8 of the shards; 1 is all rows, as without windows. Prints mean and
 sample standard deviation over the seeds.

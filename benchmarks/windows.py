@@ -1,13 +1,12 @@
-"""What is lost when batches come from windows of a few shards instead of all the data.
+"""What batches lose that come from windows of a few shards instead of all the data.
 
     python benchmarks/windows.py
 
-For windows of different sizes, over one pass (or --passes): which share of the pairs of different
-people that any batch could bring together did meet within a pass and could ever meet in one window;
-how many images and cameras of a person a window has, beside all; how many people it leaves out; and
-how far the cameras' shares in a window's batches stray from those of all data. Rows are in a random
-order over the shards, as an import writes them, with as many people, images and cameras as
-Market-1501's train split by default.
+For windows of different sizes, over one pass (or --passes): the share of pairs of different people
+that met in a batch, and that share a window at all; images and cameras per person in a window,
+beside all data; how many people a window leaves out; and how far the cameras' shares in its batches
+deviate from those of all data. Rows are in random order over the shards, as an import writes them,
+with as many people, images and cameras as Market-1501's train split by default.
 """
 
 import os
