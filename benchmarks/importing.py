@@ -1,10 +1,12 @@
 """What an import of many small images costs: memory and CPU time.
 
     python benchmarks/importing.py --images 200000 1000000 --at FOLDER
+    python benchmarks/importing.py --rows 1000000 10000000
 
 Images are JPEGs of 32x32 and 1.5 kB; each file has 50,000 names (hard links). Half of the images
 are train, a tenth queries, the rest gallery. Each import is a process of its own, from an unsorted
-CSV table to a folder.
+CSV table to a folder. With `--rows` there are no files: only the list of images is made, sorted,
+split and shuffled.
 """
 
 import argparse
@@ -14,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +35,17 @@ SPLITS = (*("train",) * 5, "query", *("gallery",) * 4)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--images", type=int, nargs="*", default=[200_000, 1_000_000])
+    parser.add_argument("--images", type=int, nargs="*", default=[])
+    parser.add_argument("--rows", type=int, nargs="*", default=[])
     parser.add_argument("--at", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.of is not None:
         measure(given.of)
         return
+    for num_rows in given.rows:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(measure_list, num_rows).result()
     for num_images in given.images:
         with tempfile.TemporaryDirectory(dir=given.at, prefix="import-") as name:
             folder = Path(name)
@@ -91,6 +99,33 @@ def measure(folder: Path) -> None:
     print(
         f"  list {read - begun:.1f} s ({us_per_image * (read_cpu - cpu):.0f} us of CPU per image), "
         f"the rest {done - read:.1f} s ({us_per_image * (done_cpu - read_cpu):.0f} us)"
+    )
+
+
+def measure_list(num_rows: int) -> None:
+    """Make the list of images of a data set without files, and print memory and time."""
+    from daam.dataset.importing.dataset_index import IndexBuilder
+    from daam.dataset.importing.hold_out import hold_out_validation
+    from daam.domains import Split
+
+    order = np.random.default_rng(0).permutation(num_rows)
+    bare_mib, begun = peak_mib(), time.process_time()
+    builder = IndexBuilder(layout="csv", root=Path("images"))
+    for number in map(int, order):
+        builder.add(
+            f"images_of_all_cameras_{number // FILES_IN_A_FOLDER:05}/{number:08}.jpg",
+            identity=number // IMAGES_OF_A_PERSON + 1,
+            camera=number * 7919 % NUM_CAMERAS,
+            split=Split(SPLITS[number % len(SPLITS)]),
+        )
+    index = hold_out_validation(builder.build(), share=0.25)
+    for split in index.splits:
+        index.shuffled(split)
+    bytes_per_image = (peak_mib() - bare_mib) * 2**20 / num_rows
+    us_per_image = (time.process_time() - begun) * 1e6 / num_rows
+    print(
+        f"{num_rows:,} rows: {peak_mib() - bare_mib:,.0f} MiB, {bytes_per_image:.0f} bytes and "
+        f"{us_per_image:.0f} us of CPU per image"
     )
 
 
