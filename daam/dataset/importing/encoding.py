@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from daam.dataset.importing.dataset_index import DatasetIndex
 from daam.errors import DataError
+from daam.spread import spread_evenly
 
 QUALITY = 95
 JPEG_START = b"\xff\xd8\xff"
@@ -70,7 +71,7 @@ def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
             f"{MAX_SIDE} pixels; 256x128 (height x width) is usual"
         )
     paths = pa.concat_tables(index.splits.values())["path"]
-    sample = np.linspace(0, len(paths) - 1, min(SIZES_SAMPLED, len(paths))).astype(int)
+    sample = spread_evenly(len(paths), count=SIZES_SAMPLED)
     sizes = [_size_of_file(index.root / paths[row].as_py()) for row in sample]
     num_smaller = sum(height * width < size[0] * size[1] for height, width in sizes)
     if num_smaller > len(sizes) / 2:
