@@ -16,8 +16,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from daam.dataset.importing.encoding import JPEG_START
+from daam.dataset.parallel import parallel_map
 from daam.dataset.pixels.decode import resized
-from daam.dataset.prefetch import work_ahead
 from daam.errors import DataError, StorageError
 from daam.storage import MissingKeyError, Store
 from daam.storage.store import check_key
@@ -110,7 +110,7 @@ def read_image_files(
         images = np.stack(pixels) if pixels else np.empty((0, height, width, 3), np.uint8)
         return FileBatch(names=good, images=torch.from_numpy(images), unreadable=unreadable)
 
-    return work_ahead(
+    return parallel_map(
         read,
         range(0, len(names), batch_size),
         num_threads=max(num_threads, REMOTE_THREADS) if is_remote else num_threads,

@@ -33,7 +33,7 @@ from daam.dataset.importing.dataset_index import DatasetIndex
 from daam.dataset.importing.duplicates import Duplicates
 from daam.dataset.importing.encoding import check_size, read_jpeg
 from daam.dataset.importing.hold_out import hold_out_validation
-from daam.dataset.prefetch import work_ahead
+from daam.dataset.parallel import parallel_map
 from daam.domains import Split, check_domain
 from daam.errors import StorageError
 from daam.storage import Store
@@ -183,7 +183,7 @@ def _write_split(
             where = {"domain": domain, "split": split, "folder": Path(name)}
             with_cameras = zip(jpegs, _values(images["camera"]), strict=True)
             labels = zip(_values(images["identity"]), _values(images["path"]), strict=True)
-            shards = work_ahead(
+            shards = parallel_map(
                 store_shard,
                 write_image_shards(with_cameras, shard_size_bytes=shard_size_bytes, **where),
                 num_threads=SHARDS_SENT_AT_ONCE,
@@ -212,7 +212,7 @@ def _read_jpegs(images: pa.Table, *, root: Path, size: tuple[int, int] | None) -
     num_threads = _num_processors()
     tasks = in_groups(_values(images["path"]), size=IMAGES_PER_TASK)
     return chain.from_iterable(
-        work_ahead(read, tasks, num_threads=num_threads, prefetch=num_threads)
+        parallel_map(read, tasks, num_threads=num_threads, prefetch=num_threads)
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from daam.dataset.loader.residency import with_shards_resident
+from daam.dataset.parallel import parallel_fill
 from daam.dataset.pixels.augmentation import (
     Augmentation,
     Variation,
@@ -19,7 +20,6 @@ from daam.dataset.pixels.augmentation import (
 from daam.dataset.pixels.buffers import BatchMemory, PinnedMemory, moved
 from daam.dataset.pixels.decode import PixelReader, Pixels
 from daam.dataset.pixels.normalise import augmentation_keys
-from daam.dataset.prefetch import fill_ahead
 from daam.dataset.sampling.samplers import BatchSampler, rank_slice
 from daam.errors import DataError
 
@@ -158,7 +158,7 @@ def iterate_batches(
             rows=_int64(rows),
         )
 
-    drafts = fill_ahead(
+    drafts = parallel_fill(
         begin, fill, steps, num_parts=num_parts, num_threads=num_threads, prefetch=prefetch
     )
     every_shard = tuple(range(len(reader.source.shards)))

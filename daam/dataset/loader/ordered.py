@@ -7,8 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from daam.dataset.loader.residency import with_shards_resident
+from daam.dataset.parallel import parallel_map
 from daam.dataset.pixels.decode import Pixels
-from daam.dataset.prefetch import work_ahead
 from daam.errors import ConfigError
 
 
@@ -51,7 +51,7 @@ def ordered_batches(
         rows = np.arange(start, min(start + batch_size, end))
         return rows, reader.read(rows)
 
-    batches = work_ahead(
+    batches = parallel_map(
         make_batch, range(first, end, batch_size), num_threads=num_threads, prefetch=prefetch
     )
     ends = [rows.stop for rows in reader.source.shards]

@@ -7,7 +7,7 @@ from pathlib import Path
 from daam.dataset.format.download import ByteProgress, Progress, verified_file
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, manifest_key, stored_manifest
 from daam.dataset.format.publishing import publish, send
-from daam.dataset.prefetch import work_ahead
+from daam.dataset.parallel import parallel_map
 from daam.errors import ConfigError
 from daam.storage import Store
 
@@ -58,7 +58,7 @@ def copy_domain(
             if on_file is not None:
                 on_file(entry, sent)
 
-        for _ in work_ahead(copy, manifest.files, num_threads=FILES_AT_ONCE, prefetch=0):
+        for _ in parallel_map(copy, manifest.files, num_threads=FILES_AT_ONCE, prefetch=0):
             pass
     publish(manifest, data, to=target)
     return manifest

@@ -21,7 +21,7 @@ from daam.dataset.format.shards import (
     open_shard,
 )
 from daam.dataset.importing.import_domain import SHARD_SIZE_BYTES, VALIDATION_SHARE
-from daam.dataset.prefetch import work_ahead
+from daam.dataset.parallel import parallel_map
 from daam.domains import JUNK
 from daam.errors import DaamError
 from daam.storage import Store
@@ -136,7 +136,7 @@ def _verify_split(
     yield check(split.index, problem_of_index)
     yield check(split.labels, problem_of_labels)
     first_rows = np.cumsum([0, *(entry.num_rows for entry in split.shards)]).tolist()
-    yield from work_ahead(
+    yield from parallel_map(
         check_shard,
         zip(split.shards, first_rows[:-1], strict=True),
         num_threads=FILES_AT_ONCE,

@@ -1,1 +1,8 @@
-"""From the bytes of a JPEG to normalised pixels on the device."""
+"""From the bytes of a JPEG to normalised pixels on the device.
+
+Which file answers which question:
+    decode          how does a JPEG become pixels of one size?      (device_decode: on a GPU)
+    augmentation    what happens to them at random?
+    normalise       how do they become the network's input?
+    buffers         which memory are they in, and how do they reach the device?
+"""

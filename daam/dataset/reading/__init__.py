@@ -1,1 +1,6 @@
-"""Images and labels of a stored domain by row."""
+"""Images and labels of a stored domain by row.
+
+Which file answers which question:
+    image_table     how do I get the JPEGs of some rows?
+    labels          what are their identities and file names?
+"""

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from daam.dataset.prefetch import fill_ahead, work_ahead
+from daam.dataset.parallel import parallel_fill, parallel_map
 from daam.errors import ConfigError
 
 
@@ -16,14 +16,14 @@ def test_results_come_in_order_although_the_first_takes_longest():
         time.sleep(0.02 if item == 0 else 0)
         return item * item
 
-    results = work_ahead(work, range(20), num_threads=4, prefetch=1)
+    results = parallel_map(work, range(20), num_threads=4, prefetch=1)
     assert list(results) == [item * item for item in range(20)]
     assert own_threads() == []
 
 
 def test_work_stays_within_its_bound_of_the_consumer():
     done = []
-    results = work_ahead(done.append, range(50), num_threads=2, prefetch=3)
+    results = parallel_map(done.append, range(50), num_threads=2, prefetch=3)
     for num_consumed in range(1, 10):
         next(results)
         time.sleep(0.005)
@@ -37,7 +37,7 @@ def test_an_exception_is_raised_in_its_turn_and_ends_the_threads():
             raise LookupError("no item 3")
         return item
 
-    results = work_ahead(work, range(10), num_threads=2, prefetch=2)
+    results = parallel_map(work, range(10), num_threads=2, prefetch=2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(LookupError, match="no item 3"):
         next(results)
@@ -45,7 +45,7 @@ def test_an_exception_is_raised_in_its_turn_and_ends_the_threads():
 
 
 def test_closing_early_ends_the_threads():
-    results = work_ahead(abs, range(1000), num_threads=3, prefetch=2)
+    results = parallel_map(abs, range(1000), num_threads=3, prefetch=2)
     next(results)
     assert own_threads() != []
     results.close()
@@ -53,14 +53,14 @@ def test_closing_early_ends_the_threads():
 
 
 def test_no_thread_starts_before_the_first_result_is_asked_for():
-    work_ahead(abs, range(5), num_threads=2, prefetch=0)
+    parallel_map(abs, range(5), num_threads=2, prefetch=0)
     assert own_threads() == []
 
 
 @pytest.mark.parametrize(("num_threads", "prefetch"), [(0, 2), (-1, 2), (1, -1)])
 def test_impossible_numbers_are_refused_at_once(num_threads, prefetch):
     with pytest.raises(ConfigError, match="at least 1 thread"):
-        work_ahead(abs, range(5), num_threads=num_threads, prefetch=prefetch)
+        parallel_map(abs, range(5), num_threads=num_threads, prefetch=prefetch)
 
 
 class Basket:
@@ -78,7 +78,7 @@ def put(basket: Basket, part: int) -> None:
 @pytest.mark.parametrize("num_threads", [1, 2, 8])
 @pytest.mark.parametrize("num_parts", [1, 3])
 def test_what_is_filled_in_parts_comes_whole_and_in_order(num_threads, num_parts):
-    made = fill_ahead(
+    made = parallel_fill(
         Basket, put, range(30), num_parts=num_parts, num_threads=num_threads, prefetch=2
     )
     for item, basket in enumerate(made):
@@ -89,7 +89,7 @@ def test_what_is_filled_in_parts_comes_whole_and_in_order(num_threads, num_parts
 
 def test_no_more_is_begun_than_one_besides_what_may_wait():
     begun = []
-    made = fill_ahead(
+    made = parallel_fill(
         begun.append, lambda *_: None, range(50), num_parts=2, num_threads=4, prefetch=3
     )
     for num_consumed in range(1, 10):
@@ -102,7 +102,7 @@ def test_no_more_is_begun_than_one_besides_what_may_wait():
 
 def test_nothing_competes_with_the_first_result_and_much_with_the_second():
     begun = []
-    made = fill_ahead(
+    made = parallel_fill(
         begun.append, lambda *_: None, range(50), num_parts=2, num_threads=4, prefetch=3
     )
     next(made)
@@ -123,7 +123,7 @@ def test_an_exception_at_any_stage_is_raised_in_its_turn_and_ends_the_threads(st
         if basket.item == 3 and part == 1 and stage == "fill":
             raise LookupError("no item 3")
 
-    made = fill_ahead(begin, fill, range(10), num_parts=2, num_threads=2, prefetch=2)
+    made = parallel_fill(begin, fill, range(10), num_parts=2, num_threads=2, prefetch=2)
     assert [next(made).item for _ in range(3)] == [0, 1, 2]
     with pytest.raises(LookupError, match="no item 3"):
         next(made)
@@ -132,4 +132,4 @@ def test_an_exception_at_any_stage_is_raised_in_its_turn_and_ends_the_threads(st
 
 def test_filling_without_a_thread_is_refused_at_once():
     with pytest.raises(ConfigError, match="at least 1 thread"):
-        fill_ahead(Basket, put, range(5), num_parts=1, num_threads=0, prefetch=2)
+        parallel_fill(Basket, put, range(5), num_parts=1, num_threads=0, prefetch=2)
