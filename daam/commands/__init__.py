@@ -1,1 +1,6 @@
-"""Words to calls: the commands of daam, and the only code that prints and sets exit codes."""
+"""The command line: words to calls. Only this package prints and sets exit codes.
+
+app           the commands together, exit codes, --version
+tune, train, evaluate, export, embed, data, settings       one command, or group, per file
+terminal      what they share: options, printing, progress, the display of a study
+"""

@@ -1,7 +1,6 @@
-"""All commands together, and how they end: 0 done, 2 for what a user can mend, 130 for Ctrl-C.
+"""All commands together, and their exit codes: 0 done, 2 for what a user can fix, 130 for Ctrl-C.
 
-What takes long to import (Ray, torch) is imported by the commands that need it, when they run, so
-that `--help` answers at once.
+Slow imports (Ray, torch) happen inside the commands that need them, so `--help` answers at once.
 """
 
 from typing import Annotated
@@ -49,7 +48,7 @@ def options(
 
 
 def main() -> int:
-    """Run a command; return its exit code, after one line that says what was wrong if it failed."""
+    """Run a command and return its exit code; a failure prints one line that says what is wrong."""
     try:
         app()
     except DaamError as error:

@@ -12,10 +12,10 @@ import typer
 
 from daam.commands.terminal.options import AsJson, DomainName, DomainsAt
 from daam.commands.terminal.screen import (
-    going_on_when_repeated,
     print_json,
     print_line,
     progress_bar,
+    resumed_when_repeated,
 )
 from daam.config.schema import RunConfig
 from daam.domains import check_domain
@@ -25,9 +25,7 @@ LAYOUT_HELP = "market1501, msmt17, cuhk03, veri776, randperson, personx, csv, pa
 SKIPPED_FILES_NAMED = 3
 Recheck = Annotated[
     bool,
-    typer.Option(
-        "--recheck", help="Read back every file that is there, and send damaged ones again."
-    ),
+    typer.Option("--recheck", help="Read back every stored file and send damaged ones again."),
 ]
 
 data = typer.Typer(help="Render, import, copy, check and show domains.", no_args_is_help=True)
@@ -75,14 +73,17 @@ def data_import(
     ] = 0.25,
     reencode: Annotated[
         str | None,
-        typer.Option(metavar="HxW", help="Store images at this size; default: as they are."),
+        typer.Option(
+            metavar="HxW",
+            help="Re-encode images at this size; default: store the files as they are.",
+        ),
     ] = None,
     shard_mib: Annotated[
-        float, typer.Option(min=2**-10, max=2048, help="Most MiB of images in a shard.")
+        float, typer.Option(min=2**-10, max=2048, help="Largest size of a shard, in MiB of images.")
     ] = 64,
     recheck: Recheck = False,  # noqa: FBT002  (typer's way)
     without_val: Annotated[  # noqa: FBT002  (typer's way)
-        bool, typer.Option("--without-val", help="Leave the validation list of msmt17 out.")
+        bool, typer.Option("--without-val", help="Leave out the validation list of msmt17.")
     ] = False,
     acknowledge_withdrawal: Annotated[  # noqa: FBT002  (typer's way)
         bool,
@@ -104,7 +105,7 @@ def data_import(
         layout, root, without_val=without_val, acknowledge_withdrawal=acknowledge_withdrawal
     )
     sent = SentFiles()
-    with going_on_when_repeated("the import"), progress_bar(f"importing {domain}") as advance:
+    with resumed_when_repeated("the import"), progress_bar(f"importing {domain}") as advance:
         manifest = import_domain(
             index,
             domain=domain,
@@ -121,7 +122,7 @@ def data_import(
         num_more = sum(1 for _ in files)
         more = ", …" if num_more else ""
         print_line(f"skipped {len(named) + num_more}, {reason}: {', '.join(named)}{more}")
-    print_line(sent.told(to))
+    print_line(sent.summary(to))
     print_description(store, manifest, at=to)
 
 
@@ -132,14 +133,14 @@ def data_copy(
     to: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.")],
     recheck: Recheck = False,  # noqa: FBT002  (typer's way)
 ) -> None:
-    """Copy a domain to another store, every byte checked on the way."""
+    """Copy a domain to another store and check every byte on the way."""
     from daam.commands.terminal.domain_report import SentFiles
     from daam.dataset.maintenance.copy_domain import copy_domain
     from daam.storage import open_store
 
     sent = SentFiles()
     with (
-        going_on_when_repeated("the copy"),
+        resumed_when_repeated("the copy"),
         progress_bar(f"copying {domain}", in_bytes=True) as advance,
     ):
         copy_domain(
@@ -150,7 +151,7 @@ def data_copy(
             progress=advance,
             on_file=sent.add,
         )
-    print_line(f"{domain}: {sent.told(to)}")
+    print_line(f"{domain}: {sent.summary(to)}")
 
 
 @data.command("describe")
@@ -162,7 +163,7 @@ def data_describe(
     ] = None,
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
-    """Print what a domain holds; with --to, draw it."""
+    """Print what a domain contains; with --to, draw its distributions."""
     from daam.commands.terminal.domain_report import counts_of, print_description
     from daam.dataset.format.manifest import read_manifest
     from daam.storage import open_store
@@ -194,14 +195,13 @@ def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
     previous, others = unnamed_files(manifest, store=store)
     if previous:
         print_line(
-            f"{len(previous)} files of the import before are kept for runs that still read "
-            "it; the next one removes them"
+            f"{len(previous)} files of the previous import are kept for runs that still read it; "
+            "the next import removes them"
         )
     if others:
         print_line(
-            f"{len(others)} files are of no finished import: "
-            f"{named(others)}; if none is under way, remove them: daam data "
-            f"clean --domain {domain} --at {shlex.quote(at)}"
+            f"{len(others)} files belong to no finished import: {named(others)}; if none is "
+            f"running, remove them: daam data clean --domain {domain} --at {shlex.quote(at)}"
         )
     total = f"{domain} in {at}: {len(manifest.files)} files, {megabytes(manifest)}"
     if not bad:
@@ -209,13 +209,13 @@ def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
         return
     again, copy = repair_commands(manifest, at=at)
     print_line(f"to repair, import the same folder again:\n  {again}")
-    print_line(f"or copy from a store that has it whole:\n  {copy}")
+    print_line(f"or copy from a store where it is intact:\n  {copy}")
     raise ShardError(f"{total}, {len(bad)} bad: {named(bad)}")
 
 
 @data.command("clean")
 def data_clean(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
-    """Remove files of a domain that its manifest does not name; not while it is imported."""
+    """Remove files that a domain's manifest does not name; not during an import of it."""
     from daam.dataset.format.manifest import read_manifest
     from daam.dataset.format.publishing import remove_unnamed
     from daam.storage import open_store
@@ -234,7 +234,7 @@ def data_preview(
     at: DomainsAt = DEFAULT_ROOT,
     people: Annotated[int, typer.Option(min=1, max=50, help="Rows of the sheet.")] = 6,
 ) -> None:
-    """Write a contact sheet of a domain: a row for each person."""
+    """Write a contact sheet of a domain: one row per person."""
     from daam.plots.contact_sheet import draw_contact_sheet
     from daam.storage import open_store
 
@@ -245,8 +245,8 @@ def data_preview(
 @data.command("serve")
 def data_serve(
     directory: Annotated[Path, typer.Argument(help="Folder; its subfolders are buckets.")],
-    port: Annotated[int, typer.Option(help="Port on this machine; 0: a free one.")] = 9101,
-    bucket: Annotated[str, typer.Option(help="Bucket to make if it is missing.")] = "daam",
+    port: Annotated[int, typer.Option(help="Port on this machine; 0 for a free one.")] = 9101,
+    bucket: Annotated[str, typer.Option(help="Bucket to create if it is missing.")] = "daam",
 ) -> None:
     """Serve a folder as S3 on this machine, for development, until Ctrl-C."""
     import secrets
@@ -261,7 +261,7 @@ def data_serve(
         port=port,
     )
     server.make_bucket(bucket)
-    # Ended by `kill`, too, it takes the server along.
+    # Stop the server on `kill`, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), server:
         print_line(f"S3 at {server.endpoint}; in the shell that uses it:")

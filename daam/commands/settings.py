@@ -16,7 +16,7 @@ from daam.config.schema import RunConfig
 
 def show_settings(
     schema: Annotated[bool, typer.Option("--schema", help="Print a JSON schema.")] = False,  # noqa: FBT002  (typer's way)
-    preset: Annotated[str | None, typer.Option(help="One of daam's own presets.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A preset that comes with daam.")] = None,
     settings: Settings = None,
 ) -> None:
     """Show every setting of a run: path, value, allowed values, meaning. Piped, it is TOML."""

@@ -1,4 +1,4 @@
-"""`daam train`: one run, new or gone on with."""
+"""`daam train`: one run, new or resumed."""
 
 import shlex
 from pathlib import Path
@@ -20,15 +20,15 @@ from daam.storage import open_store
 def train(
     transfer: Annotated[str | None, typer.Option(help="'source->target', quoted.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings of the run, TOML.")] = None,
-    preset: Annotated[str | None, typer.Option(help="One of daam's own presets.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A preset that comes with daam.")] = None,
     settings: Settings = None,
     workers: Annotated[int | None, typer.Option(help="Data-parallel workers.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     storage: Annotated[
-        str | None, typer.Option(help="Folder or s3:// where runs live; default: runs.")
+        str | None, typer.Option(help="Folder or s3:// for runs; default: runs.")
     ] = None,
     address: Address = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with a run: its folder.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Folder of a run to resume.")] = None,
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Train one model from a source to a target, in this process or on Ray workers."""

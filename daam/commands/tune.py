@@ -1,4 +1,4 @@
-"""`daam tune`: a study, new or gone on with."""
+"""`daam tune`: a study, new or resumed."""
 
 import json
 import shlex
@@ -35,17 +35,19 @@ RAY = Path(sys.executable).with_name("ray")
 def tune(
     config: Annotated[Path | None, typer.Option(help="Study file; default: the demo.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="One of daam's own studies; default: demo.")
+        str | None, typer.Option(help="A study that comes with daam; default: demo.")
     ] = None,
     settings: Settings = None,
-    trials: Annotated[int | None, typer.Option(help="Trials of the search.")] = None,
-    workers_per_trial: Annotated[int | None, typer.Option(help="Workers of each trial.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Number of trials.")] = None,
+    workers_per_trial: Annotated[
+        int | None, typer.Option(help="Data-parallel workers per trial.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
     storage: Annotated[
-        str | None, typer.Option(help="Folder or s3:// where studies live; default: runs.")
+        str | None, typer.Option(help="Folder or s3:// for studies; default: runs.")
     ] = None,
     address: Address = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with a study: its folder.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Folder of a study to resume.")] = None,
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""

@@ -75,7 +75,7 @@ def test_clean_removes_what_verify_tells_of(data: Commands, plaza: Store) -> Non
     orphan = f"plaza/train-00099-{'0' * 16}.arrow"
     plaza.write(orphan, b"of an import that was killed")
     where = ("--domain", "plaza", "--at", plaza.uri)
-    assert f"1 files are of no finished import: {orphan}" in data("verify", *where)[1]
+    assert f"1 files belong to no finished import: {orphan}" in data("verify", *where)[1]
     assert f"removed {orphan}" in data("clean", *where)[1]
     assert set(plaza.list("plaza/")) == {
         *(entry.key for entry in read_manifest(plaza, "plaza").files),

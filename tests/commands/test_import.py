@@ -101,7 +101,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
     with monkeypatch.context() as patch:
         patch.setattr(SentFiles, "add", add_and_interrupt)
         assert run_data(monkeypatch, *words) == 130
-    assert "give the same command again" in capsys.readouterr().err
+    assert "repeat the command to resume" in capsys.readouterr().err
     assert not target.exists("plaza/manifest.json")
     assert run_data(monkeypatch, *words) == 0
     assert re.search(r"sent \d+ files .* [2-9]\d* were there already", capsys.readouterr().out)

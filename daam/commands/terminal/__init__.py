@@ -1,1 +1,8 @@
-"""What commands print on and what they share."""
+"""What commands share.
+
+screen           where do lines, bars, files and JSON go?
+options          which options do several commands have?
+domains          are the domains of a run ready?
+domain_report    what is printed about a domain?
+study_display    how is a study followed?
+"""

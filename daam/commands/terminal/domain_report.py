@@ -1,4 +1,4 @@
-"""What `daam data ...` says of a domain."""
+"""What `daam data ...` prints about a domain."""
 
 import re
 import threading
@@ -21,10 +21,7 @@ FILES_NAMED = 3
 
 @dataclass(slots=True)
 class SentFiles:
-    """Counts the files that were sent to a store, and those that were there already.
-
-    Several threads may send files and count them at once.
-    """
+    """Counts the files sent to a store and those already there; may be used by several threads."""
 
     num_sent: int = 0
     num_there: int = 0
@@ -40,8 +37,8 @@ class SentFiles:
             else:
                 self.num_there += 1
 
-    def told(self, to: str) -> str:
-        """One line of it."""
+    def summary(self, to: str) -> str:
+        """Return one line for the user."""
         there = f", {self.num_there} were there already" if self.num_there else ""
         files = "1 file" if self.num_sent == 1 else f"{self.num_sent} files"
         return f"sent {files} ({self.size_bytes / 1e6:.1f} MB) to {to}{there}"
@@ -101,17 +98,17 @@ def counts_of(splits: Mapping[Split, SplitDescription]) -> dict[str, dict[str, i
 
 
 def named(keys: Sequence[str]) -> str:
-    """The first few of many files."""
+    """Name the first few of many files."""
     return ", ".join(keys[:FILES_NAMED]) + (", …" if len(keys) > FILES_NAMED else "")
 
 
 def megabytes(manifest: DomainManifest) -> str:
-    """How much a domain takes."""
+    """Return the size of a domain."""
     return f"{sum(entry.size_bytes for entry in manifest.files) / 1e6:.1f} MB"
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """Height and width from `256x128`.
+    """Parse height and width from `256x128`.
 
     Raises:
         ConfigError: it is not of that form.

@@ -1,4 +1,4 @@
-"""Domains made ready before a run or study starts, with a bar for each that is rendered."""
+"""The domains of a run or study, checked before it starts; those of the demo are rendered."""
 
 from daam.commands.terminal.screen import console, progress_bars
 from daam.config.schema import RunConfig
@@ -6,7 +6,7 @@ from daam.domains import Split
 
 
 def ready_domains(config: RunConfig, needed: dict[str, set[Split]]) -> None:
-    """See that a run's domains are there, and show the rendering of the demo's."""
+    """Check that a run's domains exist; render missing ones of the demo, with progress bars."""
     from daam.runs.preparation import prepare_domains
 
     with progress_bars("rendering") as advance:

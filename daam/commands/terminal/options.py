@@ -11,14 +11,14 @@ Settings = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change a setting; may be repeated."),
 ]
 Address = Annotated[
-    str | None, typer.Option(help="Ray cluster; `auto` is the one of this machine.")
+    str | None, typer.Option(help="Ray cluster; `auto`: the one this machine is part of.")
 ]
 AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
         callback=keep_stdout_for_json,
-        help="Print the result as JSON; all else goes to standard error.",
+        help="Print the result as JSON; everything else goes to standard error.",
     ),
 ]
 Checkpoint = Annotated[str, typer.Option(help="Folder of a run, local or on S3.")]
@@ -27,7 +27,7 @@ DomainsAt = Annotated[
     str, typer.Option("--at", help="Folder or s3://bucket/prefix of the domains.")
 ]
 MovedTo = Annotated[
-    str | None, typer.Option("--at", help="Where the domains are, if elsewhere now.")
+    str | None, typer.Option("--at", help="Where the domains are now, if they have moved.")
 ]
 EmbeddedDomain = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""What commands print on: tables and bars in a terminal, plain lines in a log."""
+"""Output of the commands: tables and progress bars in a terminal, plain lines in a log."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ COMMAND = re.compile(r"\bdaam (?=(tune|train|evaluate|export|embed|config|data) 
 
 @contextmanager
 def progress_bar(title: str, *, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar; gives the function that is told (done, total), a count or bytes."""
+    """Show a progress bar; yields its update function, called with (done, total)."""
     amounts = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
     columns = (*Progress.get_default_columns(), *amounts)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
@@ -34,8 +34,8 @@ def progress_bar(title: str, *, in_bytes: bool = False) -> Iterator[Callable[[in
 
 
 @contextmanager
-def going_on_when_repeated(work: str) -> Iterator[None]:
-    """Say on Ctrl-C what becomes of work, such as "the import", that the same command takes up.
+def resumed_when_repeated(work: str) -> Iterator[None]:
+    """Turn Ctrl-C into an error that says how to resume the work, for example "the import".
 
     Raises:
         ImportInterruptedError: in place of KeyboardInterrupt.
@@ -44,14 +44,14 @@ def going_on_when_repeated(work: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise ImportInterruptedError(
-            f"{work} was stopped: the domain is what it was, or new and whole; give the same "
-            "command again, and what is there already is not sent anew"
+            f"{work} was stopped: the domain is unchanged, or new and complete; repeat the command "
+            "to resume, files that are already there are not sent again"
         ) from error
 
 
 @contextmanager
 def progress_bars(verb: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar for each name; gives the function that is told (name, done, total)."""
+    """Show a progress bar per name; yields the function called with (name, done, total)."""
     with Progress(console=console, disable=not console.is_terminal) as bars:
         tasks = {}
 
@@ -64,14 +64,14 @@ def progress_bars(verb: str) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def print_line(text: str) -> None:
-    """Print a line without colours or line breaks, its commands as the user can give them."""
+    """Print a line without colours or wrapping, its commands in the form the user can type."""
     console.print(as_started(text), highlight=False, soft_wrap=True, markup=False)
 
 
 def as_started(text: str) -> str:
     """Return text with its commands in the form that started this process.
 
-    `daam` is there once the package is installed; a checkout with its requirements has `launch.py`.
+    Only an installed package has `daam`; a checkout with its requirements has `launch.py`.
     """
     if Path(sys.argv[0]).name != "launch.py":
         return text
@@ -79,24 +79,24 @@ def as_started(text: str) -> str:
 
 
 def keep_stdout_for_json(wanted: bool) -> bool:  # noqa: FBT001  (typer's way)
-    """Send all that is meant for people to standard error, if JSON is wanted."""
+    """Send everything but the JSON to standard error, if JSON is wanted."""
     console.stderr = wanted
     return wanted
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    """Print a result for programs, on a line of its own."""
+    """Print a result as one line of JSON."""
     typer.echo(json.dumps(document, default=str))
 
 
 def print_files(files: Iterable[str | Path]) -> None:
-    """Print the files that a command wrote, one a line."""
+    """Print the files a command wrote, one per line."""
     for file in files:
         print_line(f"  {file}")
 
 
 def quiet_libraries() -> None:
-    """Leave the terminal to daam: libraries speak up from a warning on."""
+    """Keep libraries off the terminal, but for warnings (of Ray and Optuna: errors)."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for name in ("ray", "ray.tune", "ray.train", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""How a study shows itself: a live table in a terminal, plain lines in a log."""
+"""The display of a study: a live table in a terminal, plain lines in a log."""
 
 import time
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "FAILED": "red
 
 @dataclass(slots=True)
 class RunRow:
-    """A trial or contender as it is shown."""
+    """A trial or contender in the table."""
 
     name: str
     state: str = "running"
@@ -28,10 +28,10 @@ class RunRow:
 
 @dataclass(slots=True)
 class StudyDisplay:
-    """Follows a study; the time left is what the runs so far took, for those that are left.
+    """Follows a study; the remaining time is estimated from the runs so far.
 
     Args:
-        console: where it is shown; when that is no terminal, as one line an event.
+        console: to print on; one line per event if it is not a terminal.
         dashboard_url: of Ray's dashboard; empty if there is none.
     """
 
@@ -63,7 +63,7 @@ class StudyDisplay:
             self.live.stop()
 
     def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
-        """Begin a part of the study."""
+        """Begin a phase of the study."""
         self.title, self.num_runs = title, num_runs
         self.num_done_before, self.best_before = num_done, best
         self.rows, self.began = {}, time.monotonic()
@@ -87,14 +87,14 @@ class StudyDisplay:
         )
 
     def line(self, text: str) -> None:
-        """Write a log line, where there is no terminal to show a table in."""
+        """Print a log line, unless a live table is shown."""
         if self.live is None:
             self.console.print(
                 f"{time.strftime('%H:%M:%S')} {text}", highlight=False, soft_wrap=True, markup=False
             )
 
     def view(self) -> RenderableType:
-        """The table as it is now: what runs, and the newest of what is over."""
+        """Return the current table: running runs, and the latest finished ones."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for header in ("run", "state", "epoch", "score"):
             table.add_column(header, justify="left" if header in ("run", "state") else "right")
@@ -119,22 +119,22 @@ class StudyDisplay:
         return Group("", summary, "", table)
 
     def shown_rows(self) -> list[RunRow]:
-        """The rows as they are at one moment: the terminal is drawn by a thread of its own."""
+        """Return a snapshot of the rows, since another thread draws the terminal."""
         return list(self.rows.values())
 
     def num_over(self) -> int:
-        """How many runs are over."""
+        """Return how many runs are over."""
         return self.num_done_before + sum(row.state != "running" for row in self.shown_rows())
 
     def best(self) -> float | None:
-        """The best score of a run that reached its end, in this process or an earlier one."""
+        """Return the best score of a finished run, in this process or an earlier one."""
         scores = [self.best_before] + [
             row.score for row in self.shown_rows() if row.state == "COMPLETE"
         ]
         return max((score for score in scores if score is not None), default=None)
 
     def time_left(self) -> str:
-        """What is left at the pace so far, as m:ss; `?` before the first run is over."""
+        """Return the remaining time as m:ss; `?` before the first epoch is over."""
         share = sum(
             1.0 if row.state != "running" else row.epoch / max(1, row.num_epochs)
             for row in self.shown_rows()
@@ -147,5 +147,5 @@ class StudyDisplay:
 
 
 def shown(value: float | None, *, before: str = "") -> str:
-    """A score with three decimals; nothing for none."""
+    """Format a score with three decimals; nothing for None."""
     return "" if value is None else f"{before}{value:.3f}"
