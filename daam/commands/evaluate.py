@@ -11,6 +11,7 @@ from daam.commands.terminal.options import AsJson, Checkpoint, MovedTo
 from daam.commands.terminal.screen import console, print_files, print_json
 from daam.domains import check_domain
 from daam.errors import ConfigError
+from daam.storage import open_store
 
 if TYPE_CHECKING:
     from daam.inference.evaluation import Evaluation
@@ -35,15 +36,14 @@ def evaluate(
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Test a trained model on a domain with labels: scores, a threshold, pictures."""
-    from daam import api
-    from daam.storage import open_store
-
     check_domain(domain)
     to = to or f"runs/evaluations/{open_store(checkpoint).name}-{domain}"
     if "://" in to:
         raise ConfigError(
             "--to: scores and pictures are written into a folder of this machine; name one"
         )
+    from daam import api
+
     found = api.evaluate(
         checkpoint,
         domain=domain,
