@@ -166,7 +166,8 @@ def test_when_the_driving_process_is_killed_the_error_says_how_to_go_on(
 def test_ctrl_c_says_how_to_go_on(disturbed: Disturbed) -> None:
     assert disturbed.stopped.code == 130
     assert disturbed.stopped.err.strip().splitlines()[-1] == (
-        f"daam: the run was stopped; go on with: python launch.py train --resume {disturbed.folder}"
+        "daam: the run was stopped; resume with: python launch.py train --resume "
+        f"{disturbed.folder}"
     )
     assert "Traceback" not in disturbed.stopped.err
 
