@@ -67,13 +67,13 @@ def test_every_epoch_ends_in_one_report_of_finite_numbers(config_of, preset):
 def test_a_report_is_one_flat_table(config_of):
     report = next(fit(assemble(config_of())))
     metrics = report.as_metrics()
-    assert metrics["epoch"] == 1
+    assert (metrics["epoch"], metrics["num_epochs"]) == (1, report.num_epochs)
     assert metrics["seconds"] == report.seconds
     parts = [metrics[f"seconds/{part}"] for part in ("labels", "steps", "diagnostics")]
     assert sum(parts) == pytest.approx(report.seconds)
     assert metrics["loss/identity"] == report.losses["identity"]
     assert metrics["diagnostic/probe_shared"] == report.diagnostics["probe_shared"]
-    assert len(metrics) == 5 + len(report.losses) + len(report.diagnostics)
+    assert len(metrics) == 6 + len(report.losses) + len(report.diagnostics)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -133,7 +133,7 @@ def test_a_state_of_another_format_is_refused(config_of, version):
     state = state_dict(run) | {"format": version}
     if version is None:
         del state["format"]
-    with pytest.raises(CheckpointError, match=f"is of checkpoint format {version}, .* reads 3;"):
+    with pytest.raises(CheckpointError, match=f"has checkpoint format {version}, .* reads 3;"):
         load_state_dict(run, state, where="memory")
 
 
