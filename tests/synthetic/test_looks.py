@@ -110,9 +110,7 @@ def test_a_walker_keeps_one_foot_on_the_ground_and_the_length_of_the_bones(phase
 
 def test_a_round_limb_covers_the_pixels_within_its_radius():
     camera = replace(camera_look(domain_look("plaza", seed=1), camera=1), pitch=0.0, height_m=1.0)
-    projection = Projection(
-        camera=camera, right_m=0, away_m=10, left_px=-20, top_px=-30, zoom_x=1, zoom_y=1
-    )
+    projection = Projection(camera=camera, right_m=0, away_m=10, left_px=-20, top_px=-30)
     row = [(-0.1, 0.9, 0.0, 0.15, 1.2, 0.0, 0.1, 0.06)]
     surface = rasterise(limb_table(*row), projection=projection, shape=(60, 40))
     scale = camera.focal_px / 10
@@ -135,9 +133,7 @@ def test_a_round_limb_covers_the_pixels_within_its_radius():
 
 def test_the_nearer_limb_is_in_front_whichever_comes_first():
     camera = replace(camera_look(domain_look("plaza", seed=1), camera=1), pitch=0.0, height_m=1.0)
-    projection = Projection(
-        camera=camera, right_m=0, away_m=10, left_px=-20, top_px=-30, zoom_x=1, zoom_y=1
-    )
+    projection = Projection(camera=camera, right_m=0, away_m=10, left_px=-20, top_px=-30)
     near = (-0.1, 1.0, -0.5, 0.1, 1.0, -0.5, 0.1, 0.1)
     far = (-0.1, 1.0, 0.5, 0.1, 1.0, 0.5, 0.12, 0.12)
     for rows, index in (((near, far), 0), ((far, near), 1)):
@@ -148,9 +144,7 @@ def test_the_nearer_limb_is_in_front_whichever_comes_first():
 
 def test_nothing_in_the_crop_is_an_empty_surface():
     camera = camera_look(domain_look("plaza", seed=1), camera=1)
-    projection = Projection(
-        camera=camera, right_m=0, away_m=10, left_px=5000, top_px=0, zoom_x=1, zoom_y=1
-    )
+    projection = Projection(camera=camera, right_m=0, away_m=10, left_px=5000)
     row = (0.0, 1.0, 0.0, 0.0, 1.5, 0.0, 0.1, 0.1)
     surface = rasterise(limb_table(row), projection=projection, shape=(60, 40))
     assert len(surface.pixels) == 0

@@ -3,12 +3,11 @@
 Shapes: H, W = image size, N = covered pixels of the raster.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from daam.synthetic.camera.paint import Trunk, folds, paint
+from daam.synthetic.camera.paint import folds, paint
 from daam.synthetic.camera.raster import FAR, Projection, Surface, rasterise
 from daam.synthetic.person.body import build_body
 from daam.synthetic.person.stance import Stance
@@ -34,27 +33,11 @@ def draw_figure(stance: Stance, *, projection: Projection, shape: tuple[int, int
     Args:
         projection: to pixels of the raster, which is `OVERSAMPLING` times as large as `shape`.
     """
-    person, pose, turn = stance.person, stance.pose, stance.turn
     raster = (shape[0] * OVERSAMPLING, shape[1] * OVERSAMPLING)
-    limbs = build_body(person, pose=pose, turn=turn).table()
+    limbs = build_body(stance).table()
     surface = rasterise(limbs, projection=projection, shape=raster)
-    x, y, distance = projection.crop(stance.seen([pose.hip, pose.neck]))
-    half = 0.17 * pose.scale * person.girth**0.6 * math.hypot(math.cos(turn), 0.75 * math.sin(turn))
-    half_px = half * projection.camera.focal_px / float(distance[0]) * projection.zoom_x
-    albedo = paint(
-        person,
-        surface=surface,
-        limbs=limbs,
-        turn=turn,
-        head_turn=stance.head_turn,
-        trunk=Trunk(
-            hip_x=float(x[0]),
-            hip_y=float(y[0]),
-            neck_x=float(x[1]),
-            neck_y=float(y[1]),
-            half_width=half_px,
-        ),
-    )
+    albedo = paint(stance, surface=surface, limbs=limbs, projection=projection)
+    _, _, distance = projection.crop(stance.seen([stance.pose.hip]))
     per_m = projection.camera.focal_px * projection.zoom_y / float(distance[0])
     lit = albedo * _light_on(
         surface.normal,

@@ -4,15 +4,15 @@ Shapes: N = covered pixels, M = the pixels of one part.
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from daam.synthetic.camera.raster import Surface
+from daam.synthetic.camera.raster import Projection, Surface
 from daam.synthetic.kinds import Bag, Bottom, Hair, Hat, Pattern, Top, linear
 from daam.synthetic.person.limbs import LimbTable, Part
 from daam.synthetic.person.people import Person
+from daam.synthetic.person.stance import Stance
 from daam.synthetic.streams import stream
 
 _TRUNK_M = 0.52
@@ -30,43 +30,26 @@ _FOLDS: dict[int, float] = {
 """How much folds change the brightness."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trunk:
-    """Where a raster shows the trunk, in pixels: hip joint, neck, half the chest's width."""
-
-    hip_x: float
-    hip_y: float
-    neck_x: float
-    neck_y: float
-    half_width: float
-
-
 def paint(
-    person: Person,
-    *,
-    surface: Surface,
-    limbs: LimbTable,
-    turn: float,
-    head_turn: float,
-    trunk: Trunk,
+    stance: Stance, *, surface: Surface, limbs: LimbTable, projection: Projection
 ) -> np.ndarray:
-    """Linear albedo (N, 3) of a person's surface.
-
-    Args:
-        turn: where the body faces, radians away from the camera.
-        head_turn: what the head adds to it, radians.
-        trunk: where the raster shows the trunk.
-    """
+    """Linear albedo (N, 3) of a person's surface."""
+    person, pose, turn = stance.person, stance.pose, stance.turn
     part = limbs.parts.take(surface.limb)
     albedo = _plain_colours(person).take(part, axis=0)
 
     cloth = np.flatnonzero((part == Part.TORSO) | (part == Part.TAIL))
     if len(cloth):
         line, column = surface.line.take(cloth), surface.column.take(cloth)
-        height_px = max(trunk.hip_y - trunk.neck_y, 1.0)
-        up = (np.float32(trunk.hip_y) - line.astype(np.float32)) * np.float32(1 / height_px)
-        spine = np.float32(trunk.hip_x) + up * np.float32(trunk.neck_x - trunk.hip_x)
-        side = (column.astype(np.float32) - spine) * np.float32(1 / trunk.half_width)
+        x, y, away = projection.crop(stance.seen([pose.hip, pose.neck]))
+        (hip_x, neck_x), (hip_y, neck_y) = x.tolist(), y.tolist()
+        half_m = 0.17 * pose.scale * person.girth**0.6
+        half_m *= math.hypot(math.cos(turn), 0.75 * math.sin(turn))
+        half_px = half_m * projection.camera.focal_px / float(away[0]) * projection.zoom_x
+        height_px = max(hip_y - neck_y, 1.0)
+        up = (np.float32(hip_y) - line.astype(np.float32)) * np.float32(1 / height_px)
+        spine = np.float32(hip_x) + up * np.float32(neck_x - hip_x)
+        side = (column.astype(np.float32) - spine) * np.float32(1 / half_px)
         around = _wrapped(np.arcsin(np.clip(side, -0.99, 0.99)) - turn)
         tail = part[cloth] == Part.TAIL
         above = up * np.float32(_TRUNK_M * person.height_m / 1.75)
@@ -82,7 +65,7 @@ def paint(
             albedo[chosen] = shade(person, along=along, around=around)
     head = np.flatnonzero(part == Part.HEAD)
     if len(head):
-        facing = turn + head_turn
+        facing = turn + stance.head_turn
         nx, ny, nz = (part.take(head) for part in surface.normal)
         up = 2.0 * surface.along.take(head) - 1.0 + 0.45 * ny
         front = nx * math.sin(facing) + nz * math.cos(facing)

@@ -30,10 +30,10 @@ class Projection:
     """Where the person stands: to the right of the camera's axis."""
     away_m: float
     """Where the person stands: distance along the ground."""
-    left_px: float
-    top_px: float
-    zoom_x: float
-    zoom_y: float
+    left_px: float = 0
+    top_px: float = 0
+    zoom_x: float = 1
+    zoom_y: float = 1
     """The crop's corner in plate pixels, and crop pixels per plate pixel."""
 
     def plate(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,11 +8,12 @@ from daam.synthetic.person.head import add_head
 from daam.synthetic.person.limbs import Limbs, Part, between, moved
 from daam.synthetic.person.people import Person
 from daam.synthetic.person.pose import Point, Pose
+from daam.synthetic.person.stance import Stance
 
 
-def build_body(person: Person, *, pose: Pose, turn: float) -> Limbs:
-    """All limbs of a dressed person who faces `turn` radians away from the camera."""
-    limbs = Limbs(turn=turn)
+def build_body(stance: Stance) -> Limbs:
+    """All limbs of a dressed person."""
+    person, pose, limbs = stance.person, stance.pose, Limbs(turn=stance.turn)
     _legs(limbs, person=person, pose=pose)
     _trunk(limbs, person=person, pose=pose)
     _arms(limbs, person=person, pose=pose)

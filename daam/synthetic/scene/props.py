@@ -37,8 +37,6 @@ def add_props(
             away_m=away,
             left_px=-image.width / 2,
             top_px=-image.height / 2,
-            zoom_x=1.0,
-            zoom_y=1.0,
         )
         draw_prop(image, prop=prop, look=look, projection=at, rng=rng)
 

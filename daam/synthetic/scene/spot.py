@@ -53,15 +53,7 @@ class Spot:
         rng: np.random.Generator,
     ) -> "Spot":
         """The box of a detector; `height` is the most pixels its image may have."""
-        whole = Projection(
-            camera=plate.camera,
-            right_m=stance.right_m,
-            away_m=stance.away_m,
-            left_px=0,
-            top_px=0,
-            zoom_x=1,
-            zoom_y=1,
-        )
+        whole = Projection(camera=plate.camera, right_m=stance.right_m, away_m=stance.away_m)
         pose = stance.pose
         x, _, _ = whole.plate(stance.seen([*pose.hands, *pose.toes, *pose.ankles, pose.head]))
         _, y, _ = whole.plate(np.array([(0.0, stance.person.height_m, 0.0), (0.0, 0.0, 0.0)]))
