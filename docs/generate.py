@@ -6,35 +6,28 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import tomlkit
 import typer
 
 import daam.api
 from daam.commands.app import app
-from daam.config.schema import RunConfig
+from daam.config.reference import Setting, settings_reference
 from tune.space import StudySettings
 
 MODULES = re.compile(r"\b(?:[a-z]\w*\.)+(?=[A-Z])")
 PAGES = Path(__file__).parent / "reference"
 
-JSON_TYPES = {
-    "integer": "int",
-    "number": "float",
-    "boolean": "bool",
-    "string": "str",
-    "array": "list of str",
-}
-BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
-
 SETTINGS = """\
 # Settings
 
 A run's settings, by their dotted path. Set them in a TOML file (`--config`) or one at a time
-(`--set loss.target.eps=0.5`). `daam config` prints them in the terminal, and with `--schema` as a
-JSON schema. Unknown names and values out of range are refused.
+(`--set loss.target.eps=0.5`). `daam config` prints them, and `daam config --schema` a JSON schema.
+Unknown names and values out of range are refused.
 """
 
 STUDY = """\
@@ -46,7 +39,8 @@ Only for `daam tune`, in the table `[study]` of a study file ([Tune](../guides/t
 COMMANDS = """\
 # Commands
 
-`daam COMMAND --help` prints the same. In a checkout, `python launch.py` is the same as `daam`.
+`daam COMMAND --help` prints the same, `daam --version` the version, and `daam --install-completion`
+sets up completion in the shell. In a checkout, `python launch.py` is the same as `daam`.
 """
 
 API = """\
@@ -69,56 +63,33 @@ def main() -> None:
 
 
 def settings_page() -> str:
-    """Every setting of a run and of a study: type, default, meaning."""
-    schema = RunConfig.model_json_schema()
+    """Every setting of a run and of a study: default, allowed values, meaning."""
     parts = [SETTINGS]
-    for path, section in sections(schema, schema):
-        title = f"## {path}" if path else "## The run"
-        parts += [title, section["description"], settings_table(section, prefix=path)]
-    study = StudySettings.model_json_schema()
-    parts += [STUDY, settings_table(study, prefix="study")]
+    for section, settings in groupby(settings_reference(), key=section_of):
+        parts += [f"## {section or 'The run'}", settings_table(settings)]
+    parts += [STUDY, settings_table(settings_reference(StudySettings, prefix="study."))]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def sections(
-    section: dict[str, Any], schema: dict[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each table of settings with its dotted path, outer tables first."""
-    if any("$ref" not in setting for setting in section["properties"].values()):
-        yield prefix, section
-    for name, setting in section["properties"].items():
-        if "$ref" in setting:
-            inner = schema["$defs"][setting["$ref"].rpartition("/")[2]]
-            yield from sections(inner, schema, f"{prefix}.{name}" if prefix else name)
+def section_of(setting: Setting) -> str:
+    """The table of a settings file that a setting stands in."""
+    return setting.path.rpartition(".")[0]
 
 
-def settings_table(section: dict[str, Any], *, prefix: str) -> str:
-    """One table's own settings."""
-    rows = []
-    for name, setting in section["properties"].items():
-        if "$ref" not in setting:
-            path = f"{prefix}.{name}" if prefix else name
-            default = shown(setting["default"]) if "default" in setting else "required"
-            rows.append((f"`{path}`", allowed(setting), default, sentence(setting["description"])))
-    return table(("Setting", "Type", "Default", "Meaning"), rows)
-
-
-def allowed(setting: dict[str, Any]) -> str:
-    """The type of a setting and the values it may have."""
-    if "enum" in setting:
-        return ", ".join(shown(choice) for choice in setting["enum"])
-    kind = JSON_TYPES[setting["type"]]
-    if "minimum" in setting and "maximum" in setting:
-        return f"{kind}, {setting['minimum']} to {setting['maximum']}"
-    bounds = [f"{sign} {setting[key]}" for key, sign in BOUNDS.items() if key in setting]
-    return ", ".join([kind, *bounds])
-
-
-def shown(value: object) -> str:
-    """A value as TOML has it."""
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+def settings_table(settings: Iterable[Setting]) -> str:
+    """The settings of one section."""
+    rows = [
+        (
+            f"`{setting.path}`",
+            "required"
+            if setting.default is None
+            else f"`{tomlkit.item(setting.default).as_string()}`",
+            setting.allowed,
+            setting.meaning[:1].upper() + setting.meaning[1:],
+        )
+        for setting in settings
+    ]
+    return table(("Setting", "Default", "Allowed", "Meaning"), rows)
 
 
 def commands_page() -> str:
@@ -190,11 +161,6 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines.append(("---",) * len(lines[0]))
     lines += [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def sentence(text: str) -> str:
-    """A meaning as a table cell, its first letter a capital."""
-    return text[:1].upper() + text[1:]
 
 
 if __name__ == "__main__":

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from daam.config.schema import RunConfig
+from daam.config.section import Section
 
-TYPES = {"boolean": "true | false", "integer": "integer", "number": "number", "string": "text"}
+TYPES = {
+    "array": "list of text",
+    "boolean": "true | false",
+    "integer": "integer",
+    "number": "number",
+    "string": "text",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +22,7 @@ class Setting:
 
     Attributes:
         path: its dotted path, as `--set` takes it.
-        default: its value where nothing sets it.
+        default: its value where nothing sets it; None if something has to.
         allowed: its choices, or its type and range.
         meaning: what it does.
     """
@@ -26,10 +33,10 @@ class Setting:
     meaning: str
 
 
-def settings_reference() -> Iterator[Setting]:
-    """Yield every setting of a run, in the schema's order."""
-    schema = RunConfig.model_json_schema()
-    yield from _settings_of(schema, schema["$defs"], prefix="")
+def settings_reference(model: type[Section] = RunConfig, *, prefix: str = "") -> Iterator[Setting]:
+    """Yield every setting of a run, or of another model, in the schema's order."""
+    schema = model.model_json_schema()
+    yield from _settings_of(schema, schema.get("$defs", {}), prefix=prefix)
 
 
 def _settings_of(
@@ -42,7 +49,7 @@ def _settings_of(
         else:
             yield Setting(
                 path=prefix + name,
-                default=node["default"],
+                default=node.get("default"),
                 allowed=_allowed(node),
                 meaning=node["description"],
             )

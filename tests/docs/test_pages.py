@@ -11,14 +11,16 @@ import pytest
 import typer
 
 from daam.commands.app import app
-from daam.config.load import setting_paths
-from daam.config.schema import RunConfig
+from daam.config.reference import settings_reference
 from docs.generate import commands_page, settings_page
 from tests.support.pages import GENERATED, PAGES, ROOT, anchors, blocks, commands, prose
 from tune.space import StudySettings
 
 SECTIONS = "data|model|loss|teacher|optimiser|evaluation|compute|study"
-SETTINGS = [*setting_paths(RunConfig), *(f"study.{name}" for name in StudySettings.model_fields)]
+SETTINGS = [
+    setting.path
+    for setting in (*settings_reference(), *settings_reference(StudySettings, prefix="study."))
+]
 MAX_WIDTH = 120
 
 HISTORY = {ROOT / "CHANGELOG.md"}  # names what was, too
