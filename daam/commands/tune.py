@@ -100,14 +100,13 @@ def tune(
         print_line(f"Study {folder.uri}")
         try:
             with ExitStack() as stack:
-                dashboard_url = ""
                 if not is_finished(folder):  # else only the report is written again
                     cluster = stack.enter_context(connected(address=address))
                     require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
-                    dashboard_url = cluster.dashboard_url
+                    print_line(f"Ray dashboard: {cluster.dashboard_url}")
                     if cluster.needs_token:
-                        print_line(f"The dashboard asks for a token: {RAY} get-auth-token")
-                display = stack.enter_context(StudyDisplay(console, dashboard_url))
+                        print_line(f"It asks for a token: {RAY} get-auth-token prints it.")
+                display = stack.enter_context(StudyDisplay(console))
                 summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:
             raise StudyInterruptedError(

@@ -24,13 +24,13 @@ from tune.study import enqueue_defaults, search
 def main(*places: str) -> int:
     """Search on a cluster of exactly two CPUs; the number of searches that failed."""
     num_failed = 0
-    with connected(num_cpus=2) as cluster:
+    with connected(num_cpus=2):
         for study_file, folder_uri in zip(places[::2], places[1::2], strict=True):
             config = study_config(read_toml(Path(study_file)), {})
             folder = open_store(folder_uri)
             with (
                 tempfile.TemporaryDirectory() as directory,
-                StudyDisplay(Console(), cluster.dashboard_url) as display,
+                StudyDisplay(Console()) as display,
             ):
                 scratch = Path(directory)
                 study, publish = open_study(folder, config, scratch=scratch)

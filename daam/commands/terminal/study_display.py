@@ -32,11 +32,9 @@ class StudyDisplay:
 
     Args:
         console: to print on; one line per event if it is not a terminal.
-        dashboard_url: of Ray's dashboard; empty if there is none.
     """
 
     console: Console
-    dashboard_url: str
     title: str = ""
     num_runs: int = 0
     num_done_before: int = 0
@@ -46,8 +44,6 @@ class StudyDisplay:
     live: Live | None = None
 
     def __enter__(self) -> Self:
-        if self.dashboard_url:
-            self.console.print(f"Ray dashboard: {self.dashboard_url}", highlight=False)
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=2, get_renderable=self.view)
             self.live.start()
