@@ -1,5 +1,6 @@
 """A real S3 server, stores, and a small data set in Market-1501's naming, for all rooms."""
 
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 import simplejpeg
 
+import launch
+from daam.commands.terminal.screen import console
 from daam.config.load import run_config, to_toml
 from daam.config.schema import RunConfig
 from daam.runs.run_folder import start_run
 from daam.runs.worker import train_run
 from daam.storage import Store, open_store
 from daam.storage.local_s3 import LocalS3
+from tests.support.commands import Finished, Launch
 from tests.support.swift_server import SwiftServer, user_attributes_work
 from tests.support.tiny_domains import TINY_RUN, add_domain
 
@@ -40,6 +44,24 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     cluster, slow = paths("cluster"), paths("slow")
     slow |= {item.path for item in items if item.path.parent.name in ("end_to_end", "faults")}
     items.sort(key=lambda item: (item.path not in cluster, item.path not in slow))
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Launch:
+    """Runs a command in this process."""
+
+    def run(*arguments: str) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
+        monkeypatch.setattr(console, "width", 200)
+        capsys.readouterr()
+        try:
+            code = launch.main()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        shown = capsys.readouterr()
+        return Finished(code, shown.out, shown.err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -2,43 +2,26 @@
 
 import re
 import shlex
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-import launch
 from daam.dataset.format.manifest import read_manifest
 from daam.storage import Store, open_store
+from tests.support.commands import Launch
 from tests.support.files_of_domains import damage
 from tests.support.tiny_domains import write_market
 
 
-class Commands:
-    """Runs `launch.py data ...` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *words: str) -> tuple[int, str, str]:
-        """The exit code and what was printed to both streams."""
-        self._capsys.readouterr()
-        self._monkeypatch.setattr(sys, "argv", ["launch.py", "data", *words])
-        try:
-            code = launch.main()
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        shown = self._capsys.readouterr()
-        return code, shown.out, shown.err
+@pytest.fixture
+def data(command: Launch) -> Launch:
+    """Runs a command of `data`."""
+    return partial(command, "data")
 
 
 @pytest.fixture
-def data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
-    return Commands(monkeypatch, capsys)
-
-
-@pytest.fixture
-def plaza(data: Commands, tmp_path: Path) -> Store:
+def plaza(data: Launch, tmp_path: Path) -> Store:
     """A domain that was imported with settings of its own."""
     write_market(tmp_path / "raw", name="plaza")
     words = ("--layout", "market1501", "--root", str(tmp_path / "raw"), "--domain", "plaza")
@@ -51,7 +34,7 @@ def plaza(data: Commands, tmp_path: Path) -> Store:
 
 @pytest.mark.parametrize("repair", ["import", "copy"])
 def test_the_printed_commands_repair(
-    data: Commands, plaza: Store, tmp_path: Path, repair: str
+    data: Launch, plaza: Store, tmp_path: Path, repair: str
 ) -> None:
     whole = str(tmp_path / "whole")
     assert data("copy", "--domain", "plaza", "--from", plaza.uri, "--to", whole)[0] == 0
@@ -71,7 +54,7 @@ def test_the_printed_commands_repair(
     assert data("verify", "--domain", "plaza", "--at", plaza.uri)[0] == 0
 
 
-def test_clean_removes_what_verify_tells_of(data: Commands, plaza: Store) -> None:
+def test_clean_removes_what_verify_tells_of(data: Launch, plaza: Store) -> None:
     orphan = f"plaza/train-00099-{'0' * 16}.arrow"
     plaza.write(orphan, b"of an import that was killed")
     where = ("--domain", "plaza", "--at", plaza.uri)
@@ -84,7 +67,7 @@ def test_clean_removes_what_verify_tells_of(data: Commands, plaza: Store) -> Non
 
 
 @pytest.mark.parametrize("text", ["256", "256x", "x128", "-1x5", "256 x 128", "256x128x3"])
-def test_a_size_that_is_none_is_refused(data: Commands, tmp_path: Path, text: str) -> None:
+def test_a_size_that_is_none_is_refused(data: Launch, tmp_path: Path, text: str) -> None:
     words = ("--layout", "market1501", "--root", str(tmp_path), "--domain", "plaza")
     code, _, err = data("import", *words, f"--reencode={text}", "--to", str(tmp_path / "to"))
     assert code == 2

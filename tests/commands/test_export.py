@@ -1,39 +1,23 @@
 """`launch.py export` and `embed`: what they print, and how they refuse."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-import launch
 from daam.inference import export
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Launch
 
 
 @pytest.fixture
-def command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """Runs a command in an empty folder; gives its exit code and what it printed."""
+def command(command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launch:
+    """Runs a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
-        try:
-            code = launch.main()
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
+    return command
 
 
 def test_export_says_what_it_wrote_and_how_close_it_is(
-    command: Command, tiny_run: str, tmp_path: Path
+    command: Launch, tiny_run: str, tmp_path: Path
 ) -> None:
     words = ("export", "--checkpoint", tiny_run, "--format", "torch", "--to", "embedder.pt2")
     code, out, err = command(*words)
@@ -44,7 +28,7 @@ def test_export_says_what_it_wrote_and_how_close_it_is(
 
 
 def test_export_refuses_a_file_that_embeds_otherwise(
-    command: Command, tiny_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Launch, tiny_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     words = ("export", "--checkpoint", tiny_run, "--format", "torch", "--to", "embedder.pt2")
@@ -66,7 +50,7 @@ def test_export_refuses_a_file_that_embeds_otherwise(
     ],
 )
 def test_export_refuses_what_is_not_there(
-    command: Command, tiny_run: str, tmp_path: Path, changes: dict[str, str], says: str
+    command: Launch, tiny_run: str, tmp_path: Path, changes: dict[str, str], says: str
 ) -> None:
     words = {"--checkpoint": tiny_run, "--format": "torch", "--to": "embedder.pt2"} | changes
     code, _, err = command("export", *(word for pair in words.items() for word in pair))
@@ -75,7 +59,7 @@ def test_export_refuses_what_is_not_there(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_knows_its_formats(command: Command, tiny_run: str) -> None:
+def test_export_knows_its_formats(command: Launch, tiny_run: str) -> None:
     words = ("export", "--checkpoint", tiny_run, "--format", "pickle", "--to", "embedder.pkl")
     code, _, err = command(*words)
     assert code == 2
@@ -83,7 +67,7 @@ def test_export_knows_its_formats(command: Command, tiny_run: str) -> None:
 
 
 def test_embed_writes_a_table_and_names_what_it_could_not_read(
-    command: Command, tiny_run: str, tiny_root: Path, tmp_path: Path
+    command: Launch, tiny_run: str, tiny_root: Path, tmp_path: Path
 ) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -103,7 +87,7 @@ def test_embed_writes_a_table_and_names_what_it_could_not_read(
     ("content", "says"), [(None, "no images"), (b"no image", "none of the 1 images")]
 )
 def test_embed_refuses_a_folder_without_an_image(
-    command: Command, tiny_run: str, tmp_path: Path, content: bytes | None, says: str
+    command: Launch, tiny_run: str, tmp_path: Path, content: bytes | None, says: str
 ) -> None:
     (tmp_path / "images").mkdir()
     if content is not None:

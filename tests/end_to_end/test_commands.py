@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +12,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import launch
-from daam.commands.terminal.screen import console
 from daam.config.load import run_config
 from daam.config.schema import RunConfig
 from daam.errors import EvaluationError
 from daam.inference.evaluation import evaluate
 from daam.runs.run_folder import trained
-from tests.support.commands import started
+from tests.support.commands import Launch, started
 
 Run = Callable[..., str]
 
@@ -37,24 +34,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(command: Launch, work: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command that must succeed; gives what it prints."""
     monkeypatch.chdir(work)
 
-    def command(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
-        monkeypatch.setattr(console, "width", 200)
-        capsys.readouterr()
-        try:
-            code = launch.main()
-        except SystemExit as error:
-            code = error.code
-        shown = capsys.readouterr()
-        assert code == 0, shown.err
-        assert "\x1b" not in shown.out
-        return shown.out
+    def succeed(*arguments: str) -> str:
+        code, out, err = command(*arguments)
+        assert code == 0, err
+        assert "\x1b" not in out
+        return out
 
-    return command
+    return succeed
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 import tomllib
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-import launch
 from daam.config.load import read_toml, run_config
 from daam.runs.run_folder import read_reports, trained
 from daam.storage import open_store
-from tests.support.commands import Command, Finished, processes_of, ran, started
+from tests.support.commands import Command, Finished, Launch, processes_of, ran, started
 from tune.folder import open_study, read_folder
 from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED
 from tune.space import study_config
@@ -239,15 +237,13 @@ def test_without_a_terminal_it_prints_plain_lines(story: Story) -> None:
 
 
 def test_a_finished_study_starts_no_cluster_and_only_rewrites_its_report(
-    story: Story, monkeypatch: pytest.MonkeyPatch
+    story: Story, command: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray was started"))
-    monkeypatch.setattr(sys, "argv", ["launch.py", "tune", "--resume", str(story.folder)])
     before = json.loads((story.folder / "study.json").read_text())
     times = {path: path.stat().st_mtime_ns for path in story.folder.rglob("*.*")}
     (story.folder / "report.html").unlink()
-    with pytest.raises(SystemExit, match=r"^0$"):
-        launch.main()
+    assert command("tune", "--resume", str(story.folder)).code == 0
     after = json.loads((story.folder / "study.json").read_text())
     for part in ("settings", "trials", "best", "holdout"):
         assert after[part] == before[part]

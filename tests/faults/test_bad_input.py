@@ -3,18 +3,15 @@
 import json
 import shutil
 import socket
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import launch
 from daam.dataset.format.manifest import manifest_key
 from daam.runs.run_folder import start_run
 from daam.storage import Store, open_store
 from tests.conftest import BUCKET
+from tests.support.commands import Finished, Launch
 from tests.support.tiny_domains import add_domain, write_market
 from tune.folder import create_folder
 from tune.space import study_config
@@ -30,39 +27,15 @@ holdout = "plaza->station"
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    err: str
-
-
-Command = Callable[..., Ended]
-
-
 @pytest.fixture
-def command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
+def command(command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launch:
     """Runs a command in an empty folder of its own, `work`."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
-        capsys.readouterr()
-        try:
-            code = launch.main()
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        return Ended(code=code, err=capsys.readouterr().err)
-
-    return run
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return command
 
 
-def assert_refused(ended: Ended, *words: str) -> None:
+def assert_refused(ended: Finished, *words: str) -> None:
     """Exit code 2 and one line, which has these words."""
     assert ended.code == 2, ended.err
     assert ended.err.startswith("daam: ")
@@ -78,7 +51,7 @@ def assert_nothing_written(folder: Path) -> None:
 
 
 @pytest.fixture
-def train(command: Command, tiny_file: Path) -> Command:
+def train(command: Launch, tiny_file: Path) -> Launch:
     """`launch.py train` from plaza to campus on the tiny domains, with more arguments."""
     return lambda *more: command("train", "--config", str(tiny_file), *more)
 
@@ -91,7 +64,7 @@ def study_file(tmp_path: Path, tiny_file: Path) -> Path:
 
 
 @pytest.fixture
-def tune(command: Command, study_file: Path) -> Command:
+def tune(command: Launch, study_file: Path) -> Launch:
     """`launch.py tune` with a small study, and more arguments."""
     return lambda *more: command("tune", "--config", str(study_file), *more)
 
@@ -104,7 +77,7 @@ def market(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def import_market(command: Command, market: Path) -> Command:
+def import_market(command: Launch, market: Path) -> Launch:
     """`launch.py data import` of that folder into the folder `to`."""
     fixed = ("--layout", "market1501", "--root", str(market), "--domain", "market", "--to", "to")
     return lambda *more: command("data", "import", *fixed, *more)
@@ -134,7 +107,7 @@ def import_market(command: Command, market: Path) -> Command:
         (["--resume", "runs/nothing"], ["alone"]),
     ],
 )
-def test_train_refuses(train: Command, tmp_path: Path, words: list[str], says: list[str]) -> None:
+def test_train_refuses(train: Launch, tmp_path: Path, words: list[str], says: list[str]) -> None:
     assert_refused(train(*words), *says)
     assert_nothing_written(tmp_path / "work")
 
@@ -160,7 +133,7 @@ def test_train_refuses(train: Command, tmp_path: Path, words: list[str], says: l
     ],
 )
 def test_tune_refuses_before_ray_starts(
-    tune: Command,
+    tune: Launch,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
@@ -171,18 +144,18 @@ def test_tune_refuses_before_ray_starts(
     assert_nothing_written(tmp_path / "work")
 
 
-def test_tune_refuses_an_unknown_preset_and_names_those_there_are(command: Command) -> None:
+def test_tune_refuses_an_unknown_preset_and_names_those_there_are(command: Launch) -> None:
     assert_refused(command("tune", "--preset", "dmeo"), "'dmeo'", "demo")
 
 
 @pytest.mark.parametrize("name", ["train", "tune"])
-def test_there_must_be_something_to_resume(command: Command, tmp_path: Path, name: str) -> None:
+def test_there_must_be_something_to_resume(command: Launch, tmp_path: Path, name: str) -> None:
     assert_refused(command(name, "--resume", "runs/nothing"), "runs/nothing")
     assert_nothing_written(tmp_path / "work")
 
 
 def test_ctrl_c_before_the_first_trial_says_how_to_go_on(
-    tune: Command, monkeypatch: pytest.MonkeyPatch
+    tune: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
@@ -195,12 +168,12 @@ def test_ctrl_c_before_the_first_trial_says_how_to_go_on(
     assert "--resume" in ended.err
 
 
-def test_a_run_that_failed_before_its_first_epoch_can_be_started_again(train: Command) -> None:
+def test_a_run_that_failed_before_its_first_epoch_can_be_started_again(train: Launch) -> None:
     assert_refused(train("--set", "data.identities_per_batch=400"), "400")
     assert train().code == 0
 
 
-def test_a_run_that_exists_is_left_alone(train: Command, tiny_config: object) -> None:
+def test_a_run_that_exists_is_left_alone(train: Launch, tiny_config: object) -> None:
     from daam.config.schema import RunConfig
 
     folder = start_run("runs/plaza-campus", RunConfig(seed=77))
@@ -209,7 +182,7 @@ def test_a_run_that_exists_is_left_alone(train: Command, tiny_config: object) ->
     assert contents(folder) == before
 
 
-def test_a_study_that_exists_is_left_alone(tune: Command, study_file: Path) -> None:
+def test_a_study_that_exists_is_left_alone(tune: Launch, study_file: Path) -> None:
     from daam.config.load import read_toml
 
     folder = create_folder("runs/small", study_config(read_toml(study_file), {"seed": 77}))
@@ -222,7 +195,7 @@ def contents(folder: Store) -> dict[str, bytes]:
     return {key: folder.read(key) for key in folder.list()}
 
 
-def test_import_of_a_missing_folder(command: Command, tmp_path: Path) -> None:
+def test_import_of_a_missing_folder(command: Launch, tmp_path: Path) -> None:
     ended = command(
         *("data", "import", "--layout", "market1501", "--root", "gone", "--domain", "market")
     )
@@ -230,7 +203,7 @@ def test_import_of_a_missing_folder(command: Command, tmp_path: Path) -> None:
     assert_nothing_written(tmp_path / "work")
 
 
-def test_import_of_an_unknown_layout(command: Command, market: Path) -> None:
+def test_import_of_an_unknown_layout(command: Launch, market: Path) -> None:
     ended = command(
         *("data", "import", "--layout", "market", "--root", str(market), "--domain", "market")
     )
@@ -238,7 +211,7 @@ def test_import_of_an_unknown_layout(command: Command, market: Path) -> None:
 
 
 def test_import_of_a_folder_of_another_layout(
-    command: Command, market: Path, tmp_path: Path
+    command: Launch, market: Path, tmp_path: Path
 ) -> None:
     ended = command(
         *("data", "import", "--layout", "veri776", "--root", str(market), "--domain", "market")
@@ -248,7 +221,7 @@ def test_import_of_a_folder_of_another_layout(
 
 
 def test_import_of_a_withdrawn_data_set_prints_the_notice(
-    command: Command, market: Path, tmp_path: Path
+    command: Launch, market: Path, tmp_path: Path
 ) -> None:
     ended = command(
         *("data", "import", "--layout", "dukemtmc", "--root", str(market), "--domain", "market")
@@ -258,7 +231,7 @@ def test_import_of_a_withdrawn_data_set_prints_the_notice(
 
 
 def test_import_without_a_validation_list_that_there_is_not(
-    import_market: Command, tmp_path: Path
+    import_market: Launch, tmp_path: Path
 ) -> None:
     assert_refused(import_market("--without-val"), "msmt17, not market1501")
     assert_nothing_written(tmp_path / "work")
@@ -266,7 +239,7 @@ def test_import_without_a_validation_list_that_there_is_not(
 
 @pytest.mark.parametrize("folder", ["", "bounding_box_train", "query", "bounding_box_test"])
 def test_import_of_an_empty_folder(
-    import_market: Command, market: Path, tmp_path: Path, folder: str
+    import_market: Launch, market: Path, tmp_path: Path, folder: str
 ) -> None:
     shutil.rmtree(market / folder)
     (market / folder).mkdir()
@@ -276,7 +249,7 @@ def test_import_of_an_empty_folder(
 
 @pytest.mark.parametrize("name", ["portrait.jpg", "0001.jpg", "0001_x1.jpg"])
 def test_import_of_a_file_whose_name_fits_no_rule(
-    import_market: Command, market: Path, tmp_path: Path, name: str
+    import_market: Launch, market: Path, tmp_path: Path, name: str
 ) -> None:
     shutil.copy(next((market / "query").glob("*.jpg")), market / "query" / name)
     assert_refused(import_market(), name)
@@ -284,7 +257,7 @@ def test_import_of_a_file_whose_name_fits_no_rule(
 
 
 @pytest.mark.parametrize("damage", ["cut in half", "empty", "no image"])
-def test_import_of_a_damaged_image(import_market: Command, market: Path, damage: str) -> None:
+def test_import_of_a_damaged_image(import_market: Launch, market: Path, damage: str) -> None:
     image = sorted((market / "bounding_box_train").glob("*.jpg"))[5]
     content = image.read_bytes()
     image.write_bytes(
@@ -295,7 +268,7 @@ def test_import_of_a_damaged_image(import_market: Command, market: Path, damage:
 
 
 def test_import_of_a_domain_with_one_camera(
-    command: Command, tmp_path: Path, import_market: Command, market: Path
+    command: Launch, tmp_path: Path, import_market: Launch, market: Path
 ) -> None:
     shutil.rmtree(market)
     write_market(market, name="market", num_cameras=1)
@@ -304,7 +277,7 @@ def test_import_of_a_domain_with_one_camera(
 
 
 @pytest.mark.parametrize("name", ["Market", "a b", "../up", ""])
-def test_import_under_a_name_that_cannot_be(import_market: Command, name: str) -> None:
+def test_import_under_a_name_that_cannot_be(import_market: Launch, name: str) -> None:
     assert_refused(import_market("--domain", name), repr(name))
 
 
@@ -328,7 +301,7 @@ def spoilt(own_root: Path) -> Path:
     return shard
 
 
-def test_training_on_a_damaged_shard(train: Command, spoilt: Path, tmp_path: Path) -> None:
+def test_training_on_a_damaged_shard(train: Launch, spoilt: Path, tmp_path: Path) -> None:
     root = spoilt
     while not (root / "plaza").is_dir():
         root = root.parent
@@ -337,7 +310,7 @@ def test_training_on_a_damaged_shard(train: Command, spoilt: Path, tmp_path: Pat
     assert list((tmp_path / "work").rglob("*.pt")) == []
 
 
-def test_verifying_a_damaged_shard(command: Command, spoilt: Path, own_root: Path) -> None:
+def test_verifying_a_damaged_shard(command: Launch, spoilt: Path, own_root: Path) -> None:
     assert command("data", "verify", "--domain", "campus", "--at", str(own_root)).code == 0
     assert_refused(
         command("data", "verify", "--domain", "plaza", "--at", str(own_root)), spoilt.name
@@ -345,26 +318,26 @@ def test_verifying_a_damaged_shard(command: Command, spoilt: Path, own_root: Pat
 
 
 @pytest.mark.parametrize("name", ["describe", "verify", "preview"])
-def test_a_domain_that_is_not_there(command: Command, tiny_root: Path, name: str) -> None:
+def test_a_domain_that_is_not_there(command: Launch, tiny_root: Path, name: str) -> None:
     to = ("--to", "sheet.png") if name == "preview" else ()
     ended = command("data", name, "--domain", "moon", "--at", str(tiny_root), *to)
     assert_refused(ended, "moon")
     assert not Path("sheet.png").exists()
 
 
-def test_evaluating_what_is_no_run(command: Command, tmp_path: Path) -> None:
+def test_evaluating_what_is_no_run(command: Launch, tmp_path: Path) -> None:
     assert_refused(command("evaluate", "--checkpoint", "gone", "--domain", "campus"), "gone")
     assert_nothing_written(tmp_path / "work")
 
 
-def test_scores_go_to_a_folder_of_this_machine(command: Command, tmp_path: Path) -> None:
+def test_scores_go_to_a_folder_of_this_machine(command: Launch, tmp_path: Path) -> None:
     for to in ("s3://bucket/scores", "gs://bucket/scores"):
         ended = command("evaluate", "--checkpoint", "run", "--domain", "campus", "--to", to)
         assert_refused(ended, "--to", "folder of this machine")
     assert_nothing_written(tmp_path / "work")
 
 
-def test_evaluating_on_a_domain_that_is_not_there(train: Command, command: Command) -> None:
+def test_evaluating_on_a_domain_that_is_not_there(train: Launch, command: Launch) -> None:
     assert train().code == 0
     ended = command(
         *("evaluate", "--checkpoint", "runs/plaza-campus", "--domain", "moon", "--to", "scores")
@@ -373,21 +346,21 @@ def test_evaluating_on_a_domain_that_is_not_there(train: Command, command: Comma
     assert not Path("scores").exists()
 
 
-def test_a_picture_that_cannot_be_written(command: Command, tiny_root: Path) -> None:
+def test_a_picture_that_cannot_be_written(command: Launch, tiny_root: Path) -> None:
     Path("taken").touch()
     to = ("--to", "taken/sheet.png")
     ended = command("data", "preview", "--domain", "plaza", "--at", str(tiny_root), *to)
     assert_refused(ended, "taken/sheet.png")
 
 
-def test_rendering_over_a_folder(command: Command, tmp_path: Path) -> None:
+def test_rendering_over_a_folder(command: Launch, tmp_path: Path) -> None:
     Path("here").mkdir()
     assert_refused(command("data", "render", "--domain", "plaza", "--to", "here"), "here exists")
     assert list(Path("here").iterdir()) == []
 
 
 def test_an_s3_server_that_cannot_be_reached(
-    train: Command, s3_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train: Launch, s3_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -399,7 +372,7 @@ def test_an_s3_server_that_cannot_be_reached(
 
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
 def test_an_s3_server_that_refuses(
-    train: Command, s3_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    train: Launch, s3_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv(name, "wrong")
     ended = train("--storage", s3_uri)
@@ -408,9 +381,9 @@ def test_an_s3_server_that_refuses(
     assert_nothing_written(tmp_path / "work")
 
 
-def test_a_bucket_that_does_not_exist(train: Command, s3_uri: str) -> None:
+def test_a_bucket_that_does_not_exist(train: Launch, s3_uri: str) -> None:
     assert_refused(train("--storage", s3_uri.replace(BUCKET, "no-such-bucket")), "no-such-bucket")
 
 
-def test_a_command_that_does_not_exist_is_refused(command: Command) -> None:
+def test_a_command_that_does_not_exist_is_refused(command: Launch) -> None:
     assert command("tuen").code == 2

@@ -1,4 +1,4 @@
-"""Commands of launch.py as processes of their own, with all that they start."""
+"""How commands of launch.py end, and commands as processes of their own, with all they start."""
 
 import contextlib
 import os
@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240
@@ -18,13 +18,16 @@ PATIENCE_S = 240
 USERS_MODULES = ("tune.py", "daam.py", "config.py", "utils.py")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """What a command printed and how it ended."""
+class Finished(NamedTuple):
+    """How a command ended, and what it printed."""
 
     code: int
     out: str
     err: str
+
+
+Launch = Callable[..., Finished]
+"""Runs `launch.py` with arguments in this process."""
 
 
 class Command:
