@@ -53,6 +53,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def run(*arguments: str) -> Finished:
         monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
         monkeypatch.setattr(console, "width", 200)
+        monkeypatch.setattr(console, "stderr", False)  # an earlier command's --json set it
         capsys.readouterr()
         try:
             code = launch.main()

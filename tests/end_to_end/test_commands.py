@@ -177,7 +177,9 @@ def test_config_prints_settings_that_can_be_read_back(run: Run) -> None:
     assert config.optimiser.learning_rate == 0.01
     assert config.model.attention.kind == "none"
     (line,) = (line for line in out.splitlines() if line.startswith("model.attention.kind "))
-    assert "factorised | channel | spatial | full | none: what A varies over" in line
+    assert (
+        "factorised | channel | spatial | full | none: what the attention map A varies over" in line
+    )
 
 
 def test_config_prints_a_schema_with_every_setting_described(run: Run) -> None:
