@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from daam.dataset.pixels.normalise import IMAGENET_MEAN, IMAGENET_STD
 from daam.model.network import DaamNetwork
-from daam.model.norm import TARGET, plain
+from daam.model.norm import TARGET, with_plain_norms
 
 
 class DeployedEmbedder(nn.Module):
@@ -29,7 +29,7 @@ class DeployedEmbedder(nn.Module):
 
     def __init__(self, network: DaamNetwork) -> None:
         super().__init__()
-        self.network = plain(copy.deepcopy(network), domain=TARGET)
+        self.network = with_plain_norms(copy.deepcopy(network), domain=TARGET)
         self.network.shared.classifier = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         if network.retrieval_embedding == "pooled":
             self.network.shared.bottleneck = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]

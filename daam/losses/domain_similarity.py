@@ -88,7 +88,7 @@ def domain_moments(embeddings: Tensor, domains: Tensor) -> Moments:
 
 
 @torch.no_grad()
-def moved_nominal_domain(
+def update_nominal_domain(
     centre: Tensor, spread: Tensor, moments: Moments, *, beta: float
 ) -> tuple[Tensor, Tensor]:
     """The nominal domain after a batch: a running average of what lies between the two domains.
@@ -151,7 +151,7 @@ def soft_svdd_loss(
     Args:
         embeddings: (B, D), of the shared branch, L2-normalised; computed in float32.
         domains: (B,) int64, 0 source, 1 target.
-        centre: (D,), of the source, see `moved_source_centre`; gets no gradient.
+        centre: (D,), of the source, see `update_source_centre`; gets no gradient.
         quantile: share of the source images inside the ball, 0 to 1.
     """
     if len(embeddings) == 0:
@@ -168,7 +168,7 @@ def soft_svdd_loss(
 
 
 @torch.no_grad()
-def moved_source_centre(
+def update_source_centre(
     centre: Tensor, embeddings: Tensor, domains: Tensor, *, beta: float
 ) -> Tensor:
     """(D,) float32: the source's centre after a batch, a running average of the source's mean.

@@ -136,9 +136,9 @@ class FullAttention(Attention):
         self, num_channels: int, *, reduction: int, initial_bias: float, temperature: float
     ) -> None:
         super().__init__(initial_bias=initial_bias, temperature=temperature)
-        num_squeezed = num_kept(num_channels, reduction=reduction)
+        num_squeezed = num_squeezed_channels(num_channels, reduction=reduction)
         self.squeeze = nn.Conv2d(num_channels, num_squeezed, 1)
-        self.excite = zeroed(nn.Conv2d(num_squeezed, num_channels, 1, bias=False))
+        self.excite = zero_init(nn.Conv2d(num_squeezed, num_channels, 1, bias=False))
 
     def logits(self, features_BCHW: Tensor) -> Tensor:
         """Return (B, C, H, W)."""
@@ -150,9 +150,9 @@ class FullAttention(Attention):
 
 def squeeze_and_excite(num_channels: int, *, reduction: int) -> tuple[nn.Linear, nn.Linear]:
     """Return the two layers of a squeeze-and-excitation, the second at zero."""
-    num_squeezed = num_kept(num_channels, reduction=reduction)
+    num_squeezed = num_squeezed_channels(num_channels, reduction=reduction)
     squeeze = nn.Linear(num_channels, num_squeezed)
-    return squeeze, zeroed(nn.Linear(num_squeezed, num_channels, bias=False))
+    return squeeze, zero_init(nn.Linear(num_squeezed, num_channels, bias=False))
 
 
 def spatial_convolution(kernel: int) -> nn.Conv2d:
@@ -160,7 +160,7 @@ def spatial_convolution(kernel: int) -> nn.Conv2d:
 
     The border is repeated: with zeros around it the map would learn where an image ends.
     """
-    return zeroed(
+    return zero_init(
         nn.Conv2d(1, 1, kernel, padding=kernel // 2, padding_mode="replicate", bias=False)
     )
 
@@ -170,12 +170,12 @@ def channel_logits(features_BCHW: Tensor, squeeze: nn.Linear, excite: nn.Linear)
     return excite(torch.relu(squeeze(mean_over_positions(features_BCHW))))
 
 
-def num_kept(num_channels: int, *, reduction: int) -> int:
+def num_squeezed_channels(num_channels: int, *, reduction: int) -> int:
     """Return how many channels a bottleneck has: C / reduction, at least 4."""
     return max(4, num_channels // reduction)
 
 
-def zeroed(layer: Layer) -> Layer:
+def zero_init(layer: Layer) -> Layer:
     """Set a layer's weights to zero; return it."""
     nn.init.zeros_(layer.weight)
     return layer

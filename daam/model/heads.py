@@ -26,7 +26,7 @@ class NominalHead(nn.Module):
 
     def forward(self, shared_BC: Tensor, specific_BC: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of the shared and of the specific part, both (B, 3)."""
-        return self.classifier(spread(shared_BC)), self.classifier(spread(specific_BC))
+        return self.classifier(rescaled(shared_BC)), self.classifier(rescaled(specific_BC))
 
 
 class ConfusionHead(nn.Module):
@@ -42,9 +42,9 @@ class ConfusionHead(nn.Module):
 
     def forward(self, shared_BC: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, 2) that reach the head alone, and equal ones that miss the head."""
-        learning_B2 = self.output(torch.relu(self.hidden(spread(shared_BC.detach()))))
-        hidden_BD = torch.relu(frozen(self.hidden, spread(shared_BC)))
-        return learning_B2, frozen(self.output, hidden_BD)
+        learning_B2 = self.output(torch.relu(self.hidden(rescaled(shared_BC.detach()))))
+        hidden_BD = torch.relu(frozen_linear(self.hidden, rescaled(shared_BC)))
+        return learning_B2, frozen_linear(self.output, hidden_BD)
 
 
 class ReversalHead(nn.Module):
@@ -59,7 +59,7 @@ class ReversalHead(nn.Module):
 
     def forward(self, shared_BC: Tensor) -> tuple[Tensor, None]:
         """Return the domain logits (B, 2)."""
-        reversed_BC = reverse_gradient(spread(shared_BC))
+        reversed_BC = reverse_gradient(rescaled(shared_BC))
         return self.output(torch.relu(self.hidden(reversed_BC))), None
 
 
@@ -85,7 +85,7 @@ class ReversedGradient(torch.autograd.Function):
         return -gradients[0]
 
 
-def spread(embeddings_BC: Tensor) -> Tensor:
+def rescaled(embeddings_BC: Tensor) -> Tensor:
     """Scale vectors of length 1 to a mean square of 1, the size layers are initialised for."""
     return embeddings_BC * math.sqrt(embeddings_BC.shape[1])
 
@@ -96,6 +96,6 @@ def domain_classifier(num_channels: int) -> tuple[nn.Linear, nn.Linear]:
     return nn.Linear(num_channels, num_hidden), nn.Linear(num_hidden, 2)
 
 
-def frozen(layer: nn.Linear, inputs: Tensor) -> Tensor:
+def frozen_linear(layer: nn.Linear, inputs: Tensor) -> Tensor:
     """Apply a layer whose weights get no gradient."""
     return F.linear(inputs, layer.weight.detach(), layer.bias.detach())

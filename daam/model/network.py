@@ -112,7 +112,7 @@ class DaamNetwork(nn.Module):
             images_BCHW: normalised images, the source's first.
             num_source: S, how many of them are the source's.
         """
-        self.batch_domains.source_first(num_source, num_images=len(images_BCHW))
+        self.batch_domains.set_source_first(num_source, num_images=len(images_BCHW))
         features_BCHW = self.backbone(images_BCHW)
         attention_BCHW = specific_BC = domain_logits_B2 = None
         shared_BCHW = features_BCHW
@@ -120,7 +120,7 @@ class DaamNetwork(nn.Module):
             attention_BCHW = self.attention(features_BCHW)
             shared_BCHW = attention_BCHW * features_BCHW
             attention_BCHW = attention_BCHW.expand_as(features_BCHW)
-        shared_BC, bottleneck_BC = self.embedded(shared_BCHW)
+        shared_BC, bottleneck_BC = self.pooled_shared(shared_BCHW)
         if self.specific is not None:
             specific_BC = self.pooled_specific(features_BCHW, shared_BCHW, shared_BC)
             domain_logits_B2 = self.specific(specific_BC)
@@ -155,7 +155,7 @@ class DaamNetwork(nn.Module):
         features_BCHW = self.features_of(images_BCHW, domain=domain)
         if self.attention is not None:
             features_BCHW = self.attention(features_BCHW) * features_BCHW
-        pooled_BC, bottleneck_BC = self.embedded(features_BCHW)
+        pooled_BC, bottleneck_BC = self.pooled_shared(features_BCHW)
         which = self.retrieval_embedding if embedding is None else embedding
         return F.normalize((pooled_BC if which == "pooled" else bottleneck_BC).float(), dim=1)
 
@@ -169,13 +169,13 @@ class DaamNetwork(nn.Module):
     def features_of(self, images_BCHW: Tensor, *, domain: int | Tensor) -> Tensor:
         """Return F of images of one domain, or of the domain that each is said to be of."""
         if isinstance(domain, Tensor):
-            self.batch_domains.given(domain)
+            self.batch_domains.set_each(domain)
         else:
             # Not `len`, which would fix the number of images when the network is exported.
-            self.batch_domains.all_of(domain, num_images=images_BCHW.shape[0])
+            self.batch_domains.set_all(domain, num_images=images_BCHW.shape[0])
         return self.backbone(images_BCHW)
 
-    def embedded(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def pooled_shared(self, shared_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return the shared branch's pooled embedding and bottleneck, both (B, C)."""
         if self.shared_stage is not None:
             shared_BCHW = self.shared_stage(shared_BCHW)

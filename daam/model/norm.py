@@ -35,19 +35,19 @@ class BatchDomains:
         self.place_B: Tensor | None = None
         """Where each image is in that order."""
 
-    def source_first(self, num_source: int, *, num_images: int) -> None:
+    def set_source_first(self, num_source: int, *, num_images: int) -> None:
         """Say that the batch has the source's images first, then the target's."""
         self.counts = (num_source, num_images - num_source)
         self.order_B = self.place_B = None
 
-    def all_of(self, domain: int, *, num_images: int) -> None:
+    def set_all(self, domain: int, *, num_images: int) -> None:
         """Say that all images are of one domain, 0 source or 1 target."""
-        self.source_first(num_images if domain == SOURCE else 0, num_images=num_images)
+        self.set_source_first(num_images if domain == SOURCE else 0, num_images=num_images)
 
-    def given(self, domains_B: Tensor) -> None:
+    def set_each(self, domains_B: Tensor) -> None:
         """Say for each image of which domain it is, in any order: (B,) int64, 0 or 1."""
         num_target = int(domains_B.sum())
-        self.source_first(len(domains_B) - num_target, num_images=len(domains_B))
+        self.set_source_first(len(domains_B) - num_target, num_images=len(domains_B))
         self.order_B = domains_B.argsort(stable=True)
         self.place_B = self.order_B.argsort()
 
@@ -86,10 +86,10 @@ class DomainBatchNorm(nn.Module):
         self.momentum = norm.momentum
         for name in ("weight", "bias"):
             weight_C: nn.Parameter = getattr(norm, name)
-            for_each_2C = nn.Parameter(twice(weight_C), requires_grad=weight_C.requires_grad)
-            self.register_parameter(name, for_each_2C)
+            pair_2C = nn.Parameter(stacked_pair(weight_C), requires_grad=weight_C.requires_grad)
+            self.register_parameter(name, pair_2C)
         for name in ("running_mean", "running_var", "num_batches_tracked"):
-            self.register_buffer(name, twice(getattr(norm, name)))
+            self.register_buffer(name, stacked_pair(getattr(norm, name)))
 
     def forward(self, features_BCN: Tensor) -> Tensor:
         """Return the normalised features, each image by its domain's set."""
@@ -154,7 +154,7 @@ class DomainBatchNorm(nn.Module):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
-def domain_specific(network: Network, *, domains: BatchDomains) -> Network:
+def with_domain_norms(network: Network, *, domains: BatchDomains) -> Network:
     """Give every batch norm of a network a set for each domain, both as the one it had.
 
     Args:
@@ -166,15 +166,15 @@ def domain_specific(network: Network, *, domains: BatchDomains) -> Network:
         ConfigError: a batch norm without weights or without running statistics.
     """
 
-    def swapped(module: nn.Module) -> nn.Module:
+    def replacement(module: nn.Module) -> nn.Module:
         if isinstance(module, _BatchNorm):
             return DomainBatchNorm(module, domains=domains).train(module.training)
         return module
 
-    return with_modules_swapped(network, swapped)
+    return replace_modules(network, replacement)
 
 
-def plain(network: Network, *, domain: int = TARGET) -> Network:
+def with_plain_norms(network: Network, *, domain: int = TARGET) -> Network:
     """Turn every domain-specific norm into the plain batch norm of one domain.
 
     In eval mode the network then gives for any image what it gave for that domain's images.
@@ -184,14 +184,14 @@ def plain(network: Network, *, domain: int = TARGET) -> Network:
         domain: 0 source, 1 target.
     """
 
-    def swapped(module: nn.Module) -> nn.Module:
+    def replacement(module: nn.Module) -> nn.Module:
         return module.plain(domain) if isinstance(module, DomainBatchNorm) else module
 
-    return with_modules_swapped(network, swapped)
+    return replace_modules(network, replacement)
 
 
 @torch.no_grad()
-def begin_target_as_source(network: nn.Module) -> None:
+def copy_source_norms_to_target(network: nn.Module) -> None:
     """Give the target the source's statistics, weights and biases in every domain-specific norm.
 
     In epochs of the source alone the target's sets do not follow the rest of the network; this is
@@ -236,13 +236,13 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
         module.training = mode
 
 
-def twice(tensor: Tensor) -> Tensor:
+def stacked_pair(tensor: Tensor) -> Tensor:
     """Return two copies of a tensor, stacked."""
     return torch.stack([tensor.detach()] * NUM_DOMAINS)
 
 
-def with_modules_swapped(network: Network, swapped: Callable[[nn.Module], nn.Module]) -> Network:
+def replace_modules(network: Network, replacement: Callable[[nn.Module], nn.Module]) -> Network:
     """Replace in place every module under a network, and the network itself, by another."""
     for name, child in network.named_children():
-        setattr(network, name, with_modules_swapped(child, swapped))
-    return swapped(network)  # type: ignore[return-value]
+        setattr(network, name, replace_modules(child, replacement))
+    return replacement(network)  # type: ignore[return-value]

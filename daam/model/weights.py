@@ -77,15 +77,15 @@ def load_weights(
         ConfigError: the weights cannot be fetched, read, or are of another network.
     """
     if weights == "imagenet":
-        network.load_state_dict(fetched_state(name, published))
+        network.load_state_dict(download_state(name, published))
     elif isinstance(weights, StateDict):
-        load_trunk_state(network, weights, name=name, classifier=classifier)
+        load_backbone_state(network, weights, name=name, classifier=classifier)
     elif weights != "none":
         state = read_state_dict(absolute_folder(Path(weights)), where=weights)
-        load_trunk_state(network, state, name=name, classifier=classifier)
+        load_backbone_state(network, state, name=name, classifier=classifier)
 
 
-def fetched_state(name: str, published: WeightsEnum) -> Mapping[str, Tensor]:
+def download_state(name: str, published: WeightsEnum) -> Mapping[str, Tensor]:
     """Return torchvision's published weights from its cache folder or from where they are kept."""
     try:
         return published.get_state_dict(progress=False, check_hash=True)
@@ -97,7 +97,9 @@ def fetched_state(name: str, published: WeightsEnum) -> Mapping[str, Tensor]:
         ) from error
 
 
-def load_trunk_state(network: nn.Module, state: StateDict, *, name: str, classifier: str) -> None:
+def load_backbone_state(
+    network: nn.Module, state: StateDict, *, name: str, classifier: str
+) -> None:
     """Load a state dict; its classifier may be missing or of any size."""
     trunk = {key: value for key, value in state.tensors.items() if not key.startswith(classifier)}
     try:

@@ -26,7 +26,7 @@ def initial_exemplars(embeddings: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def moved_exemplars(memory: Tensor, embeddings: Tensor, rows: Tensor, *, keep: float) -> Tensor:
+def update_exemplars(memory: Tensor, embeddings: Tensor, rows: Tensor, *, keep: float) -> Tensor:
     """(N, C): the memory after a step; images that are not in the batch stay where they are.
 
     M[t] <- normalise(keep M[t] + (1 - keep) z), after Zhong et al. 2019, arXiv:1904.01990. An

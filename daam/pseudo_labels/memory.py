@@ -25,7 +25,7 @@ def initial_centres(embeddings: Tensor, groups: Tensor, *, num_groups: int) -> T
 
 
 @torch.no_grad()
-def moved_centres(
+def update_centres(
     centres: Tensor, embeddings: Tensor, groups: Tensor, *, momentum: float
 ) -> Tensor:
     """(K, D): the centres after a step; groups without an image in the batch stay where they are.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from daam.errors import NonFiniteLossError
-from daam.model.norm import begin_target_as_source
+from daam.model.norm import copy_source_norms_to_target
 from daam.training import collectives
 from daam.training.batches import epoch_batches
 from daam.training.objective import Weights
@@ -137,7 +137,7 @@ def sync_buffers(run: Run) -> None:
 def copy_source_norms(run: Run) -> None:
     """Start the target's batch norms from the source's, while no target image has been seen."""
     for network in run.networks:
-        begin_target_as_source(network)
+        copy_source_norms_to_target(network)
 
 
 @contextlib.contextmanager

@@ -15,19 +15,19 @@ from daam.losses.domain_similarity import (
     domain_confusion_loss,
     domain_moments,
     gradient_reversal_loss,
-    moved_nominal_domain,
-    moved_source_centre,
     nominal_classifier_loss,
     nominal_moment,
     soft_svdd_loss,
+    update_nominal_domain,
+    update_source_centre,
 )
 from daam.losses.identity import identity_loss
 from daam.losses.target import exemplar_loss, group_triplet_loss, soft_label_loss
 from daam.losses.triplet import batch_hard_triplet
 from daam.model.branches import Embedding
 from daam.model.network import ModelOutput
-from daam.pseudo_labels.exemplars import moved_exemplars
-from daam.pseudo_labels.memory import moved_centres
+from daam.pseudo_labels.exemplars import update_exemplars
+from daam.pseudo_labels.memory import update_centres
 from daam.training import collectives
 
 
@@ -209,9 +209,9 @@ class Objective:
         moments = domain_moments(shared_BC, domains_B)
         if memory.nominal_centre is None or memory.nominal_spread is None:
             nothing = torch.zeros_like(shared_BC[0])
-            centre, spread = moved_nominal_domain(nothing, nothing, moments, beta=0.0)
+            centre, spread = update_nominal_domain(nothing, nothing, moments, beta=0.0)
         else:
-            centre, spread = moved_nominal_domain(
+            centre, spread = update_nominal_domain(
                 memory.nominal_centre, memory.nominal_spread, moments, beta=self.nominal_momentum
             )
         both = collectives.mean_over_ranks(torch.stack([centre, spread]))
@@ -229,7 +229,7 @@ class Objective:
         centre, beta = memory.source_centre, self.nominal_momentum
         if centre is None:
             centre, beta = torch.zeros_like(shared_BC[0]), 0.0
-        centre = moved_source_centre(centre, shared_BC, domains_B, beta=beta)
+        centre = update_source_centre(centre, shared_BC, domains_B, beta=beta)
         memory.source_centre = collectives.mean_over_ranks(centre)
         return soft_svdd_loss(
             shared_BC, domains_B, centre=memory.source_centre, quantile=self.similarity_quantile
@@ -264,7 +264,7 @@ class Objective:
                     softness=self.target_softness,
                 )
                 all_BC, groups_B = map(collectives.gather_equal, (bottleneck_TC, groups_T))
-                memory.centres_KC = moved_centres(
+                memory.centres_KC = update_centres(
                     centres_KC, all_BC, groups_B, momentum=self.centre_momentum
                 )
                 return loss
@@ -278,7 +278,7 @@ class Objective:
                     num_neighbours=labels.num_neighbours,
                 )
                 all_BC, rows_B = map(collectives.gather_equal, (bottleneck_TC, rows_T))
-                memory.exemplars_NC = moved_exemplars(
+                memory.exemplars_NC = update_exemplars(
                     exemplars_NC, all_BC, rows_B, keep=labels.keep
                 )
                 return loss

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from daam.losses.domain_similarity import domain_moments, moved_nominal_domain, nominal_moment
+from daam.losses.domain_similarity import domain_moments, nominal_moment, update_nominal_domain
 
 DOMAINS = [[0, 1, 0, 1, 1], [1, 1, 0], [0, 1], [0, 0, 0], [1], []]
 
@@ -87,7 +87,7 @@ def test_the_nominal_domain_gets_no_gradient():
 def test_following_the_gradient_brings_the_domains_together():
     embeddings, labels = images_of([0, 0, 0, 1, 1, 1])
     moments = domain_moments(embeddings, labels)
-    centre, spread = moved_nominal_domain(torch.zeros(6), torch.zeros(6), moments, beta=0.0)
+    centre, spread = update_nominal_domain(torch.zeros(6), torch.zeros(6), moments, beta=0.0)
     for _ in range(100):
         loss = nominal_moment(embeddings, labels, centre=centre, spread=spread, gamma=1.0)
         (gradient,) = torch.autograd.grad(loss, embeddings)
@@ -103,7 +103,7 @@ def test_the_nominal_domain_moves_as_the_loop_does(domains, beta):
     embeddings, labels = images_of(domains)
     centre, spread = torch.linspace(-0.3, 0.3, 6), torch.linspace(0.1, 0.5, 6)
     moments = domain_moments(embeddings, labels)
-    moved_centre, moved_spread = moved_nominal_domain(centre, spread, moments, beta=beta)
+    moved_centre, moved_spread = update_nominal_domain(centre, spread, moments, beta=beta)
     by_hand = list(moments_by_hand(embeddings.detach(), domains).values())
     for k in range(6):
         if by_hand:
@@ -124,7 +124,7 @@ def test_the_nominal_domain_moves_as_the_loop_does(domains, beta):
 def test_ranks_that_average_their_results_agree_with_averaged_moments():
     centre, spread = torch.zeros(6), torch.ones(6)
     moved = [
-        moved_nominal_domain(
+        update_nominal_domain(
             centre, spread, domain_moments(*images_of([0, 1, 1], seed=seed)), beta=0.9
         )[0]
         for seed in (1, 2)

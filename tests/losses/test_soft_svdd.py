@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from daam.losses.domain_similarity import moved_source_centre, soft_svdd_loss
+from daam.losses.domain_similarity import soft_svdd_loss, update_source_centre
 
 DOMAINS = [[0, 1, 0, 1, 1, 0, 0], [0, 1], [1, 0, 0, 0, 0], [0, 0, 0], [1, 1], [1], []]
 
@@ -77,7 +77,7 @@ def test_equal_embeddings_cost_nothing_and_have_a_finite_gradient():
 
 def test_following_the_gradient_brings_the_target_into_the_ball():
     embeddings, labels = images_of([0, 0, 0, 1, 1, 1])
-    centre = moved_source_centre(torch.zeros(6), embeddings, labels, beta=0.0)
+    centre = update_source_centre(torch.zeros(6), embeddings, labels, beta=0.0)
     source_before = embeddings[labels == 0].detach()
     for _ in range(100):
         loss = soft_svdd_loss(embeddings, labels, centre=centre, quantile=0.9)
@@ -92,7 +92,7 @@ def test_an_embedding_that_is_not_a_number_is_not_hidden():
     for row in range(4):
         broken = embeddings.detach().clone()
         broken[row] = torch.nan
-        centre = moved_source_centre(torch.zeros(6), broken, labels, beta=0.9)
+        centre = update_source_centre(torch.zeros(6), broken, labels, beta=0.9)
         assert soft_svdd_loss(broken, labels, centre=centre, quantile=0.9).isnan()
 
 
@@ -101,7 +101,7 @@ def test_an_embedding_that_is_not_a_number_is_not_hidden():
 def test_the_centre_moves_as_the_loop_does(domains, beta):
     embeddings, labels = images_of(domains)
     centre = torch.linspace(-0.3, 0.3, 6)
-    moved = moved_source_centre(centre, embeddings, labels, beta=beta)
+    moved = update_source_centre(centre, embeddings, labels, beta=beta)
     source = [row for row, d in zip(embeddings.tolist(), domains, strict=True) if d == 0]
     for k in range(6):
         expected = centre[k].item()
@@ -113,5 +113,5 @@ def test_the_centre_moves_as_the_loop_does(domains, beta):
 
 def test_bf16_embeddings_move_a_float32_centre():
     embeddings, labels = images_of([0, 1, 0])
-    moved = moved_source_centre(torch.zeros(6), embeddings.bfloat16(), labels, beta=0.9)
+    moved = update_source_centre(torch.zeros(6), embeddings.bfloat16(), labels, beta=0.9)
     assert moved.dtype == torch.float32

@@ -20,10 +20,10 @@ from daam.model.norm import (
     TARGET,
     BatchDomains,
     DomainBatchNorm,
-    begin_target_as_source,
-    domain_specific,
-    plain,
+    copy_source_norms_to_target,
     reestimate_statistics,
+    with_domain_norms,
+    with_plain_norms,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ def make_network(*, norm: str = "shared", seed: int = 0) -> DaamNetwork:
         ),
     )
     if norm == "domain_specific":
-        domain_specific(network, domains=network.batch_domains)
+        with_domain_norms(network, domains=network.batch_domains)
     return network
 
 
@@ -122,7 +122,7 @@ def test_each_domain_is_normalised_as_by_a_plain_norm_of_its_own(composition, tr
     expected_gradient, features.grad = features.grad, None
 
     norm.train(training)
-    domains.given(index_B)
+    domains.set_each(index_B)
     found = norm(features)
     (found * direction).sum().backward()
     torch.testing.assert_close(found, expected)
@@ -144,9 +144,9 @@ def test_a_sorted_batch_needs_no_index(num_source):
     norm, _, domains = make_norm(flat=False)
     features, index_B = make_features(7, flat=False), (torch.arange(7) >= num_source).long()
     norm.eval()
-    domains.given(index_B)
+    domains.set_each(index_B)
     expected = norm(features)
-    domains.source_first(num_source, num_images=7)
+    domains.set_source_first(num_source, num_images=7)
     assert domains.order_B is None
     assert torch.equal(norm(features), expected)
     assert norm(features.contiguous(memory_format=torch.channels_last)).is_contiguous(
@@ -156,7 +156,7 @@ def test_a_sorted_batch_needs_no_index(num_source):
 
 def test_a_batch_of_which_nothing_was_said_is_a_mistake_in_the_code():
     norm, _, domains = make_norm(flat=True)
-    domains.all_of(TARGET, num_images=3)
+    domains.set_all(TARGET, num_images=3)
     with pytest.raises(AssertionError, match=r"the batch has 4 images, \(0, 3\) were said"):
         norm(make_features(4, flat=True))
 
@@ -164,7 +164,7 @@ def test_a_batch_of_which_nothing_was_said_is_a_mistake_in_the_code():
 @pytest.mark.parametrize("changes", [{"affine": False}, {"track_running_stats": False}])
 def test_a_norm_that_has_nothing_to_give_is_refused(changes):
     with pytest.raises(ConfigError, match="make it with affine=True"):
-        domain_specific(nn.Sequential(nn.BatchNorm2d(3, **changes)), domains=BatchDomains())
+        with_domain_norms(nn.Sequential(nn.BatchNorm2d(3, **changes)), domains=BatchDomains())
 
 
 # Whole networks
@@ -176,9 +176,9 @@ def test_a_converted_network_gives_what_the_plain_one_gave(domain):
     network(images[1], num_source=4)
     network.eval()
     embeddings, output = network.embed(images[0]), network(images[0], num_source=2)
-    converted = domain_specific(copy.deepcopy(network), domains=BatchDomains())
+    converted = with_domain_norms(copy.deepcopy(network), domains=BatchDomains())
     assert not domain_norms_of(network)  # the copy alone was changed
-    converted = domain_specific(network, domains=network.batch_domains)
+    converted = with_domain_norms(network, domains=network.batch_domains)
     assert converted is network
     assert len(domain_norms_of(network)) == 11
     assert not norms_of(network)
@@ -208,7 +208,7 @@ def test_back_in_plain_form_a_network_gives_what_it_gave_for_that_domain(domain)
     network.eval()
     expected = {of: network.embed(images[0], domain=of) for of in (SOURCE, TARGET)}
     assert not torch.allclose(expected[SOURCE], expected[TARGET], atol=1e-2)
-    simple = plain(copy.deepcopy(network), domain=domain)
+    simple = with_plain_norms(copy.deepcopy(network), domain=domain)
     assert not domain_norms_of(simple)
     assert len(norms_of(simple)) == 11
     assert torch.equal(simple.embed(images[0]), expected[domain])
@@ -223,7 +223,7 @@ def test_converting_there_and_back_changes_no_weight():
     network = resnet_backbone("resnet18", weights="none")
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [module.training for module in network.eval().modules()]
-    back = plain(domain_specific(network, domains=BatchDomains()), domain=TARGET)
+    back = with_plain_norms(with_domain_norms(network, domains=BatchDomains()), domain=TARGET)
     assert back.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in back.state_dict().items())
     assert [module.training for module in back.modules()] == modes
@@ -232,7 +232,7 @@ def test_converting_there_and_back_changes_no_weight():
 def test_a_network_that_is_converted_stays():
     network = make_network(norm="domain_specific")
     norms = domain_norms_of(network)
-    assert domain_norms_of(domain_specific(network, domains=network.batch_domains)) == norms
+    assert domain_norms_of(with_domain_norms(network, domains=network.batch_domains)) == norms
 
 
 def test_a_batch_moves_the_statistics_of_its_domains_alone():
@@ -256,7 +256,7 @@ def test_a_copy_and_a_loaded_state_are_networks_of_their_own(tmp_path):
     copied = copy.deepcopy(network)
     assert {norm.domains for norm in domain_norms_of(copied)} == {copied.batch_domains}
     assert copied.batch_domains is not network.batch_domains
-    network.batch_domains.source_first(1, num_images=1)  # must not be what the copy asks
+    network.batch_domains.set_source_first(1, num_images=1)  # must not be what the copy asks
     for other in (copied, loaded):
         assert torch.equal(other.embed(images[1]), network.embed(images[1]))
 
@@ -278,7 +278,7 @@ def test_the_target_can_begin_where_the_source_is():
     images = make_batches(1)[0]
     network.eval()
     assert not torch.allclose(network.embed(images), network.embed(images, domain=SOURCE))
-    begin_target_as_source(network)
+    copy_source_norms_to_target(network)
     assert torch.equal(network.embed(images), network.embed(images, domain=SOURCE))
 
 

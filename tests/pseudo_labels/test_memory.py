@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from daam.pseudo_labels.memory import initial_centres, moved_centres
+from daam.pseudo_labels.memory import initial_centres, update_centres
 
 GROUPS = [[0, 1, 0, 2, 2, 2], [3, -1, 3, -1, 0], [1], [-1, -1], []]
 NUM_GROUPS = 4
@@ -36,7 +36,7 @@ def test_initial_centres_match_the_loop(groups):
 def test_moved_centres_match_the_loop(groups, momentum):
     embeddings, labels = images_of(groups)
     centres = normalize(torch.randn(NUM_GROUPS, 8, generator=torch.Generator().manual_seed(9)))
-    moved = moved_centres(centres, embeddings, labels, momentum=momentum)
+    moved = update_centres(centres, embeddings, labels, momentum=momentum)
     for group in range(NUM_GROUPS):
         mean = mean_by_hand(embeddings, groups, group)
         if mean is None:
@@ -51,8 +51,8 @@ def test_the_order_of_the_batch_does_not_matter():
     centres = normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(9)))
     order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(
-        moved_centres(centres, embeddings, labels, momentum=0.2),
-        moved_centres(centres, embeddings[order], labels[order], momentum=0.2),
+        update_centres(centres, embeddings, labels, momentum=0.2),
+        update_centres(centres, embeddings[order], labels[order], momentum=0.2),
     )
 
 
@@ -61,7 +61,7 @@ def test_nothing_given_is_changed_and_no_gradient_flows():
     embeddings.requires_grad_()
     centres = initial_centres(embeddings, labels, num_groups=2)
     before = centres.clone()
-    moved = moved_centres(centres, embeddings, labels, momentum=0.2)
+    moved = update_centres(centres, embeddings, labels, momentum=0.2)
     assert torch.equal(centres, before)
     assert not centres.requires_grad
     assert not moved.requires_grad
@@ -70,7 +70,7 @@ def test_nothing_given_is_changed_and_no_gradient_flows():
 def test_bf16_embeddings_move_float32_centres():
     embeddings, labels = images_of([0, 1, 1])
     centres = initial_centres(embeddings.bfloat16(), labels, num_groups=2)
-    moved = moved_centres(centres, embeddings.bfloat16(), labels, momentum=0.2)
+    moved = update_centres(centres, embeddings.bfloat16(), labels, momentum=0.2)
     assert centres.dtype == moved.dtype == torch.float32
 
 
@@ -78,4 +78,4 @@ def test_without_groups_there_are_no_centres():
     embeddings, labels = images_of([-1, -1])
     centres = initial_centres(embeddings, labels, num_groups=0)
     assert centres.shape == (0, 8)
-    assert moved_centres(centres, embeddings, labels, momentum=0.2).shape == (0, 8)
+    assert update_centres(centres, embeddings, labels, momentum=0.2).shape == (0, 8)

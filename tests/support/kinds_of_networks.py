@@ -19,7 +19,7 @@ from daam.model.backbone import (
 )
 from daam.model.heads import ConfusionHead, NominalHead
 from daam.model.network import DaamNetwork
-from daam.model.norm import domain_specific
+from daam.model.norm import with_domain_norms
 from daam.model.pooling import GemPooling
 
 NUM_IDENTITIES = 5
@@ -81,7 +81,7 @@ def domain_specific_norm() -> DaamNetwork:
         num_identities=NUM_IDENTITIES,
         attention=SpatialAttention(initial_bias=1.0, kernel=5, temperature=1.0),
     )
-    return domain_specific(network, domains=network.batch_domains)
+    return with_domain_norms(network, domains=network.batch_domains)
 
 
 def full_before_the_last_stage() -> DaamNetwork:

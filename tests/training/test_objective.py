@@ -15,7 +15,7 @@ from daam.losses.domain_similarity import (
 )
 from daam.losses.target import exemplar_loss, group_triplet_loss
 from daam.model.network import ModelOutput
-from daam.pseudo_labels.exemplars import moved_exemplars
+from daam.pseudo_labels.exemplars import update_exemplars
 from daam.training.objective import (
     BatchExemplars,
     BatchGroups,
@@ -387,7 +387,7 @@ def test_exemplars_are_compared_first_and_moved_then():
     )
     assert memory.exemplars_NC is not None
     torch.testing.assert_close(
-        memory.exemplars_NC, moved_exemplars(exemplars, embeddings.detach(), rows, keep=0.25)
+        memory.exemplars_NC, update_exemplars(exemplars, embeddings.detach(), rows, keep=0.25)
     )
     assert not memory.exemplars_NC.requires_grad
 

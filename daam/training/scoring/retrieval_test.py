@@ -20,7 +20,7 @@ from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.metrics.labels import Labels
 from daam.metrics.retrieval import RetrievalScores, retrieval_scores_from_embeddings
 from daam.model.network import DaamNetwork
-from daam.model.norm import SOURCE, TARGET, plain
+from daam.model.norm import SOURCE, TARGET, with_plain_norms
 from daam.storage import open_store
 from daam.training.scoring.extract import adapted_to, embed_rows
 from daam.training.setup.assemble import compute_of, manifest_of, pixel_reader, shard_cache
@@ -165,7 +165,7 @@ def with_norms_of(domain: str, network: DaamNetwork, config: RunConfig) -> DaamN
     if config.model.norm == "shared":
         return network
     which = SOURCE if domain == config.pair().source else TARGET
-    return plain(copy.deepcopy(network), domain=which)
+    return with_plain_norms(copy.deepcopy(network), domain=which)
 
 
 def open_unlabelled(

@@ -21,7 +21,7 @@ from daam.model.backbone import (
 )
 from daam.model.heads import ConfusionHead, NominalHead, ReversalHead, SimilarityHead
 from daam.model.network import DaamNetwork
-from daam.model.norm import domain_specific
+from daam.model.norm import with_domain_norms
 from daam.model.pooling import AveragePooling, GemPooling
 from daam.model.weights import Weights, read_state_dict
 from daam.storage import open_parent
@@ -48,7 +48,7 @@ def build_network(config: RunConfig, *, num_identities: int) -> DaamNetwork:
         retrieval_embedding=config.evaluation.embedding,
     )
     if model.norm == "domain_specific":
-        domain_specific(network, domains=network.batch_domains)
+        with_domain_norms(network, domains=network.batch_domains)
     return network
 
 
