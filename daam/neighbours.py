@@ -1,7 +1,7 @@
 """The nearest images of each image, and k-reciprocal neighbourhoods as sparse weights.
 
-Both pseudo-labels and re-ranking start from here. Shapes: N = images, D = embedding width,
-k = neighbours looked at, T = rows of a tile.
+Pseudo-labels and re-ranking both build on this. Shapes: N = images, D = embedding width,
+k = neighbours, T = rows of a tile.
 
 Nothing here is N x N. Only the search compares all pairs, each once: N^2 D / 2 multiplications, in
 tiles, on the device of the embeddings. The rest runs on the CPU and grows with N.
@@ -15,35 +15,34 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-# Images compared at once with as many others: 16 MiB of similarities, and again turned over.
+# Images compared at once with as many others: 16 MiB of similarities, and their transpose.
 TILE_ROWS = 2048
-# Entries of the embeddings gathered at once for weights: 512 KiB, which stays in a core's cache.
+# Entries of the embeddings gathered at once for weights: 512 KiB, which fits in a core's cache.
 WEIGHT_CHUNK_ENTRIES = 1 << 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbours:
-    """The nearest images of each image: itself first, nearest next, equally near ones by row."""
+    """The nearest images of each image: itself first, then by distance, ties by row."""
 
     rows_Nk: NDArray[np.int64]
     similarity_Nk: NDArray[np.float32]
-    """Cosines; infinity stands for an image with itself."""
+    """Cosines; infinity for an image and itself."""
     furthest_N: NDArray[np.float32]
-    """Cosine with the image furthest away; NaN where it was not asked for."""
+    """Cosine with the furthest image; NaN if it was not requested."""
 
 
 def nearest_neighbours(embeddings: Tensor, *, k: int, furthest: bool = False) -> Neighbours:
     """Search all pairs for the min(k, N) nearest images of each.
 
-    Equally near images come in the order of their rows, so that the result does not depend on how
-    a device breaks ties. Similarity is symmetric, so a tile of it serves the images of its rows
-    and, turned over, those of its columns. Tiles are visited such that each image meets the others
-    in the order of rows.
+    Ties are in the order of rows, so that the result does not depend on the device. Similarity is
+    symmetric, so each tile serves the images of its rows and, transposed, those of its columns.
+    Tiles are visited so that each image sees the others in the order of rows.
 
     Args:
         embeddings: (N, D), L2-normalised, float32.
-        k: neighbours an image, itself included.
-        furthest: whether to look for the furthest image, too.
+        k: neighbours per image, itself included.
+        furthest: whether to find the furthest image too.
     """
     num_rows = len(embeddings)
     k = min(k, num_rows)
@@ -61,10 +60,10 @@ def nearest_neighbours(embeddings: Tensor, *, k: int, furthest: bool = False) ->
             if first == second:
                 similarity_TT.fill_diagonal_(torch.inf)
             else:
-                nearest.meet(similarity_TT.T.contiguous(), at=second, others_from=first)
-            nearest.meet(similarity_TT, at=first, others_from=second)
+                nearest.update(similarity_TT.T.contiguous(), at=second, others_from=first)
+            nearest.update(similarity_TT, at=first, others_from=second)
             if furthest:
-                nearest.keep_furthest(similarity_TT, at=first, others_from=second)
+                nearest.update_furthest(similarity_TT, at=first, others_from=second)
     return Neighbours(
         rows_Nk=nearest.rows_Nk.cpu().numpy(),
         similarity_Nk=nearest.similarity_Nk.cpu().numpy(),
@@ -81,7 +80,7 @@ def reciprocal_weights(
     half: int,
     sharpness_N: NDArray[np.float32] | None = None,
 ) -> sparse.csr_array:
-    """(N, N) float32: how much each image shares with those around it; a row sums to 1.
+    """(N, N) float32: the k-reciprocal weights of each image's neighbours; rows sum to 1.
 
     Source: Zhong et al. 2017, arXiv:1701.08398, sections 3.2 to 3.4. R(i) is the images that have i
     among their k1 nearest and are among the k1 nearest of i (an image is its own first neighbour);
@@ -90,11 +89,11 @@ def reciprocal_weights(
 
     Args:
         embeddings: (N, D), L2-normalised, float32.
-        neighbours: of them, at least k1 and k2, or all there are.
+        neighbours: of these embeddings, at least k1 and k2, or all.
         k1: neighbours in a neighbourhood, itself included; 1 or more.
         k2: neighbours whose weights are averaged, itself included; 1 turns averaging off.
         half: neighbours in the smaller neighbourhood R_half, itself included.
-        sharpness_N: s_i of the equation; 1 without.
+        sharpness_N: s_i; 1 by default.
     """
     pattern = _expanded_neighbourhoods(neighbours.rows_Nk[:, :k1], half=half)
     weights = _softmax_weights(pattern, embeddings, neighbours, sharpness_N=sharpness_N)
@@ -104,25 +103,25 @@ def reciprocal_weights(
 
 
 def entries_per_row(graph: sparse.csr_array) -> NDArray[np.int64]:
-    """(N,) how many entries each row stores."""
+    """(N,) the number of stored entries of each row."""
     return np.diff(starts_of(graph))
 
 
 def starts_of(graph: sparse.csr_array | sparse.csc_array) -> NDArray[np.int64]:
-    """Where the entries of each row (of each column) start, and where the last ones end."""
+    """Where the stored entries of each row (or column) start, and where the last ones end."""
     return np.asarray(graph.indptr, np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Nearest:
-    """The nearest images met so far, nearest first, equally near ones by row."""
+    """The nearest images so far, nearest first, ties by row."""
 
     similarity_Nk: Tensor
     rows_Nk: Tensor
     furthest_N: Tensor
 
-    def meet(self, similarity_TT: Tensor, *, at: int, others_from: int) -> None:
-        """Compare images `at` and on with others, all of which come after those met before."""
+    def update(self, similarity_TT: Tensor, *, at: int, others_from: int) -> None:
+        """Merge the similarities of images from `at` with later others than those seen so far."""
         k = self.rows_Nk.shape[1]
         mine = slice(at, at + len(similarity_TT))
         new_Tk, columns_Tk = _stable_top(similarity_TT, k=min(k, similarity_TT.shape[1]))
@@ -132,8 +131,8 @@ class _Nearest:
         self.similarity_Nk[mine] = similarity_T2k[:, :k]
         self.rows_Nk[mine] = rows_T2k.gather(1, order_T2k[:, :k])
 
-    def keep_furthest(self, similarity_TT: Tensor, *, at: int, others_from: int) -> None:
-        """Do so for the images of the rows of a tile and for those of its columns."""
+    def update_furthest(self, similarity_TT: Tensor, *, at: int, others_from: int) -> None:
+        """Merge the furthest images, for the rows of a tile and for its columns."""
         for start, furthest_T in (
             (at, similarity_TT.amin(dim=1)),
             (others_from, similarity_TT.amin(dim=0)),
@@ -143,11 +142,11 @@ class _Nearest:
 
 
 def _stable_top(similarity_TT: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row and their columns, largest first, equal ones by column."""
+    """The k largest of each row and their columns, largest first, ties by column."""
     num_columns = similarity_TT.shape[1]
     values_Tk, columns_Tk = similarity_TT.topk(min(k + 1, num_columns), dim=1)
     if k < num_columns:
-        # A tie across the border: top-k may have kept any of the equal ones.
+        # A tie at the cut: topk may have kept any of the equal values.
         cut_T = (values_Tk[:, k - 1] == values_Tk[:, k]).nonzero().squeeze(1)
         values_Tk, columns_Tk = values_Tk[:, :k], columns_Tk[:, :k]
         if len(cut_T) > 0:
@@ -161,7 +160,7 @@ def _stable_top(similarity_TT: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _expanded_neighbourhoods(neighbours_Nk: NDArray[np.int64], *, half: int) -> sparse.csr_array:
-    """R*(i) as the stored columns of row i."""
+    """R*(i), the stored columns of row i."""
     full = _reciprocal(neighbours_Nk)
     smaller = _reciprocal(neighbours_Nk[:, :half])
     # |R(i) and R_half(c)| for every c in R(i).
@@ -175,7 +174,7 @@ def _expanded_neighbourhoods(neighbours_Nk: NDArray[np.int64], *, half: int) -> 
 
 
 def _reciprocal(neighbours_Nk: NDArray[np.int64]) -> sparse.csr_array:
-    """1 where two images are each among the other's neighbours."""
+    """1 where two images are among each other's neighbours."""
     adjacency = _adjacency(neighbours_Nk)
     return adjacency.multiply(adjacency.T).tocsr()
 
@@ -197,7 +196,7 @@ def _softmax_weights(
 ) -> sparse.csr_array:
     """softmax over each row's stored columns of minus the squared Euclidean distance times s.
 
-    Most of the columns are among the neighbours, whose similarity the search has found.
+    The search has computed the similarity of most of these pairs.
     """
     num_rows, k = neighbours.rows_Nk.shape
     rows = np.repeat(np.arange(num_rows), entries_per_row(pattern))
@@ -208,7 +207,7 @@ def _softmax_weights(
     place = np.searchsorted(found_pairs, pairs, sorter=order).clip(max=num_rows * k - 1)
     place = order[place]
     cosine = neighbours.similarity_Nk.ravel()[place]
-    # The search gives an image infinity with itself.
+    # The similarity of an image with itself is stored as infinity.
     unknown = (found_pairs[place] != pairs) | np.isinf(cosine)
     cosine[unknown] = _cosines(embeddings, rows[unknown], columns[unknown])
     # |a - b|^2 = 2 - 2 cos for unit vectors, 0 to 4: the exponential needs no shift.
@@ -225,7 +224,7 @@ def _softmax_weights(
 def _cosines(
     embeddings: Tensor, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Of each row with the column at its place."""
+    """The cosine of each pair of a row and a column."""
     left = torch.from_numpy(rows).to(embeddings.device)
     right = torch.from_numpy(columns).to(embeddings.device)
     chunk = max(1, WEIGHT_CHUNK_ENTRIES // embeddings.shape[1])

@@ -1,16 +1,18 @@
-"""The mean in which both domains count the same. Shapes: B = images in the batch."""
+"""A mean that weighs both domains equally. Shapes: B = images in the batch."""
 
 import torch
 from torch import Tensor
 
 
 def mean_over_domains(values: Tensor, domains: Tensor) -> Tensor:
-    """Mean over the domains in the batch of each one's mean: more images give no more weight.
+    """The mean over the domains in the batch of the mean of each.
+
+    So a domain with more images gets no more weight.
 
     A batch without images gives 0.
 
     Args:
-        values: (B,), what each image costs.
+        values: (B,), the loss of each image.
         domains: (B,) int64, 0 source, 1 target.
     """
     member_2B = domains == torch.arange(2, device=domains.device)[:, None]

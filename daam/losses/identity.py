@@ -8,7 +8,7 @@ from daam.losses.precision import in_float32
 
 @in_float32
 def identity_loss(logits: Tensor, identities: Tensor, *, label_smoothing: float) -> Tensor:
-    """Tell the people of the source domain apart: cross-entropy with smoothed labels.
+    """Classify the source identities: cross-entropy with smoothed labels.
 
     Source: Szegedy et al. 2016, arXiv:1512.00567, section 7. With e the smoothing,
     L = -(1 - e) log p_y - e mean_i log p_i, averaged over the batch. A batch without images

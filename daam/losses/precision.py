@@ -1,4 +1,4 @@
-"""Losses are computed in float32, whatever precision the network around them runs in."""
+"""Losses in float32, whatever the precision of the network."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -16,9 +16,9 @@ def in_float32(
 ) -> Callable[Concatenate[Tensor, Arguments], Result]:
     """Run a loss with its first argument in float32 and autocast off.
 
-    Under autocast a product of two float32 tensors is taken in bf16, whose three digits are too
-    few for a difference of distances or for a softmax at temperature .05: casting the inputs alone
-    does not help.
+    Casting the inputs is not enough: under autocast the product of two float32 tensors is computed
+    in bfloat16, whose three digits are too few for a difference of distances or for a softmax at
+    temperature 0.05.
     """
 
     @wraps(loss)

@@ -12,13 +12,13 @@ def batch_hard_triplet(embeddings: Tensor, identities: Tensor, *, margin: float)
     """Pull each image to its furthest same-identity image, push it from its nearest other.
 
     Source: Hermans et al. 2017, arXiv:1703.07737, batch-hard variant. Ours uses cosine distance
-    and averages only over anchors that have both a positive and a negative. Works on groups as it
-    does on identities: an image of group -1 (an outlier) is neither anchor nor positive nor
-    negative, since nobody knows who it is. Without a usable anchor the loss is 0.
+    and averages only over anchors that have both a positive and a negative. Groups can take
+    the place of identities: an image of group -1 (an outlier) is neither anchor nor positive nor
+    negative, since its identity is unknown. Without a usable anchor the loss is 0.
 
     Args:
         embeddings: (B, D), L2-normalised; computed in float32.
-        identities: (B,) int64, the person in each image, or its group; negative: unknown.
+        identities: (B,) int64, the identity or group of each image; negative if unknown.
         margin: required gap between the two, in cosine distance (0 to 2).
     """
     if len(embeddings) == 0:

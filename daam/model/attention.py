@@ -1,12 +1,13 @@
 """Attention that splits a feature map into a shared and a specific part.
 
-Every kind is A = sigmoid((logits(F) + bias) / temperature) with logits that begin at zero. So A
-starts as sigmoid(bias / temperature) everywhere, and a pretrained feature map is scaled evenly, not
-torn. A temperature above 1 softens A, one below 1 sharpens it.
+Every kind is A = sigmoid((logits(F) + bias) / temperature) with logits initialised to zero. So A
+starts as sigmoid(bias / temperature) everywhere, which scales a pretrained feature map evenly
+instead of distorting it. A temperature above 1 softens A, one below 1 sharpens it.
 
 Shapes: B = images, C = channels, D = channels of a bottleneck, H and W = height and width of the
 feature map.
-Source: DAAM, arXiv 1905.10529, "residual attention": what the shared part leaves over is specific.
+Source: DAAM, arXiv:1905.10529, "residual attention": the specific part is what the shared part
+leaves over.
 """
 
 from abc import ABC, abstractmethod
@@ -22,10 +23,10 @@ Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 class Attention(nn.Module, ABC):
-    """What the kinds have in common: a bias, a temperature and the sigmoid.
+    """The base of all kinds: a bias, a temperature and the sigmoid.
 
     Args:
-        initial_bias: 1.0 starts A near .73 at temperature 1.
+        initial_bias: 1.0 starts A near 0.73 at temperature 1.
         temperature: positive.
     """
 
@@ -35,20 +36,20 @@ class Attention(nn.Module, ABC):
         self.temperature = temperature
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
-        """Return A(F) in (0, 1): (B, C, H, W), or as large as the kind needs to broadcast to it."""
+        """Return A(F) in (0, 1): (B, C, H, W), or a shape that broadcasts to it."""
         return torch.sigmoid(self.logits(features_BCHW))
 
     @abstractmethod
     def logits(self, features_BCHW: Tensor) -> Tensor:
-        """Return what the sigmoid is taken of."""
+        """Return the input of the sigmoid."""
 
     def scaled(self, logits: Tensor) -> Tensor:
-        """Add the bias and divide by the temperature: cheap on logits that are yet to broadcast."""
+        """Add the bias and divide by the temperature; cheapest before logits are broadcast."""
         return (logits + self.bias) / self.temperature
 
 
 class FactorisedAttention(Attention):
-    """Logits = channel(F) + spatial(F), those of the two kinds below.
+    """Logits = channel(F) + spatial(F), from the two kinds below.
 
     Args:
         num_channels: C.
@@ -76,14 +77,14 @@ class FactorisedAttention(Attention):
         channel_BC = channel_logits(features_BCHW, self.squeeze, self.excite)
         spatial_B1HW = self.spatial(mean_over_channels(features_BCHW))
         channel_BC, spatial_BHW = channel_BC / self.temperature, self.scaled(spatial_B1HW[:, 0])
-        # In the layout of F: to multiply maps of two layouts takes several times as long.
+        # In the memory format of F: multiplying maps of two formats takes several times as long.
         if features_BCHW.is_contiguous(memory_format=torch.channels_last):
             return (channel_BC[:, None, None, :] + spatial_BHW[:, :, :, None]).permute(0, 3, 1, 2)
         return channel_BC[:, :, None, None] + spatial_BHW[:, None, :, :]
 
 
 class ChannelAttention(Attention):
-    """A squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507): one share for each channel.
+    """A squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507): one weight per channel.
 
     Args:
         num_channels: C.
@@ -105,7 +106,7 @@ class ChannelAttention(Attention):
 
 
 class SpatialAttention(Attention):
-    """A convolution of the mean over channels: one share for each position.
+    """A convolution of the mean over channels: one weight per position.
 
     Args:
         initial_bias: see `Attention`.
@@ -123,7 +124,7 @@ class SpatialAttention(Attention):
 
 
 class FullAttention(Attention):
-    """Two 1x1 convolutions with a bottleneck: a share of its own for each feature.
+    """Two 1x1 convolutions with a bottleneck: one weight per feature.
 
     Args:
         num_channels: C.
@@ -143,22 +144,22 @@ class FullAttention(Attention):
     def logits(self, features_BCHW: Tensor) -> Tensor:
         """Return (B, C, H, W)."""
         hidden_BDHW = torch.relu(self.squeeze(features_BCHW))
-        # Bias and temperature go through the convolution: no pass over the map of their own.
+        # The convolution applies bias and temperature, which saves a pass over the map.
         bias_C = (self.bias / self.temperature).expand(self.excite.out_channels)
         return F.conv2d(hidden_BDHW, self.excite.weight / self.temperature, bias_C)
 
 
 def squeeze_and_excite(num_channels: int, *, reduction: int) -> tuple[nn.Linear, nn.Linear]:
-    """Return the two layers of a squeeze-and-excitation, the second at zero."""
+    """Return the two layers of a squeeze-and-excitation, the second zero-initialised."""
     num_squeezed = num_squeezed_channels(num_channels, reduction=reduction)
     squeeze = nn.Linear(num_channels, num_squeezed)
     return squeeze, zero_init(nn.Linear(num_squeezed, num_channels, bias=False))
 
 
 def spatial_convolution(kernel: int) -> nn.Conv2d:
-    """Return a convolution of one map that keeps its size, at zero.
+    """Return a zero-initialised convolution of one map that keeps its size.
 
-    The border is repeated: with zeros around it the map would learn where an image ends.
+    Padding repeats the border: zero padding would reveal where the image ends.
     """
     return zero_init(
         nn.Conv2d(1, 1, kernel, padding=kernel // 2, padding_mode="replicate", bias=False)
@@ -171,7 +172,7 @@ def channel_logits(features_BCHW: Tensor, squeeze: nn.Linear, excite: nn.Linear)
 
 
 def num_squeezed_channels(num_channels: int, *, reduction: int) -> int:
-    """Return how many channels a bottleneck has: C / reduction, at least 4."""
+    """Return the number of channels of a bottleneck: C / reduction, at least 4."""
     return max(4, num_channels // reduction)
 
 

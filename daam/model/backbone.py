@@ -1,7 +1,7 @@
-"""Trunks that turn images into feature maps.
+"""Backbones that turn images into feature maps.
 
-A backbone is a sequence of stages. The last of them runs at stride 1, which gives parts of a person
-twice the resolution; `split_last_stage` takes it off for a network that runs it in each branch.
+A backbone is a sequence of stages. The last one runs at stride 1, which doubles the resolution of
+the feature map; `split_last_stage` separates it for a network that runs it on each branch.
 
 Shapes: B = images, C = channels, H and W = height and width of the image.
 """
@@ -14,7 +14,7 @@ from daam.model.weights import Weights, load_weights
 
 
 def tiny_backbone() -> nn.Sequential:
-    """Return a residual network small enough to learn the rendered domains on a CPU in minutes.
+    """Return a residual network small enough to train on the synthetic domains on a CPU in minutes.
 
     (B, 3, H, W) -> (B, 128, H / 8, W / 8); 0.3 million parameters.
     """
@@ -33,10 +33,10 @@ def resnet_backbone(name: str, *, weights: Weights) -> nn.Sequential:
 
     Args:
         name: `resnet18`, `resnet34` or `resnet50`.
-        weights: what it starts from.
+        weights: its initial weights.
 
     Raises:
-        ConfigError: the weights cannot be fetched, read, or are of another network.
+        ConfigError: the weights cannot be downloaded or read, or are of another network.
     """
     build, published = {
         "resnet18": (models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1),
@@ -62,36 +62,36 @@ def convnext_backbone(*, weights: Weights) -> nn.Sequential:
     """Return torchvision's ConvNeXt-tiny without its head, last stage at stride 1.
 
     (B, 3, H, W) -> (B, 768, H / 16, W / 16). The last stage begins with a 2x2 convolution of stride
-    2. At stride 1 it sees each of its old windows and those between them; the map's last row and
-    column are repeated, so that the size stays. Without stochastic depth, whose random draws would
-    make a run that is resumed another one. It has layer norms: a norm for each domain changes only
-    the bottleneck of a network with this trunk.
+    2. At stride 1 it covers its previous windows and those between them; the last row and column of
+    its input are repeated to keep the size. Stochastic depth is off: its random draws are not part
+    of a checkpoint, so a resumed run would differ. The network has layer norms, so domain-specific
+    batch norm applies only to the bottleneck.
 
     Args:
-        weights: what it starts from.
+        weights: its initial weights.
 
     Raises:
-        ConfigError: the weights cannot be fetched, read, or are of another network.
+        ConfigError: the weights cannot be downloaded or read, or are of another network.
     """
     network = models.convnext_tiny(weights=None, stochastic_depth_prob=0.0)
     published = models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1
     load_weights(
         network, weights, name="convnext_tiny", published=published, classifier="classifier."
     )
-    *trunk, shrink, last_stage = network.features
+    *stages, shrink, last_stage = network.features
     lower_last_stride(shrink)
     norm, convolution_2x2 = shrink.children()
     padding = nn.ReplicationPad2d((0, 1, 0, 1))
-    return nn.Sequential(*trunk, nn.Sequential(norm, padding, convolution_2x2, last_stage))
+    return nn.Sequential(*stages, nn.Sequential(norm, padding, convolution_2x2, last_stage))
 
 
 def split_last_stage(backbone: nn.Sequential) -> tuple[nn.Sequential, nn.Module]:
-    """Return a backbone without its last stage, and that stage: together the same network."""
+    """Return a backbone without its last stage, and that stage."""
     return backbone[:-1], backbone[-1]
 
 
 def num_output_channels(backbone: nn.Module) -> int:
-    """Return C of a backbone's feature map, by looking at one."""
+    """Return C of a backbone's feature map, from a forward pass."""
     was_training = backbone.training
     backbone.eval()
     with torch.no_grad():
@@ -101,7 +101,7 @@ def num_output_channels(backbone: nn.Module) -> int:
 
 
 def lower_last_stride(stage: nn.Module) -> None:
-    """Set a residual stage to stride 1: twice the resolution for the parts of a person."""
+    """Set a stage to stride 1, which doubles the resolution of its feature map."""
     for module in stage.modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)
@@ -123,7 +123,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
-        """Return the block's features, at 1 / stride of the resolution."""
+        """Return features at 1 / stride of the input's resolution."""
         return torch.relu(self.second(self.first(features_BCHW)) + self.skip(features_BCHW))
 
 

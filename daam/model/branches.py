@@ -1,18 +1,18 @@
-"""The two branches behind the attention. Shapes: B = images, C = channels, I = identities."""
+"""The two branches after the attention. Shapes: B = images, C = channels, I = identities."""
 
 from typing import Literal
 
 from torch import Tensor, nn
 
 Embedding = Literal["pooled", "bottleneck"]
-"""Of the shared branch: g, or b behind the norm."""
+"""An embedding of the shared branch: g after pooling, or b after the bottleneck norm."""
 
 
 class SharedBranch(nn.Module):
-    """What transfers: embedding, bottleneck norm and a linear identity classifier.
+    """Embedding, bottleneck norm and a linear identity classifier, on the shared features.
 
     The norm between the embedding and the classifier (BNNeck, Luo et al. 2019, arXiv:1903.07071)
-    lets metric losses and the cross-entropy each have the space that suits them.
+    lets metric losses and the cross-entropy each work in the space that suits them.
 
     Args:
         num_channels: C.
@@ -35,7 +35,7 @@ class SharedBranch(nn.Module):
 
 
 class SpecificBranch(nn.Module):
-    """What does not transfer: tells the two domains apart. Never used for retrieval."""
+    """A domain classifier on the specific features. Never used for retrieval."""
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
@@ -45,5 +45,5 @@ class SpecificBranch(nn.Module):
         )
 
     def forward(self, specific_BC: Tensor) -> Tensor:
-        """Return the domain logits (B, 2) of pooled specific features (B, C)."""
+        """Return domain logits (B, 2) from pooled specific features (B, C)."""
         return self.layers(specific_BC)

@@ -1,6 +1,6 @@
-"""Heads that the learned forms of domain similarity need; a network has one of them or none.
+"""Heads of the learned forms of domain similarity; a network has at most one.
 
-They take pooled embeddings of length 1, in float32, and give two sets of logits or one and None.
+They take L2-normalised float32 embeddings, and return two sets of logits, or one and None.
 
 Shapes: B = images of both domains, C = channels.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 class NominalHead(nn.Module):
     """One classifier {source, target, nominal} on both branches.
 
-    The specific part is to be found in its own domain and the shared part in the nominal one. The
+    It should assign specific parts to their own domain and shared parts to the nominal one. The
     abstract of arXiv:1905.10529 speaks of a "new nominal domain"; this form of it is ours.
     """
 
@@ -30,10 +30,10 @@ class NominalHead(nn.Module):
 
 
 class ConfusionHead(nn.Module):
-    """A domain classifier that learns, and embeddings that learn to leave it undecided.
+    """A domain classifier, and embeddings trained to make its prediction uniform.
 
-    Source: domain confusion, Tzeng et al. 2015, arXiv:1510.02192. Theirs alternates two steps; here
-    two sets of logits from one pass each stop the gradient of one side.
+    Source: domain confusion, Tzeng et al. 2015, arXiv:1510.02192. The paper alternates two steps;
+    here one pass gives two sets of logits, each with the gradient of one side stopped.
     """
 
     def __init__(self, num_channels: int) -> None:
@@ -41,14 +41,14 @@ class ConfusionHead(nn.Module):
         self.hidden, self.output = domain_classifier(num_channels)
 
     def forward(self, shared_BC: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (B, 2) that reach the head alone, and equal ones that miss the head."""
+        """Return logits (B, 2) with gradients for the head alone, and equal ones for all but it."""
         learning_B2 = self.output(torch.relu(self.hidden(rescaled(shared_BC.detach()))))
         hidden_BD = torch.relu(frozen_linear(self.hidden, rescaled(shared_BC)))
         return learning_B2, frozen_linear(self.output, hidden_BD)
 
 
 class ReversalHead(nn.Module):
-    """A domain classifier behind a reversed gradient: embeddings learn to be its undoing.
+    """A domain classifier behind a gradient reversal, which trains embeddings against it.
 
     Source: DANN, Ganin et al. 2016, arXiv:1505.07818.
     """
@@ -67,12 +67,12 @@ SimilarityHead = NominalHead | ConfusionHead | ReversalHead
 
 
 def reverse_gradient(tensor: Tensor) -> Tensor:
-    """Return the tensor; its gradient flows back with the opposite sign."""
+    """Return the tensor; its gradient gets the opposite sign."""
     return ReversedGradient.apply(tensor)
 
 
 class ReversedGradient(torch.autograd.Function):
-    """The identity forward, its negative backward."""
+    """The identity in the forward pass, negation in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:  # noqa: ARG004  (torch's own signature)
@@ -86,16 +86,16 @@ class ReversedGradient(torch.autograd.Function):
 
 
 def rescaled(embeddings_BC: Tensor) -> Tensor:
-    """Scale vectors of length 1 to a mean square of 1, the size layers are initialised for."""
+    """Scale unit vectors to a mean square of 1, which layers are initialised for."""
     return embeddings_BC * math.sqrt(embeddings_BC.shape[1])
 
 
 def domain_classifier(num_channels: int) -> tuple[nn.Linear, nn.Linear]:
-    """Return the two layers of a domain classifier, as large as the specific branch's."""
+    """Return the two layers of a domain classifier, of the specific branch's size."""
     num_hidden = max(16, num_channels // 4)
     return nn.Linear(num_channels, num_hidden), nn.Linear(num_hidden, 2)
 
 
 def frozen_linear(layer: nn.Linear, inputs: Tensor) -> Tensor:
-    """Apply a layer whose weights get no gradient."""
+    """Apply a layer without gradients for its weights."""
     return F.linear(inputs, layer.weight.detach(), layer.bias.detach())

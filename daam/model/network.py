@@ -21,24 +21,24 @@ from daam.model.pooling import AveragePooling, mean_over_positions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOutput:
-    """What one forward pass gives; the specific part is None for a network without attention."""
+    """The output of a forward pass; the specific part is None without attention."""
 
     features_BCHW: Tensor
-    """F, the map that the attention splits: where the losses' gradients meet."""
+    """F, the feature map that the attention splits, where the gradients of all losses meet."""
     attention_BCHW: Tensor | None
-    """A(F), as large as F."""
+    """A(F), of the shape of F."""
     shared_BC: Tensor
     bottleneck_BC: Tensor
     identity_logits_SI: Tensor
     specific_BC: Tensor | None
     domain_logits_B2: Tensor | None
     similarity_logits: tuple[Tensor, Tensor | None] | None
-    """What the network's similarity head gives, None without one: `NominalHead` (B, 3) of the
-    shared and (B, 3) of the specific part; `ConfusionHead` (B, 2) to learn from and (B, 2) to
-    confuse; `ReversalHead` (B, 2) and None."""
+    """The output of the similarity head, None without one. `NominalHead`: (B, 3) of the shared and
+    (B, 3) of the specific part. `ConfusionHead`: (B, 2) that train the head and (B, 2) that train
+    the embedding. `ReversalHead`: (B, 2) and None."""
 
     def embedding(self, which: Embedding) -> Tensor:
-        """Return one of the shared branch's embeddings, (B, C), of any length."""
+        """Return one of the shared branch's embeddings, (B, C), not normalised."""
         return self.shared_BC if which == "pooled" else self.bottleneck_BC
 
 
@@ -47,21 +47,21 @@ class DaamNetwork(nn.Module):
 
     Args:
         backbone: (B, 3, H, W) -> (B, C', h', w'), the map F that the attention splits.
-        num_channels: C, of the map that the branches pool: C' without a branch stage.
+        num_channels: C, of the feature map that the branches pool; C' without a branch stage.
         num_identities: I, of the source.
-        attention: gives A(F), or None for a plain network whose features are all shared.
+        attention: computes A(F); None for a plain network whose features are all shared.
         branch_stage: (B, C', h', w') -> (B, C, h, w), a last stage that each branch runs on its
-            part. The shared branch gets this one, the specific branch a copy with weights of its
-            own, on a map of half the height and width: it only has to tell domains apart, and so
-            costs a quarter.
+            part. The shared branch uses this one. The specific branch uses a copy with its own
+            weights at half the height and width, a quarter of the cost, which is enough to tell
+            domains apart.
         pooling: (B, C, h, w) -> (B, C) of the shared branch, by default the average. The specific
-            branch always has the average.
-        similarity_head: of a learned form of domain similarity.
-        similarity_embedding: what that head looks at.
-        retrieval_embedding: what `embed` gives.
+            branch always uses the average.
+        similarity_head: for a learned form of domain similarity.
+        similarity_embedding: the input of that head.
+        retrieval_embedding: what `embed` returns.
 
     Raises:
-        ConfigError: a nominal head and no attention: there is no specific part to classify.
+        ConfigError: a nominal head without attention has no specific part to classify.
     """
 
     def __init__(
@@ -109,8 +109,8 @@ class DaamNetwork(nn.Module):
         """Run one pass over a batch of both domains.
 
         Args:
-            images_BCHW: normalised images, the source's first.
-            num_source: S, how many of them are the source's.
+            images_BCHW: normalised images, source images first.
+            num_source: S, the number of source images.
         """
         self.batch_domains.set_source_first(num_source, num_images=len(images_BCHW))
         features_BCHW = self.backbone(images_BCHW)
@@ -144,13 +144,13 @@ class DaamNetwork(nn.Module):
         domain: int | Tensor = TARGET,
         embedding: Embedding | None = None,
     ) -> Tensor:
-        """Return the embeddings of images: (B, C) float32, of length 1.
+        """Return the embeddings of images: (B, C) float32, L2-normalised.
 
         Args:
             images_BCHW: normalised images.
-            domain: whose batch norms to use, 0 source or 1 target, where each has its own; (B,)
-                int64 where images of both domains are mixed.
-            embedding: which one, by default that for retrieval.
+            domain: whose batch norms to use if each domain has its own, 0 source or 1 target; (B,)
+                int64 for a batch of both.
+            embedding: which one; by default the one for retrieval.
         """
         features_BCHW = self.features_of(images_BCHW, domain=domain)
         if self.attention is not None:
@@ -160,18 +160,18 @@ class DaamNetwork(nn.Module):
         return F.normalize((pooled_BC if which == "pooled" else bottleneck_BC).float(), dim=1)
 
     def attention_maps(self, images_BCHW: Tensor, *, domain: int = TARGET) -> Tensor | None:
-        """Return A(F), as large as F and in (0, 1), or None for a network without attention."""
+        """Return A(F), of the shape of F and in (0, 1); None for a network without attention."""
         if self.attention is None:
             return None
         features_BCHW = self.features_of(images_BCHW, domain=domain)
         return self.attention(features_BCHW).expand_as(features_BCHW)
 
     def features_of(self, images_BCHW: Tensor, *, domain: int | Tensor) -> Tensor:
-        """Return F of images of one domain, or of the domain that each is said to be of."""
+        """Return F of images of one domain, or of the domain given for each image."""
         if isinstance(domain, Tensor):
             self.batch_domains.set_each(domain)
         else:
-            # Not `len`, which would fix the number of images when the network is exported.
+            # Not `len`, which would make the batch size a constant of an exported network.
             self.batch_domains.set_all(domain, num_images=images_BCHW.shape[0])
         return self.backbone(images_BCHW)
 
@@ -184,18 +184,18 @@ class DaamNetwork(nn.Module):
     def pooled_specific(
         self, features_BCHW: Tensor, shared_BCHW: Tensor, shared_BC: Tensor
     ) -> Tensor:
-        """Return what the specific branch classifies, (B, C)."""
+        """Return the pooled specific features, (B, C)."""
         if self.specific_stage is not None:
             return mean_over_positions(self.specific_stage(features_BCHW - shared_BCHW))
         if not isinstance(self.shared.pooling, AveragePooling):
             shared_BC = mean_over_positions(shared_BCHW)
-        # The mean of F - F_sh, without making that map.
+        # The mean of F - F_sh, without computing that map.
         return mean_over_positions(features_BCHW) - shared_BC
 
     def similarity_logits(
         self, embeddings_BC: Tensor, specific_BC: Tensor | None
     ) -> tuple[Tensor, Tensor | None] | None:
-        """Return what the similarity head gives, in float32 whatever the rest runs in."""
+        """Return the output of the similarity head, always computed in float32."""
         if self.similarity_head is None:
             return None
         with torch.autocast(embeddings_BC.device.type, enabled=False):

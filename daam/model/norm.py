@@ -1,4 +1,4 @@
-"""Batch norm for a network trained on two domains: statistics of one, or a set for each.
+"""Batch norm for a network trained on two domains: shared, or with a set per domain.
 
 Shapes: B = images, C = channels, 2 = source and target; N has any number of dimensions behind them.
 """
@@ -20,32 +20,33 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class BatchDomains:
-    """Which image of the current batch is of which domain.
+    """The domain of each image in the current batch.
 
-    One of these is shared by a network and all its `DomainBatchNorm`s: a norm deep inside a trunk
-    is called with features alone, so whoever calls the network says it here first. It is neither a
-    parameter nor a buffer: no state dict has it, and a deep copy of a network has its own.
+    A network shares one of these with all its `DomainBatchNorm`s: a norm deep inside a backbone
+    is called with features alone, so the caller of the network sets the domains here first. It is
+    neither a parameter nor a buffer: it is in no state_dict, and a deep copy of a network has its
+    own.
     """
 
     def __init__(self) -> None:
         self.counts = (0, 0)
-        """How many images of the batch are the source's and the target's."""
+        """Number of source and of target images in the batch."""
         self.order_B: Tensor | None = None
-        """The images sorted by domain, None where they are."""
+        """The images' places sorted by domain; None if they are in that order."""
         self.place_B: Tensor | None = None
-        """Where each image is in that order."""
+        """The place of each image in that order."""
 
     def set_source_first(self, num_source: int, *, num_images: int) -> None:
-        """Say that the batch has the source's images first, then the target's."""
+        """Set a batch of source images followed by target images."""
         self.counts = (num_source, num_images - num_source)
         self.order_B = self.place_B = None
 
     def set_all(self, domain: int, *, num_images: int) -> None:
-        """Say that all images are of one domain, 0 source or 1 target."""
+        """Set a batch of one domain, 0 source or 1 target."""
         self.set_source_first(num_images if domain == SOURCE else 0, num_images=num_images)
 
     def set_each(self, domains_B: Tensor) -> None:
-        """Say for each image of which domain it is, in any order: (B,) int64, 0 or 1."""
+        """Set the domain of each image, in any order: (B,) int64, 0 or 1."""
         num_target = int(domains_B.sum())
         self.set_source_first(len(domains_B) - num_target, num_images=len(domains_B))
         self.order_B = domains_B.argsort(stable=True)
@@ -53,17 +54,17 @@ class BatchDomains:
 
 
 class DomainBatchNorm(nn.Module):
-    """Batch norm with statistics, weight and bias of its own for each domain.
+    """Batch norm with separate statistics, weight and bias per domain.
 
     Source: Chang et al. 2019, arXiv:1906.03950. Each domain's images are normalised as if they were
     the whole batch of a plain batch norm. A domain without images keeps its statistics, and its
-    weight and bias get a gradient of zero, so that data parallelism sees all weights in every step.
-    A domain with a single value a channel has no variance: it is normalised with its running
-    statistics, which stay as they are.
+    weight and bias get a gradient of zero, so that data parallelism sees a gradient for every
+    parameter. A domain with a single value per channel has no variance: it is normalised with its
+    running statistics, which are not updated.
 
     Args:
-        norm: a plain batch norm that both domains begin as.
-        domains: of the network this is a part of.
+        norm: a plain batch norm that both domains start from.
+        domains: of the network that contains it.
     """
 
     weight: nn.Parameter
@@ -76,8 +77,8 @@ class DomainBatchNorm(nn.Module):
         super().__init__()
         if norm.running_mean is None or norm.running_var is None or not norm.affine:
             raise ConfigError(
-                f"{norm} has no weights or no running statistics to give to each domain; "
-                "make it with affine=True and track_running_stats=True"
+                f"{norm} has no weights or no running statistics to copy to each domain; "
+                "create it with affine=True and track_running_stats=True"
             )
         self.plain_type = type(norm)
         self.domains = domains
@@ -92,11 +93,11 @@ class DomainBatchNorm(nn.Module):
             self.register_buffer(name, stacked_pair(getattr(norm, name)))
 
     def forward(self, features_BCN: Tensor) -> Tensor:
-        """Return the normalised features, each image by its domain's set."""
+        """Return the normalised features, each image by the set of its domain."""
         counts, order_B, place_B = self.domains.counts, self.domains.order_B, self.domains.place_B
         if sum(counts) != len(features_BCN):
             raise AssertionError(
-                f"the batch has {len(features_BCN)} images, {counts} were said of which domain"
+                f"the batch has {len(features_BCN)} images, but domains were set for {counts}"
             )
         weights, biases = self.weight.unbind(), self.bias.unbind()
         if order_B is not None:
@@ -115,10 +116,10 @@ class DomainBatchNorm(nn.Module):
     def normalised(
         self, features_BCN: Tensor, domain: int, weight_C: Tensor, bias_C: Tensor
     ) -> Tensor:
-        """Return features of one domain, normalised; in training its statistics move."""
-        learns = self.training and features_BCN.numel() > self.num_features
+        """Return normalised features of one domain; in training its statistics are updated."""
+        is_batch = self.training and features_BCN.numel() > self.num_features
         momentum = 0.0
-        if learns:
+        if is_batch:
             num_batches = self.num_batches_tracked[domain].add_(1)
             momentum = 1 / int(num_batches) if self.momentum is None else self.momentum
         return F.batch_norm(
@@ -127,19 +128,19 @@ class DomainBatchNorm(nn.Module):
             self.running_var[domain],
             weight_C,
             bias_C,
-            training=learns,
+            training=is_batch,
             momentum=momentum,
             eps=self.eps,
         )
 
     def reset_running_stats(self, domain: int) -> None:
-        """Forget the statistics of one domain."""
+        """Reset the statistics of one domain."""
         self.running_mean[domain] = 0
         self.running_var[domain] = 1
         self.num_batches_tracked[domain] = 0
 
     def plain(self, domain: int) -> _BatchNorm:
-        """Return one domain's set as a plain batch norm."""
+        """Return the set of one domain as a plain batch norm."""
         norm = self.plain_type(self.num_features, eps=self.eps, momentum=self.momentum)
         for name in ("weight", "bias"):
             weight_2C: nn.Parameter = getattr(self, name)
@@ -150,17 +151,17 @@ class DomainBatchNorm(nn.Module):
         return norm.train(self.training)
 
     def extra_repr(self) -> str:
-        """Return what `print(network)` shows."""
+        """Return the text that `print(network)` shows."""
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
 def with_domain_norms(network: Network, *, domains: BatchDomains) -> Network:
-    """Give every batch norm of a network a set for each domain, both as the one it had.
+    """Replace every batch norm of a network by one with a set per domain, both equal to it.
 
     Args:
-        network: changed in place and returned; a network that has such norms already stays.
-        domains: what the norms are to ask; for a `DaamNetwork` its `batch_domains`, which its
-            methods set. Whoever calls another network sets it before each call.
+        network: changed in place and returned; norms that have sets per domain stay.
+        domains: that the norms read; for a `DaamNetwork` its `batch_domains`, which its methods
+            set. For another network the caller sets it before each call.
 
     Raises:
         ConfigError: a batch norm without weights or without running statistics.
@@ -175,12 +176,12 @@ def with_domain_norms(network: Network, *, domains: BatchDomains) -> Network:
 
 
 def with_plain_norms(network: Network, *, domain: int = TARGET) -> Network:
-    """Turn every domain-specific norm into the plain batch norm of one domain.
+    """Replace every domain-specific norm by the plain batch norm of one domain.
 
-    In eval mode the network then gives for any image what it gave for that domain's images.
+    In eval mode the network then treats every image as one of that domain.
 
     Args:
-        network: changed in place and returned; a network without such norms stays as it is.
+        network: changed in place and returned; without such norms it is unchanged.
         domain: 0 source, 1 target.
     """
 
@@ -192,10 +193,10 @@ def with_plain_norms(network: Network, *, domain: int = TARGET) -> Network:
 
 @torch.no_grad()
 def copy_source_norms_to_target(network: nn.Module) -> None:
-    """Give the target the source's statistics, weights and biases in every domain-specific norm.
+    """Copy statistics, weights and biases from source to target in every domain-specific norm.
 
-    In epochs of the source alone the target's sets do not follow the rest of the network; this is
-    how they catch up when its images come in.
+    Epochs on the source alone train everything but the target's sets; this brings them up to date
+    before its images come in.
     """
     for module in network.modules():
         if isinstance(module, DomainBatchNorm):
@@ -206,10 +207,10 @@ def copy_source_norms_to_target(network: nn.Module) -> None:
 def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace the running statistics of every batch norm by those of the given target images.
 
-    Training leaves an average over source and target; a test is on the target alone, so its
-    statistics are taken from the target's unlabelled train images (Li et al. 2016,
-    arXiv:1603.04779). The means over the batches are plain averages: all batches weigh the same.
-    Of a norm with a set for each domain only the target's statistics change.
+    Training leaves an average over source and target, while a test uses target images alone. So
+    statistics are re-estimated on the target's unlabelled train images (AdaBN, Li et al. 2016,
+    arXiv:1603.04779), as plain averages over the batches. In a domain-specific norm only the
+    target's statistics change.
 
     Args:
         network: changed in place; its training mode is kept.
@@ -225,7 +226,7 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
             norm.reset_running_stats(TARGET)
         else:
             norm.reset_running_stats()
-        norm.momentum = None  # a plain average over the batches
+        norm.momentum = None  # cumulative: a plain average over the batches
     network.train()
     with torch.no_grad():
         for images_BCHW in batches:
@@ -237,12 +238,12 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
 
 
 def stacked_pair(tensor: Tensor) -> Tensor:
-    """Return two copies of a tensor, stacked."""
+    """Return two copies of a tensor, stacked: one per domain."""
     return torch.stack([tensor.detach()] * NUM_DOMAINS)
 
 
 def replace_modules(network: Network, replacement: Callable[[nn.Module], nn.Module]) -> Network:
-    """Replace in place every module under a network, and the network itself, by another."""
+    """Replace every module of a network, and the network itself, in place."""
     for name, child in network.named_children():
         setattr(network, name, replace_modules(child, replacement))
     return replacement(network)  # type: ignore[return-value]

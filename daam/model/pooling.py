@@ -1,4 +1,4 @@
-"""From a feature map to one vector an image. Shapes: B = images, C = channels, H, W = size."""
+"""From a feature map to one vector per image. Shapes: B = images, C = channels, H, W = size."""
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,12 @@ class AveragePooling(nn.Module):
 
 
 class GemPooling(nn.Module):
-    """The generalised mean (mean of x^p)^(1/p), with one p for all channels that is learned from 3.
+    """The generalised mean (mean of x^p)^(1/p); one p for all channels, learned, initially 3.
 
     p = 1 is the average, p towards infinity the maximum. Source: Radenovic et al. 2017,
-    arXiv:1711.02512, equation 3. Features below 1e-6 count as 1e-6 and get no gradient, and p below
-    1 counts as 1, so that no gradient is infinite. Computed in float32, and relative to the largest
-    feature of each channel, so that no power overflows.
+    arXiv:1711.02512, equation 3. Features are clamped to at least 1e-6 and p to at least 1, so that
+    no gradient is infinite. Computed in float32, and relative to the largest feature of each
+    channel, so that no power overflows.
     """
 
     def __init__(self) -> None:
@@ -40,8 +40,8 @@ class GemPooling(nn.Module):
 def mean_over_positions(features_BCHW: Tensor) -> Tensor:
     """Return the mean over height and width, (B, C).
 
-    A sum that is divided afterwards has a gradient that broadcasts; that of `Tensor.mean` is
-    written out for every position, which on a CPU costs as much again as the mean itself.
+    The gradient of a sum divided afterwards is a broadcast view; `Tensor.mean` writes its gradient
+    out for every position, which on a CPU costs as much as the mean itself.
     """
     return features_BCHW.sum(dim=(2, 3)) / (features_BCHW.shape[2] * features_BCHW.shape[3])
 

@@ -1,4 +1,4 @@
-"""Weights that a trunk starts from: published ones, those of a file, or a state dict."""
+"""Initial weights of a backbone: published ones, or a state_dict from a file."""
 
 import pickle
 from collections.abc import Mapping
@@ -21,19 +21,19 @@ class StateDict:
 
     tensors: Mapping[str, Tensor]
     where: str
-    """Where they are from, for messages."""
+    """Their origin, for messages."""
 
 
 Weights = str | StateDict
-"""`imagenet` (torchvision's, fetched once), `none`, the path of a file, or what was read of one."""
+"""`imagenet` (from torchvision, downloaded once), `none`, a file's path, or a read state_dict."""
 
 
 def read_state_dict(file: Path | IO[bytes], *, where: str) -> StateDict:
-    """Read a state dict, also one wrapped as {"state_dict": ...} or saved of a parallel network.
+    """Read a state_dict, also one wrapped as {"state_dict": ...} or saved from DataParallel.
 
     Args:
         file: a path, or a file open for reading and seeking, `io.BytesIO` for example.
-        where: names it in messages: its path or address.
+        where: its path or address, for messages.
 
     Raises:
         ConfigError: there is no such file, or it holds no state dict.
@@ -53,8 +53,8 @@ def read_state_dict(file: Path | IO[bytes], *, where: str) -> StateDict:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):
         raise ConfigError(
-            f"model.weights: {where} holds no state dict but a {type(state).__name__} of other "
-            "things; save one with torch.save(model.state_dict(), path)"
+            f"model.weights: {where} holds a {type(state).__name__} and not a state dict; "
+            "save one with torch.save(model.state_dict(), path)"
         )
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
@@ -64,17 +64,17 @@ def read_state_dict(file: Path | IO[bytes], *, where: str) -> StateDict:
 def load_weights(
     network: nn.Module, weights: Weights, *, name: str, published: WeightsEnum, classifier: str
 ) -> None:
-    """Give one of torchvision's networks its weights; its classifier's are not looked at.
+    """Load weights into a torchvision network; those of its classifier are ignored.
 
     Args:
         network: changed in place.
         weights: see `Weights`.
         name: of the network, for messages.
-        published: what `imagenet` means.
-        classifier: what the names of its classifier's weights begin with.
+        published: the weights of `imagenet`.
+        classifier: prefix of the names of its classifier's weights.
 
     Raises:
-        ConfigError: the weights cannot be fetched, read, or are of another network.
+        ConfigError: the weights cannot be downloaded or read, or are of another network.
     """
     if weights == "imagenet":
         network.load_state_dict(download_state(name, published))
@@ -86,29 +86,29 @@ def load_weights(
 
 
 def download_state(name: str, published: WeightsEnum) -> Mapping[str, Tensor]:
-    """Return torchvision's published weights from its cache folder or from where they are kept."""
+    """Return torchvision's published weights, from its cache or downloaded."""
     try:
         return published.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise ConfigError(
-            f"the ImageNet weights of {name} cannot be fetched ({error}); download {published.url} "
-            "where you can and name the file: --set model.weights=PATH, or start from random "
-            "weights: --set model.weights=none"
+            f"the ImageNet weights of {name} cannot be downloaded ({error}); get {published.url} "
+            "elsewhere and name the file: --set model.weights=PATH, or use random weights: "
+            "--set model.weights=none"
         ) from error
 
 
 def load_backbone_state(
     network: nn.Module, state: StateDict, *, name: str, classifier: str
 ) -> None:
-    """Load a state dict; its classifier may be missing or of any size."""
+    """Load a state_dict whose classifier may be missing or of any size."""
     trunk = {key: value for key, value in state.tensors.items() if not key.startswith(classifier)}
     try:
         missing, unexpected = network.load_state_dict(trunk, strict=False)
     except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()  # under a heading, one line for each weight
+        first = str(error).splitlines()[1].strip()  # after a heading, one line per weight
         raise ConfigError(
             f"model.weights: {state.where} does not fit {name}: {first} "
-            "Choose the backbone it is of"
+            "Choose the backbone that it belongs to"
         ) from error
     missing = [key for key in missing if not key.startswith(classifier)]
     if missing or unexpected:

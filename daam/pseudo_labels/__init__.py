@@ -1,1 +1,5 @@
-"""Pseudo-labels for the unlabelled target: neighbours, groups, memory."""
+"""Groups of target images that are probably one identity.
+
+`jaccard`: distances between images. `grouping`: DBSCAN on them. `memory`: the centres of groups
+during an epoch. `exemplars`: the memory of single images.
+"""

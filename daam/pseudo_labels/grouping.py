@@ -1,4 +1,4 @@
-"""Groups of images that are probably one person: the pseudo-labels of an unlabelled domain.
+"""Pseudo-labels: groups of images that are probably one identity.
 
 Shapes: N = images of the target's train split, D = embedding width.
 """
@@ -21,7 +21,7 @@ OUTLIER = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PseudoLabels:
-    """Which group each image belongs to."""
+    """The group of each image."""
 
     groups: NDArray[np.int64]
     """(N,), 0 to num_groups - 1, or -1 for an outlier."""
@@ -35,14 +35,14 @@ def pseudo_labels(
 ) -> PseudoLabels:
     """Group images by the density of their k-reciprocal Jaccard distances.
 
-    The same embeddings give the same groups, numbered by the first image that is a core.
+    Deterministic: groups are numbered by their first core point.
 
     Args:
         embeddings: (N, D), L2-normalised, on any device.
-        k1: neighbours in a neighbourhood; N where N is smaller.
-        k2: neighbours whose weights are averaged; N where N is smaller.
-        eps: Jaccard distance, 0 to below 1, up to which two images are neighbours.
-        min_samples: images within eps (itself included) that make an image the core of a group.
+        k1: neighbours in a neighbourhood, at most N are used.
+        k2: neighbours whose weights are averaged, at most N are used.
+        eps: Jaccard distance up to which two images are neighbours, 0 to below 1.
+        min_samples: images within eps, itself included, that make an image a core point.
 
     Raises:
         TrainingError: an embedding is not finite.
@@ -67,13 +67,13 @@ def pseudo_labels(
 def group_by_density(
     distances: sparse.csr_array, *, eps: float, min_samples: int
 ) -> NDArray[np.int64]:
-    """(N,) DBSCAN's group of each row, numbered by their first cores from 0; -1 an outlier.
+    """(N,) DBSCAN's group of each row, from 0 in order of first core points; -1: outlier.
 
     Args:
-        distances: (N, N), symmetric; a stored zero is a distance of 0, what is not stored is
-            further than eps. The diagonal may be stored or not.
+        distances: (N, N), symmetric; a stored zero is a distance of 0, an entry that is not
+            stored is further than eps. The diagonal may be missing.
         eps: distance up to which two rows are neighbours.
-        min_samples: neighbours (the row itself included) that make a row the core of a group.
+        min_samples: neighbours, the row itself included, that make a row a core point.
     """
     if len(entries_per_row(distances)) == 0:
         return np.empty(0, np.int64)
@@ -83,9 +83,9 @@ def group_by_density(
 
 
 def _within(distances: sparse.csr_array, *, eps: float) -> sparse.csr_array:
-    """A copy with the entries up to eps and every row at distance 0 from itself, nearest first.
+    """A copy with the entries up to eps and a diagonal of zeros, each row sorted by distance.
 
-    (The order within a row is what scikit-learn asks of a graph of distances.)
+    scikit-learn requires that order of a sparse graph.
     """
     num_entries = entries_per_row(distances)
     num_rows = len(num_entries)

@@ -1,7 +1,7 @@
 """k-reciprocal Jaccard distance between images, as a sparse graph.
 
-Nothing here is N x N: what two images do not share costs nothing, and the cost beside that of the
-search for neighbours grows with the number of pairs that share one. Shapes: N = images,
+Nothing here is N x N: only pairs with a shared neighbour cost time and memory, besides the search
+for neighbours. Shapes: N = images,
 D = embedding width.
 """
 
@@ -14,39 +14,38 @@ from torch import Tensor
 
 from daam.neighbours import nearest_neighbours, reciprocal_weights, starts_of
 
-# Shared neighbours summed at once: a few arrays of 1 to 2 MiB, which a core's cache holds.
+# Shared neighbours summed at once: a few arrays of 1 to 2 MiB, which fit in a core's cache.
 OVERLAP_CHUNK_TERMS = 1 << 18
-# Pairs of rows summed at once: some 80 weights each, 1 MiB a side.
-PAIRS_AT_A_TIME = 1024
-# Of the overlap that is looked for, how much the cut-off end of a row may hold: more of it leaves
-# fewer terms to add up and more pairs to sum in full.
+# Pairs of rows summed at once: about 80 weights each, 1 MiB per side.
+PAIR_CHUNK = 1024
+# Share of the smallest wanted overlap that the tail of a row may hold: a larger one leaves fewer
+# terms to sum and more pairs to sum in full.
 TAIL_SHARE = 0.8
 FILTER_FROM = 0.3
-ROUNDING = 1e-4  # well above that of a sum of some hundred weights in float32
+ROUNDING = 1e-4  # well above that of a float32 sum of a few hundred weights
 
 
 def jaccard_distances(
     embeddings: Tensor, *, k1: int, k2: int, max_distance: float = 1.0
 ) -> sparse.csr_array:
-    """(N, N) symmetric float32 distances below 1; what is not stored is 1.
+    """(N, N) symmetric float32 distances below 1; entries that are not stored are 1.
 
     Source: Zhong et al. 2017, arXiv:1701.08398, sections 3.2 to 3.4, with the neighbourhoods that
     unsupervised re-ID settled on: R(i) is the images that have i among their k1 nearest and are
-    among the k1 nearest of i (an image is its own first neighbour; equally near ones rank by row);
+    among the k1 nearest of i (an image is its own first neighbour; ties rank by row);
     R*(i) adds every R_half(c), c in R(i), of which more than two thirds lie in R(i), where R_half
-    looks at round(k1 / 2) + 1 neighbours. Weights of i are softmax(-|z_i - z_j|^2) over R*(i),
+    uses round(k1 / 2) + 1 neighbours. Weights of i are softmax(-|z_i - z_j|^2) over R*(i),
     averaged over the k2 nearest of i. With m_ij the sum over c of the smaller weight:
     d_ij = 1 - m_ij / (2 - m_ij).
 
-    The diagonal is stored, as zeros. Fewer images than k1 or k2 is allowed: each looks at all of
-    them.
+    The diagonal is stored, as zeros. With fewer images than k1 or k2, all are neighbours.
 
     Args:
         embeddings: (N, D), L2-normalised, on any device; computed in float32.
         k1: neighbours in a neighbourhood, itself included; 1 or more.
         k2: neighbours whose weights are averaged, itself included; 1 turns averaging off.
-        max_distance: larger distances are not stored. Noisy embeddings share a little with nearly
-            everything, so a limit is what keeps the result small.
+        max_distance: larger distances are not stored. Noisy embeddings overlap a little with
+            nearly all others, so a limit keeps the result small.
     """
     if len(embeddings) == 0:
         return sparse.csr_array((0, 0), dtype=np.float32)
@@ -75,14 +74,14 @@ def _distances_from_overlap(weights: sparse.csr_array, *, max_distance: float) -
         blocks.append(overlap)
     one_sided = sparse.vstack(blocks, format="csr")
     itself = _identity(_num_rows(weights))
-    # Symmetric before it becomes a distance: scipy's sums drop zeros, and zero is near.
+    # Made symmetric before it becomes a distance: scipy's sums drop zeros.
     symmetric = (one_sided + one_sided.T + itself).tocsr()
     symmetric.data = _distance(symmetric.data)
     return symmetric
 
 
 def _rare_columns_first(weights: sparse.csr_array) -> sparse.csr_array:
-    """The same weights with columns numbered, and sorted, by how many rows share them."""
+    """The same weights with columns renumbered by how many rows share them, rare ones first."""
     num_rows = _num_rows(weights)
     order = np.argsort(np.bincount(weights.indices, minlength=num_rows), kind="stable")
     number = np.empty(num_rows, np.int64)
@@ -94,16 +93,16 @@ def _rare_columns_first(weights: sparse.csr_array) -> sparse.csr_array:
 
 
 def _large_overlaps(weights: sparse.csr_array, *, least: float) -> Iterator[sparse.csr_array]:
-    """Sums of smaller weights of each row with the rows below it, all that are `least` or more.
+    """Sums of smaller weights of each row with the rows below it, all that reach `least`.
 
-    Most pairs share little. They are told by the heads of their rows, the weights that are left
-    when a row's last columns, up to a sum of `left_out`, are cut off: all columns are in one order,
-    so what two rows share outside of both heads lies in the tail of one of them, and is at most
-    that. A pair whose heads share less than `least - left_out` is dropped; the others, about a
-    dozen a row for the limits that grouping has, are summed in full. Where `least` is so small that
-    it drops few pairs, nothing is cut off. (Source: prefix filtering, Chaudhuri et al. 2006, A
-    primitive operator for similarity joins, with weights. Rare columns come first, so the long
-    lists of rows that share a column are in the tails.)
+    Source: prefix filtering, Chaudhuri et al. 2006, A primitive operator for similarity joins; here
+    with weights. Most pairs overlap little, and the heads of their rows show it: the weights left
+    after a tail of last columns with a sum of at most `left_out` is cut off. All rows have the same
+    column order, so what two rows share outside both heads lies in the tail of one of them, and is
+    at most `left_out`. A pair whose heads share less than `least - left_out` is dropped; the
+    others, about a dozen per row in grouping, are summed in full. If `least` is so small that few
+    pairs would be dropped, nothing is cut off. Rare columns come first, so that the columns shared
+    by many rows are in the tails.
     """
     left_out = TAIL_SHARE * least if least >= FILTER_FROM else 0.0
     first_row = 0
@@ -120,7 +119,7 @@ def _large_overlaps(weights: sparse.csr_array, *, least: float) -> Iterator[spar
 
 
 def _heads(weights: sparse.csr_array, *, left_out: float) -> sparse.csr_array:
-    """The weights without the last ones of each row that sum to `left_out` at most."""
+    """The weights without the last ones of each row whose sum is at most `left_out`."""
     num_entries = np.diff(starts_of(weights))
     up_to = np.cumsum(weights.data, dtype=np.float64)
     whole = up_to[starts_of(weights)[1:] - 1]
@@ -134,13 +133,13 @@ def _heads(weights: sparse.csr_array, *, left_out: float) -> sparse.csr_array:
 def _overlaps(
     weights: sparse.csr_array, rows: NDArray[np.integer], others: NDArray[np.integer]
 ) -> NDArray[np.float32]:
-    """The sum of smaller weights of each pair of rows, to the bit as a chunk of terms has it."""
+    """The sum of smaller weights of each pair of rows, bitwise equal to that from terms."""
     sums = [np.empty(0, np.float32)]
     ones = np.ones(_num_rows(weights), np.float32)
-    for start in range(0, len(rows), PAIRS_AT_A_TIME):
-        pairs = slice(start, start + PAIRS_AT_A_TIME)
+    for start in range(0, len(rows), PAIR_CHUNK):
+        pairs = slice(start, start + PAIR_CHUNK)
         smaller = weights[rows[pairs]].minimum(weights[others[pairs]])
-        sums.append(smaller @ ones)  # adds up from a row's first column on, as a product does
+        sums.append(smaller @ ones)  # sums from a row's first column, as a matrix product does
     return np.concatenate(sums)
 
 
@@ -152,13 +151,13 @@ def _distance(overlap: ArrayLike) -> NDArray[np.float32]:
 def _overlap_with_later_rows(weights: sparse.csr_array) -> Iterator[sparse.csr_array]:
     """Sums of smaller weights of each row with the rows below it, a few rows at a time.
 
-    Each stored weight (i, c) meets the weights of column c that stand below row i. One such meeting
-    is a term, and the terms of a row are added up by the column of the result they belong to.
+    Each stored weight (i, c) is paired with the weights of column c below row i. Each pair is a
+    term, and the terms of a row are summed by their column in the result.
     """
     num_rows, num_weights = _num_rows(weights), weights.nnz
     offsets = starts_of(weights)
     numbered = sparse.csr_array((np.arange(num_weights), weights.indices, offsets), weights.shape)
-    by_column = numbered.tocsc()  # its data: which weight stands at each place of column order
+    by_column = numbered.tocsc()  # its data: the index of the weight at each place in column order
     row_at_place = by_column.indices
     which = np.asarray(by_column.data, np.int64)
     weight_at_place = weights.data[which]
@@ -185,7 +184,7 @@ def _overlap_with_later_rows(weights: sparse.csr_array) -> Iterator[sparse.csr_a
             (smaller, row_at_place[places], terms_before_row[start : stop + 1] - first_term),
             (stop - start, num_rows),
         )
-        # A column stands in the terms once for each shared neighbour; a product adds them up.
+        # A column occurs in the terms once per shared neighbour; a product sums them.
         yield terms @ add_up
         start = stop
 

@@ -136,7 +136,7 @@ def test_a_file_that_holds_no_weights_is_refused(write: Callable[[Path], Any], t
 
 @pytest.mark.parametrize("state", [[torch.zeros(1)], {0: torch.zeros(1)}], ids=["list", "numbers"])
 def test_a_file_of_something_else_is_refused(state, tmp_path):
-    assert "holds no state dict" in complaint(saved(state, tmp_path / "w.pt"))
+    assert "and not a state dict" in complaint(saved(state, tmp_path / "w.pt"))
 
 
 def test_weights_of_another_resnet_are_refused(tmp_path):

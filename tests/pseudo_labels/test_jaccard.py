@@ -200,7 +200,7 @@ def test_a_limit_leaves_out_what_is_further_and_changes_no_bit_else(
     name, limit, tail_share, monkeypatch
 ):
     monkeypatch.setattr(jaccard, "TAIL_SHARE", tail_share)
-    monkeypatch.setattr(jaccard, "PAIRS_AT_A_TIME", 50)
+    monkeypatch.setattr(jaccard, "PAIR_CHUNK", 50)
     full = dense(jaccard_distances(SETS[name], k1=15, k2=4))
     limited = jaccard_distances(SETS[name], k1=15, k2=4, max_distance=limit)
     near = full <= np.float32(limit)
