@@ -154,16 +154,16 @@ def test_a_sorted_batch_needs_no_index(num_source):
     )
 
 
-def test_a_batch_of_which_nothing_was_said_is_a_mistake_in_the_code():
+def test_a_batch_without_domains_is_a_programming_error():
     norm, _, domains = make_norm(flat=True)
     domains.set_all(TARGET, num_images=3)
-    with pytest.raises(AssertionError, match=r"the batch has 4 images, \(0, 3\) were said"):
+    with pytest.raises(AssertionError, match=r"but domains were set for \(0, 3\)"):
         norm(make_features(4, flat=True))
 
 
 @pytest.mark.parametrize("changes", [{"affine": False}, {"track_running_stats": False}])
-def test_a_norm_that_has_nothing_to_give_is_refused(changes):
-    with pytest.raises(ConfigError, match="make it with affine=True"):
+def test_a_norm_without_weights_or_statistics_is_refused(changes):
+    with pytest.raises(ConfigError, match="create it with affine=True"):
         with_domain_norms(nn.Sequential(nn.BatchNorm2d(3, **changes)), domains=BatchDomains())
 
 
