@@ -31,7 +31,7 @@ ROUNDS = 3
 IMAGE_BYTES, INDEX_BYTES, IDENTITIES_PER_ROW = 11_500, 16, 0.1
 IDENTITY_LABEL_BYTES, NAME_BYTES = 16, 34  # row and identity; a name of 30 letters, its offset
 MIB = 2**20
-FILL_REQUEST_BYTES = 2 * MIB  # of the background filler, at most
+FILL_REQUEST_BYTES = 4 * MIB  # a part of a shard, in the background
 
 
 def main() -> None:
