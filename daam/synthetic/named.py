@@ -21,7 +21,7 @@ from daam.synthetic.kinds import (
     Wall,
 )
 from daam.synthetic.settings import DomainLook
-from daam.synthetic.streams import stream
+from daam.synthetic.streams import pick, stream
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
@@ -42,7 +42,7 @@ def _drawn_domain(name: str, *, seed: int) -> DomainLook:
     """A domain whose clothes, place, light and cameras each come from a named one, then vary."""
     rng = stream("domain", seed, name)
     named = list(DOMAINS.values())
-    people, place, light, make = (named[int(rng.integers(len(named)))] for _ in range(4))
+    people, place, light, make = (pick(rng, named) for _ in range(4))
 
     def vary(palette: tuple[RGB, ...], *, spread: float) -> tuple[RGB, ...]:
         shifted = np.clip(

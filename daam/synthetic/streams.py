@@ -15,6 +15,11 @@ def stream(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(digest[:16]))))
 
 
+def pick(generator: np.random.Generator, options: Sequence[T]) -> T:
+    """One of the options, all equally likely."""
+    return options[int(generator.integers(len(options)))]
+
+
 def choose(generator: np.random.Generator, options: Sequence[tuple[T, float]]) -> T:
     """One of the options, each drawn in proportion to its weight."""
     total = sum(weight for _, weight in options)

@@ -7,7 +7,7 @@ import numpy as np
 
 from daam.synthetic.kinds import RGB, Bag, Bottom, Hair, Hat, Pattern, Shoe, Top
 from daam.synthetic.settings import DomainLook
-from daam.synthetic.streams import choose, stream
+from daam.synthetic.streams import choose, pick, stream
 
 SKINS: tuple[RGB, ...] = (
     (0.95, 0.80, 0.70),
@@ -194,7 +194,7 @@ def _draw_outfit(look: DomainLook, *, rng: np.random.Generator) -> Outfit:
 
 
 def _pick(palette: tuple[RGB, ...], look: DomainLook, *, rng: np.random.Generator) -> RGB:
-    return _near(palette[int(rng.integers(len(palette)))], look.colour_jitter, rng=rng)
+    return _near(pick(rng, palette), look.colour_jitter, rng=rng)
 
 
 def _near(colour: RGB, spread: float, *, rng: np.random.Generator) -> RGB:

@@ -14,7 +14,7 @@ from daam.synthetic.kinds import Strip, Wall, linear
 from daam.synthetic.scene.props import add_props
 from daam.synthetic.scene.surfaces import TableNoise, ground_albedo, strip_albedo, wall_albedo
 from daam.synthetic.settings import CameraLook, DomainLook, camera_look
-from daam.synthetic.streams import choose, stream
+from daam.synthetic.streams import choose, pick, stream
 
 PLATE_WIDTH, PLATE_HEIGHT = 640, 400
 PLATES_PER_CAMERA = 3
@@ -61,8 +61,8 @@ def _place_of(look: DomainLook, *, camera: int) -> Plate:
     if wall is Wall.TRAIN:
         strip = Strip.TRACKS
     edge_m = view.far_m + 0.5
-    ground_colour = linear(look.ground_palette[int(place.integers(len(look.ground_palette)))])
-    wall_colour = linear(look.wall_palette[int(place.integers(len(look.wall_palette)))])
+    ground_colour = linear(pick(place, look.ground_palette))
+    wall_colour = linear(pick(place, look.wall_palette))
 
     rays = _Rays.of(view)
     skew = place.uniform(-0.18, 0.18)

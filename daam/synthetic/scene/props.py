@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from daam.synthetic.camera.raster import Projection
 from daam.synthetic.kinds import RGB, Prop, linear
 from daam.synthetic.settings import CameraLook, DomainLook
-from daam.synthetic.streams import choose
+from daam.synthetic.streams import choose, pick
 
 Level = tuple[int, int, int]
 
@@ -71,10 +71,6 @@ class _Brush:
         sky, sun = np.asarray(view.sky_colour), np.asarray(view.sun_colour)
         near = max(0.0, view.sun_direction[2])
         self._light = 0.62 * sky + near * view.sun * sun
-
-    def one_of(self, palette: tuple[RGB, ...]) -> RGB:
-        """A colour of the palette."""
-        return palette[int(self.rng.integers(len(palette)))]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Pixel of a point x metres right of the spot and y metres above the ground."""
@@ -142,7 +138,7 @@ def _tree(brush: _Brush) -> None:
     for _ in range(46):
         angle, away = brush.rng.uniform(0, 2 * math.pi), crown * math.sqrt(brush.rng.random())
         x, y = away * math.cos(angle), height + 0.5 * crown + 0.75 * away * math.sin(angle)
-        leaf = brush.one_of(brush.look.foliage)
+        leaf = pick(brush.rng, brush.look.foliage)
         shade = 0.55 + 0.45 * (y - height) / crown + brush.rng.uniform(-0.15, 0.2)
         brush.disc(
             x, y, brush.rng.uniform(0.14, 0.36), fill=brush.colour(leaf, shade=max(shade, 0.2))
@@ -166,7 +162,7 @@ def _bare_tree(brush: _Brush) -> None:
 def _bike(brush: _Brush) -> None:
     brush.shadow(0.8)
     dark = brush.colour((0.1, 0.1, 0.11))
-    frame = brush.colour(brush.one_of(brush.look.accent_palette))
+    frame = brush.colour(pick(brush.rng, brush.look.accent_palette))
     for x in (-0.52, 0.52):
         brush.disc(x, 0.34, 0.34, rim=dark, width=0.05)
     for points in (
@@ -190,12 +186,12 @@ def _bench(brush: _Brush) -> None:
 
 def _pillar(brush: _Brush) -> None:
     brush.shadow(0.6)
-    colour = brush.one_of(brush.look.wall_palette)
+    colour = pick(brush.rng, brush.look.wall_palette)
     for left, shade in ((-0.3, 0.75), (-0.16, 1.1), (0.0, 0.95), (0.15, 0.6)):
         brush.box(left, 0, left + 0.16, 4.5, fill=brush.colour(colour, shade=shade))
     brush.box(-0.32, 0, 0.32, 0.25, fill=brush.colour((0.2, 0.2, 0.2)))
     if brush.rng.random() < 0.5:
-        accent = brush.one_of(brush.look.accent_palette)
+        accent = pick(brush.rng, brush.look.accent_palette)
         brush.box(-0.3, 1.5, 0.31, 1.9, fill=brush.colour(accent))
 
 
@@ -208,7 +204,7 @@ def _lamp(brush: _Brush) -> None:
 
 def _parasol(brush: _Brush) -> None:
     brush.shadow(1.2)
-    colour = brush.one_of(brush.look.accent_palette)
+    colour = pick(brush.rng, brush.look.accent_palette)
     brush.box(-0.03, 0, 0.03, 2.5, fill=brush.colour((0.8, 0.78, 0.74)))
     edges = np.linspace(-1.5, 1.5, 7)
     for index, (left, right) in enumerate(pairwise(edges)):
@@ -227,7 +223,7 @@ def _parasol(brush: _Brush) -> None:
 
 def _sign(brush: _Brush) -> None:
     brush.shadow(0.4)
-    accent = brush.one_of(brush.look.accent_palette)
+    accent = pick(brush.rng, brush.look.accent_palette)
     brush.box(-0.5, 0, -0.44, 2.3, fill=brush.colour((0.3, 0.3, 0.31)))
     brush.box(0.44, 0, 0.5, 2.3, fill=brush.colour((0.3, 0.3, 0.31)))
     brush.box(-0.55, 0.8, 0.55, 2.3, fill=brush.colour((0.85, 0.86, 0.84)))
