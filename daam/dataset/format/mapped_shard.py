@@ -1,4 +1,4 @@
-"""A shard that lies in a local folder: mapped where it is, each image checked when first used."""
+"""A shard in a local folder: mapped where it is, each image verified at its first use."""
 
 import zlib
 from pathlib import Path
@@ -10,12 +10,12 @@ from daam.errors import ShardError, StorageError
 
 
 class MappedShard:
-    """The images of a whole file, whose `index` it has. Any number of threads may read."""
+    """The images of a local file and their `index`. Any number of threads may read."""
 
     def __init__(self, path: Path, *, index: ShardIndex) -> None:
         """
         Raises:
-            ShardError: the file is missing, or has another size than its manifest says.
+            ShardError: the file is missing, or its size is not that of its manifest.
             StorageError: it cannot be read.
         """
         self._path = path

@@ -1,4 +1,4 @@
-"""The index of a split in memory: where in its shard each image lies, known before any shard is."""
+"""The index of a split: where each image lies in its shard, known before any shard is fetched."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from daam.errors import ShardError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardIndex:
-    """What the index says of one shard's n images, straight from its memory-mapped file.
+    """The part of the index for one shard's n images, views of its memory-mapped file.
 
     Attributes:
         entry: the shard.
@@ -36,12 +36,12 @@ def read_index(
     """Map an index file.
 
     Args:
-        path: the file, its bytes already found right.
+        path: the file, its bytes already verified.
         entry: the index in its manifest.
-        shards: those that it tells of, in their order.
+        shards: those that it describes, in order.
 
     Raises:
-        ShardError: it is no index of these shards.
+        ShardError: it is not an index of these shards.
     """
     batches = open_shard(path, entry=entry, schema=INDEX_SCHEMA).to_batches()
     if [batch.num_rows for batch in batches] != [shard.num_rows for shard in shards]:

@@ -1,19 +1,19 @@
-"""Shards: Arrow IPC files of images, their index and labels in files apart, a manifest per domain.
+"""Shards: Arrow IPC files of images; index and labels in separate files, a manifest per domain.
 
     {domain}/manifest.json
     {domain}/{split}-00000-{sha256, 16 digits}.arrow          row, image, camera
     {domain}/{split}-index-{sha256, 16 digits}.arrow          camera, offset, size, crc32
     {domain}/{split}-labels-{sha256, 16 digits}.arrow         row, identity, name
 
-The index tells of each row its camera, where in the file of its shard its JPEG lies, and the JPEG's
-zlib.crc32: a reader knows all cameras, and which bytes to ask for, before it has any shard. It has
-one record batch for each shard.
+The index has for each row its camera, the place of its JPEG in the shard's file, and the JPEG's
+zlib.crc32: a reader knows all cameras, and which bytes to request, before it has any shard. It has
+one record batch per shard.
 
-An image shard holds nothing that tells who is who. Identities and file names (which spell the
-identity in most data sets) are in the labels file, which a run that takes the domain as its
-unlabelled target never opens; and rows are in the order of a hash, so that neighbours are no hint.
-Images are stored as they are, uncompressed, so that a reader can memory-map a shard and slice it.
-Everything is a function of the data set alone: the same input gives the same bytes and keys.
+An image shard holds nothing that identifies people. Identities and file names (which spell the
+identity in most data sets) are in the labels file, which a run with the domain as its unlabelled
+target never opens; and rows are in the order of a hash, so that neighbours are no hint. Images are
+stored as they are, uncompressed, so that a reader can memory-map a shard and slice it. Everything
+is a function of the data set alone: the same input gives the same bytes and keys.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ DIGEST_DIGITS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenShard:
-    """A shard on local disk, and what the manifest will say of it."""
+    """A shard on local disk, and its entry for the manifest."""
 
     path: Path
     entry: ShardEntry
@@ -78,7 +78,7 @@ def write_image_shards(
     folder: Path,
     shard_size_bytes: int,
 ) -> Iterator[WrittenShard]:
-    """Write images to shards, yielding each when it is complete; memory holds one shard's images.
+    """Write images to shards, yielding each once it is complete; one is in memory at a time.
 
     Args:
         images: (JPEG, camera) in the order of the rows.
@@ -109,7 +109,7 @@ def write_image_shards(
 
 
 def index_of(path: Path) -> pa.RecordBatch:
-    """The rows of the index that tell of a shard's images, from its file."""
+    """The rows of the index for a shard's images, from its file."""
     with pa.memory_map(str(path)) as source:
         file = source.read_buffer()
         parts = [
@@ -122,7 +122,7 @@ def index_of(path: Path) -> pa.RecordBatch:
 def write_index(
     shards: Iterable[pa.RecordBatch], *, domain: str, split: Split, folder: Path
 ) -> WrittenShard:
-    """Write the index of a split: what `index_of` tells of each shard, in their order."""
+    """Write the index of a split from the `index_of` each of its shards, in order."""
     name = f"{split}-index"
     path = folder / f"{name}.arrow"
     num_rows = 0
@@ -157,13 +157,13 @@ def write_labels(
 def open_shard(
     path: Path, *, entry: ShardEntry, schema: pa.Schema, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Memory-map a shard; its bytes are read from the disk when they are looked at.
+    """Memory-map a shard; its bytes are read from the disk when they are used.
 
     Args:
         path: the file.
         entry: of the shard in its manifest.
         schema: that it must have.
-        columns: which to read, in the order of the schema; None: all. What is compressed is read
+        columns: which to read, in the order of the schema; None: all. Compressed columns are read
             into memory at once.
 
     Raises:
@@ -187,9 +187,9 @@ def open_shard(
 
 
 def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """A column of numbers, none of them missing; of an array without a copy.
+    """A column of numbers without nulls as an array; without a copy if it is in one chunk.
 
-    What pyarrow itself offers for this imports pandas: half a second, and memory in each process.
+    pyarrow's own `to_numpy` imports pandas: half a second, and memory in each process.
     """
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return np.from_dlpack(whole)
@@ -205,7 +205,7 @@ def in_groups(items: Iterable[Item], *, size: int) -> Iterator[list[Item]]:
 def _index_of_batch(batch: pa.RecordBatch, *, file: pa.Buffer) -> pa.RecordBatch:
     images = batch["image"]
     _, offsets, data = images.buffers()
-    # Where this batch has no bytes at all, it has no buffer for them either.
+    # A batch without any bytes has no buffer for them.
     first = data.address - file.address if data is not None else 0
     bounds = np.frombuffer(offsets, np.int32)[images.offset :][: len(images) + 1].astype(np.int64)
     crcs = [zlib.crc32(image.as_buffer()) for image in images]

@@ -12,14 +12,14 @@ from daam.dataset.loader.residency import with_shards_resident
 from daam.dataset.parallel import parallel_fill
 from daam.dataset.pixels.augmentation import (
     Augmentation,
-    Variation,
-    draw_variation,
-    vary_each,
-    vary_together,
+    DrawnAugmentation,
+    augment_batch,
+    augment_each,
+    augmentation_keys,
+    draw_augmentation,
 )
-from daam.dataset.pixels.buffers import BatchMemory, PinnedMemory, moved
+from daam.dataset.pixels.buffers import BatchMemory, PinnedMemory, to_device
 from daam.dataset.pixels.decode import PixelReader, Pixels
-from daam.dataset.pixels.normalise import augmentation_keys
 from daam.dataset.sampling.samplers import BatchSampler, rank_slice
 from daam.errors import DataError
 
@@ -45,10 +45,10 @@ class DomainBatch:
 
 @dataclass(slots=True, kw_only=True)
 class _Draft:
-    """A batch in the making: what will happen to which rows, and where their pixels go."""
+    """A batch in progress: its rows, how they are augmented, and the memory of their pixels."""
 
     rows: np.ndarray
-    variation: Variation | None
+    drawn: DrawnAugmentation | None
     images: Tensor
 
 
@@ -70,7 +70,7 @@ def iterate_batches(
     """Yield this rank's part of each step's global batch.
 
     All ranks together get the same images with the same augmentation for any number of ranks and
-    threads, and a range of steps that begins later goes on with just what it would have been.
+    threads, and steps that are resumed later get the batches they would have had.
 
     Args:
         reader: the domain's pixels; share one over epochs.
@@ -79,13 +79,14 @@ def iterate_batches(
         rank: from 0 to `num_ranks` - 1.
         num_ranks: ranks that share each global batch evenly.
         identities: (N,) integers for all rows of the reader, or None.
-        augmentation: how strongly images are varied.
-        seed: with `epoch`, which random augmentation; give each domain its own.
-        epoch: with `seed`, which random augmentation.
+        augmentation: how strongly images are augmented.
+        seed: with `epoch`, of the random augmentation; give each domain its own.
+        epoch: with `seed`, of the random augmentation.
         num_threads: threads that decode, sharing a batch.
-        device: where images are brought and varied, in whichever thread asks for the batch and
-            without waiting for it; None: the threads that decode vary them too. Both give the same.
-        prefetch: finished batches that may wait, besides the one in work.
+        device: transfer and augment images there, in the thread that asks for the batch and without
+            waiting for the device; None: the threads that decode augment them, too. The images are
+            the same.
+        prefetch: finished batches that may wait, besides the one in progress.
 
     Raises:
         ConfigError: the global batch can't be shared evenly by the ranks, there is no thread, or
@@ -99,7 +100,7 @@ def iterate_batches(
             "read both from the same splits of the same domain"
         )
     height, width = reader.height, reader.width
-    share = len(  # raises now, not in a thread, if the ranks don't fit
+    share = len(  # raises here, not in a thread, if the ranks don't fit
         rank_slice(
             np.arange(sampler.batch_size),
             rank=rank,
@@ -107,8 +108,8 @@ def iterate_batches(
             block_size=sampler.block_size,
         )
     )
-    draw_variation(augmentation, keys=np.empty(0, np.uint64), height=height, width=width)
-    is_varied = augmentation != Augmentation()
+    draw_augmentation(augmentation, keys=np.empty(0, np.uint64), height=height, width=width)
+    is_augmented = augmentation != Augmentation()
     on_cpu = isinstance(reader, PixelReader)
     if device is None and not on_cpu:
         device = reader.device
@@ -125,8 +126,8 @@ def iterate_batches(
         )
         return _Draft(
             rows=rows,
-            variation=draw_variation(augmentation, keys=keys, height=height, width=width)
-            if is_varied
+            drawn=draw_augmentation(augmentation, keys=keys, height=height, width=width)
+            if is_augmented
             else None,
             images=memory.take(),
         )
@@ -137,9 +138,9 @@ def iterate_batches(
             return
         images = slice(share * part // num_parts, share * (part + 1) // num_parts)
         rows, output = draft.rows[images], draft.images[images].numpy()
-        if device is None and draft.variation is not None:
-            variation = draft.variation.part(images)
-            vary_each(reader.each(rows, flipped=variation.flipped), variation, out=output)
+        if device is None and draft.drawn is not None:
+            drawn = draft.drawn.part(images)
+            augment_each(reader.each(rows, flipped=drawn.flipped), drawn, out=output)
         else:
             reader.read_into(output, rows)
 
@@ -147,10 +148,10 @@ def iterate_batches(
         rows, images = draft.rows, draft.images
         own = None if identities is None else _int64(identities[rows])
         if device is not None:
-            images = moved(images, device)
-            if draft.variation is not None:
-                images = vary_together(images, draft.variation.moved(device))
-            own = None if own is None else moved(own, device)
+            images = to_device(images, device)
+            if draft.drawn is not None:
+                images = augment_batch(images, draft.drawn.to_device(device))
+            own = None if own is None else to_device(own, device)
         return DomainBatch(
             images=images,
             identities=own,

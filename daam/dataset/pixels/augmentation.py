@@ -1,6 +1,6 @@
-"""What augmentation does to each image of a batch: drawn first, then done in one of two ways.
+"""Augmentation of a batch: drawn per image first, then applied in one of two ways.
 
-`vary_each` goes through images one by one, on a CPU; `vary_together` does a whole batch in a few
+`augment_each` goes through images one by one, on a CPU; `augment_batch` processes a batch in a few
 kernels, on any device and without waiting for it. Both give the same pixels: first colour, then
 flip, pad and crop, then erasing. Padding and erased pixels get ImageNet's mean colour, which
 normalises to about 0.
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from daam.dataset.draws import draw_uniform
-from daam.dataset.pixels.buffers import moved
+from daam.dataset.draws import draw_bits, draw_uniform
+from daam.dataset.pixels.buffers import to_device
 from daam.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -36,7 +36,7 @@ _NUM_DRAWS = 11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """How strongly images are varied; 0 everywhere leaves them as they are.
+    """How strongly images are augmented; 0 everywhere leaves them as they are.
 
     Attributes:
         flip: probability of a horizontal flip.
@@ -65,16 +65,16 @@ class Augmentation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variation:
-    """What happens to each image of a batch: colour first, then its place.
+class DrawnAugmentation:
+    """What was drawn for each image of a batch: a change of colour, then of place.
 
-    Output pixel (y, x) shows (y + down, x + right) of the image, flipped or not; but the fill
-    colour where that lies outside, or where y is in [top, bottom) and x in [left, right).
+    Output pixel (y, x) is pixel (y + down, x + right) of the image, flipped or not; or the fill
+    colour if that lies outside, or if y is in [top, bottom) and x in [left, right).
 
     Attributes:
         places: (B, 7) int64: flipped, down, right, top, bottom, left, right.
-        colours: (B, 3) float32, or None to leave them: how much of the pixel, of its grey, and of
-            the image's mean grey there will be.
+        colours: (B, 3) float32 weights of the pixel, of its grey, and of the image's mean grey;
+            None leaves colours as they are.
     """
 
     places: Tensor
@@ -85,25 +85,40 @@ class Variation:
         """(B,) bool, on the CPU: which images are flipped from left to right."""
         return self.places[:, 0].bool().numpy()
 
-    def part(self, images: slice) -> "Variation":
-        """What happens to some of the images."""
+    def part(self, images: slice) -> "DrawnAugmentation":
+        """What was drawn for some of the images."""
         colours = None if self.colours is None else self.colours[images]
-        return Variation(places=self.places[images], colours=colours)
+        return DrawnAugmentation(places=self.places[images], colours=colours)
 
-    def moved(self, device: torch.device) -> "Variation":
+    def to_device(self, device: torch.device) -> "DrawnAugmentation":
         """The same on a device, without waiting for it."""
-        colours = None if self.colours is None else moved(self.colours, device)
-        return Variation(places=moved(self.places, device), colours=colours)
+        colours = None if self.colours is None else to_device(self.colours, device)
+        return DrawnAugmentation(places=to_device(self.places, device), colours=colours)
 
 
-def draw_variation(
+def augmentation_keys(rows: np.ndarray, *, seed: int, epoch: int, step: int) -> np.ndarray:
+    """One key per image of a *global* batch: (B,) uint64, what its augmentation depends on.
+
+    Threads, ranks and the other images don't count. A row that is in the batch several times gets
+    another key each time.
+    """
+    order = np.argsort(rows, kind="stable")
+    index = np.arange(len(rows))
+    begins = np.ones(len(rows), dtype=bool)
+    begins[1:] = rows[order[1:]] != rows[order[:-1]]
+    occurrence = np.empty_like(index)
+    occurrence[order] = index - np.maximum.accumulate(np.where(begins, index, 0))
+    return draw_bits(seed, epoch, step, rows, occurrence)
+
+
+def draw_augmentation(
     augmentation: Augmentation, *, keys: np.ndarray, height: int, width: int
-) -> Variation:
-    """Draw what happens to images; each image's is a function of its key alone.
+) -> DrawnAugmentation:
+    """Draw the augmentation of images, each a function of the image's key alone.
 
     Args:
         augmentation: how strongly.
-        keys: (B,) uint64, from `daam.dataset.pixels.normalise.augmentation_keys`.
+        keys: (B,) uint64, from `augmentation_keys`.
         height: H of the images.
         width: W of the images.
 
@@ -119,7 +134,7 @@ def draw_variation(
     num_shifts = 2 * augmentation.pad + 1
     area = height * width * _between(*_ERASED_AREA, uniform[_AREA])
     aspect = np.exp(_between(*_LOG_ASPECT, uniform[_ASPECT]))
-    # A rectangle that would stick out is cut to the image: no rejection, so no loop.
+    # A rectangle larger than the image is clipped to it: no rejection, so no loop.
     erased = uniform[_ERASE] < augmentation.erase
     erase_height = np.rint(np.sqrt(area * aspect)).astype(np.int64).clip(1, height) * erased
     erase_width = np.rint(np.sqrt(area / aspect)).astype(np.int64).clip(1, width) * erased
@@ -134,31 +149,33 @@ def draw_variation(
         left,
         left + erase_width,
     )
-    return Variation(
+    return DrawnAugmentation(
         places=torch.from_numpy(np.stack(places, axis=1).astype(np.int64)),
         colours=_colours(augmentation, uniform),
     )
 
 
-def vary_each(images: Iterable[np.ndarray], variation: Variation, *, out: np.ndarray) -> None:
-    """Write varied images to `out`, (B, H, W, 3) uint8, taking one after the other.
+def augment_each(
+    images: Iterable[np.ndarray], drawn: DrawnAugmentation, *, out: np.ndarray
+) -> None:
+    """Write augmented images to `out`, (B, H, W, 3) uint8, one after the other.
 
-    On a CPU that is 20 times as fast as to index pixels, and an image is still in the processor's
-    cache when it comes straight from the decoder.
+    On a CPU that is 20 times as fast as indexing pixels, and an image straight from the decoder is
+    still in the processor's cache.
 
     Args:
-        images: B times (H, W, 3) uint8, already flipped where `variation.flipped` says so, which a
-            decoder does at less cost; each is looked at only until the next is asked for.
-        variation: of these images.
-        out: where they go.
+        images: B times (H, W, 3) uint8, already flipped where `drawn.flipped`, which is cheaper in
+            the decoder; each is used only until the next one is requested.
+        drawn: for these images.
+        out: the output.
     """
     height, width = out.shape[1:3]
     fill_HWC = _fill_image(height, width)
-    colours = variation.colours
+    colours = drawn.colours
     for i, (image, output, place) in enumerate(
-        zip(images, out, variation.places.tolist(), strict=True)
+        zip(images, out, drawn.places.tolist(), strict=True)
     ):
-        # NumPy's slices cost a fraction of torch's.
+        # Slices cost a fraction of torch's in NumPy.
         _, down, right, top, bottom, left, end = place
         if colours is not None:
             own = colours[i : i + 1]
@@ -179,16 +196,13 @@ def vary_each(images: Iterable[np.ndarray], variation: Variation, *, out: np.nda
             output[top:bottom, left:end] = fill_HWC[top:bottom, left:end]
 
 
-def vary_together(images_BHWC: Tensor, variation: Variation) -> Tensor:
-    """Return varied copies of (B, H, W, 3) uint8 images, all on the device of the images.
-
-    `variation` has to be there as well.
-    """
-    if variation.colours is not None:
-        images_BHWC = _recoloured(images_BHWC, variation.colours)
+def augment_batch(images_BHWC: Tensor, drawn: DrawnAugmentation) -> Tensor:
+    """Return augmented copies of (B, H, W, 3) uint8 images; `drawn` is on their device."""
+    if drawn.colours is not None:
+        images_BHWC = _recoloured(images_BHWC, drawn.colours)
     num_images, height, width, _ = images_BHWC.shape
     device = images_BHWC.device
-    flipped, down, right, top, bottom, left, end = variation.places[:, :, None, None].unbind(1)
+    flipped, down, right, top, bottom, left, end = drawn.places[:, :, None, None].unbind(1)
     y_H1 = torch.arange(height, device=device)[:, None]
     x_1W = torch.arange(width, device=device)[None, :]
     from_y_BH1 = y_H1 + down
@@ -208,9 +222,9 @@ def vary_together(images_BHWC: Tensor, variation: Variation) -> Tensor:
 
 
 def _colours(augmentation: Augmentation, uniform: np.ndarray) -> Tensor | None:
-    """Brightness, contrast and saturation as one map for each image: a x + b grey(x) + c mean grey.
+    """Brightness, contrast and saturation as one map per image: a x + b grey(x) + c mean grey.
 
-    Unlike in torchvision, values are cut to 0..255 once, at the end.
+    Unlike in torchvision, values are clipped to 0..255 once, at the end.
     """
     if not (augmentation.brightness or augmentation.contrast or augmentation.saturation):
         return None
@@ -233,7 +247,7 @@ def _colours(augmentation: Augmentation, uniform: np.ndarray) -> Tensor | None:
 def _recoloured(images: Tensor, colours: Tensor) -> Tensor:
     own_B111, grey_B111, mean_B111 = colours[:, :, None, None, None].unbind(1)
     images_BHWC = images.float()
-    # Whole numbers add up exactly in any order, so the mean can't depend on the rest of the batch.
+    # Integers add up exactly in any order, so the mean can't depend on the rest of the batch.
     sums_B11C = images.sum(dim=(1, 2), keepdim=True, dtype=torch.int64).float()
     mean_grey_B111 = _grey(sums_B11C) / (images.shape[1] * images.shape[2])
     shift_BHW1 = _grey(images_BHWC) * grey_B111 + mean_grey_B111 * mean_B111
@@ -262,5 +276,5 @@ def _fill_image(height: int, width: int) -> np.ndarray:
 
 @cache
 def _fill_colour(device: torch.device) -> Tensor:
-    # Kept for each device: making it anew would stop the host until the device has caught up.
+    # Cached per device: creating it would block the host until the device has caught up.
     return torch.tensor(_FILL, dtype=torch.uint8, device=device)

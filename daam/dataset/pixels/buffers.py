@@ -14,7 +14,7 @@ _MOST_FREE = 8
 _GRID, _OFF_THE_GRID = 32, 16
 
 
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on a device; a copy to a GPU goes through pinned memory.
 
     From pageable memory, even a few bytes would wait until all work queued on the GPU is done. A

@@ -1,4 +1,4 @@
-"""JPEGs to pixels of one size, and a reader that decodes an image once when the data set is small.
+"""JPEGs to pixels of one size, kept decoded if the data set is small.
 
 Shapes: N = rows of the data set, B = images asked for, H = height, W = width; RGB, channels last.
 """
@@ -18,12 +18,12 @@ from daam.errors import DataError
 
 Jpeg = bytes | memoryview
 
-# The fast variants of the transform save little and are off by up to 77 levels.
+# The fast variants of the inverse DCT save little and are off by up to 77 levels.
 _decode_exactly = partial(simplejpeg.decode_jpeg, fastdct=False, fastupsample=False)
 
 
 class ImageSource(Protocol):
-    """Encoded images by row, such as a memory-mapped table of shards."""
+    """Encoded images by row, such as an `ImageTable`."""
 
     @property
     def num_rows(self) -> int: ...
@@ -38,7 +38,7 @@ class ImageSource(Protocol):
         ...
 
     def place(self, row: int, /) -> str:
-        """Where a row's image is, in words, such as `row 3 of shard plaza/train-….arrow`."""
+        """Where a row's image is, for messages: `row 3 of shard plaza/train-….arrow`."""
         ...
 
     @property
@@ -56,7 +56,7 @@ class ImageSource(Protocol):
 
 
 class Pixels(Protocol):
-    """Pixels by row, in the memory of some device."""
+    """Pixels by row, in the memory of a device."""
 
     @property
     def source(self) -> ImageSource:
@@ -90,8 +90,8 @@ class Pixels(Protocol):
 class PixelReader:
     """Pixels by row, decoded in the calling thread; any number of threads may read at once.
 
-    If all rows' pixels fit into `keep_decoded_bytes` they are kept once decoded, so that later
-    epochs (and other passes that share the reader) copy instead of decoding. If not, none are kept.
+    If the pixels of all rows fit into `keep_decoded_bytes`, they are kept once decoded, so that
+    later epochs (and other passes with the same reader) copy them instead. Otherwise none are kept.
     Two domains in each of two processes keep at most 128 MiB by default.
     """
 
@@ -109,7 +109,7 @@ class PixelReader:
         self.source = source
         self._kept: np.ndarray | None = None
         if source.num_rows * height * width * 3 <= keep_decoded_bytes:
-            # The system gives memory to these pages only when pixels are written to them.
+            # The system maps these pages only when pixels are written to them.
             self._kept = np.empty((source.num_rows, height, width, 3), dtype=np.uint8)
         self._is_kept = np.zeros(source.num_rows, dtype=bool)
         self._decoder = _Decoder()
@@ -145,11 +145,12 @@ class PixelReader:
     def each(self, rows: np.ndarray, *, flipped: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Yield each row's pixels, (H, W, 3) uint8, which may change once the next is asked for.
 
-        Saves a copy for who copies them anyway, while they are still in the processor's cache.
+        For callers that copy them anyway: it saves a copy, and they are still in the processor's
+        cache.
 
         Args:
             rows: (B,) integers.
-            flipped: (B,) bool, which images to flip from left to right; None: no image.
+            flipped: (B,) bool, which images to flip from left to right; None: none.
 
         Raises:
             DataError: as `read`, in place of the image.
@@ -168,13 +169,13 @@ class PixelReader:
         )
 
     def _kept_with(self, rows: np.ndarray) -> np.ndarray:
-        """The kept pixels, once those of some rows are among them."""
+        """The kept pixels, after decoding those of some rows if they are missing."""
         if self._kept is None:
             raise AssertionError("this reader keeps nothing")
         missing = np.unique(rows[~self._is_kept[rows]])
         if len(missing):
-            # Two threads may decode the same row: they write the same bytes, and a row is marked
-            # only after its bytes are there, so nobody needs to wait for a lock.
+            # No lock: two threads that decode the same row write the same bytes, and a row is
+            # marked only after its bytes are written.
             decoded = self._decoder.decode_each(
                 self.source.jpegs(missing),
                 height=self.height,
@@ -196,18 +197,18 @@ def decode_images(
 ) -> Tensor:
     """Decode JPEGs (colour, grey or CMYK); resize those of another size, bilinear, antialiased.
 
-    The pixels equal Pillow's: to the bit without a resize, within a level with it (CMYK: less
-    closely). Decoding straight to a smaller size would take half to a third of the time where it
-    applies, but is off by 1 to 1.6 levels on average and by up to 15: images that are much larger
-    than needed are better stored smaller.
+    The pixels equal Pillow's: bitwise without a resize, within a level with one (CMYK: less
+    closely). Decoding directly to a smaller size would take half to a third of the time where it
+    applies, but is off by 1 to 1.6 levels on average and by up to 15: store images that are much
+    larger than needed at a smaller size instead.
 
-    The work is done in the calling thread, which leaves the interpreter to others while it decodes.
+    The calling thread does the work and releases the GIL while it decodes.
 
     Args:
         jpegs: B encoded images.
         height: H, pixels.
         width: W, pixels.
-        place: says in an error where an image is, given its number in `jpegs`.
+        place: where an image is, for errors, given its number in `jpegs`.
 
     Returns:
         (B, H, W, 3) uint8.
@@ -228,10 +229,10 @@ def decode_each(
     place: Callable[[int], str] = "row {}".format,
     flipped: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield what `decode_images` returns image by image; one may change once the next is asked for.
+    """Yield what `decode_images` returns image by image; one may change once the next is requested.
 
     Args:
-        flipped: (B,) bool, which images to flip from left to right; None: no image.
+        flipped: (B,) bool, which images to flip from left to right; None: none.
 
     Raises:
         DataError: as `decode_images`, in place of the image.
@@ -242,9 +243,9 @@ def decode_each(
 class _Decoder:
     """Decodes JPEGs of a data set; any number of threads may.
 
-    To read an image's size first takes 3 % of what it takes to decode it, and the interpreter's
-    lock once more, for which threads wait. So an image is taken to be of the size wanted if the one
-    before was; else its header is read.
+    Reading an image's size first costs 3 % of decoding it, and takes the GIL once more, for which
+    threads wait. So an image is assumed to have the requested size if the one before had it;
+    otherwise its header is read.
     """
 
     def __init__(self) -> None:
@@ -291,14 +292,14 @@ class _Decoder:
     def _decode(
         self, jpeg: Jpeg, *, memory: np.ndarray, reads_backwards: bool = False
     ) -> np.ndarray:
-        """Decode a JPEG to (H, W, 3) uint8, resized if need be.
+        """Decode a JPEG to (H, W, 3) uint8, resized if necessary.
 
         Args:
             memory: (H, W, 3) uint8, contiguous.
             reads_backwards: write BGR instead of RGB to `memory`.
 
         Returns:
-            `memory`, if the image is of its size; else other memory, RGB in any case.
+            `memory` if the image has its size; otherwise other memory, always RGB.
 
         Raises:
             ValueError: it cannot be decoded.
@@ -321,17 +322,17 @@ def _undecodable(jpeg: Jpeg, error: ValueError, *, place: str) -> DataError:
 
 
 def _decoded_to(memory: np.ndarray, jpeg: Jpeg, *, colours: str) -> bool:
-    """Decode a JPEG to memory of (H, W, 3) if it is of that size; return whether it is.
+    """Decode a JPEG to memory of (H, W, 3) if it has that size; return whether it has.
 
     Raises:
-        ValueError: it is, and cannot be decoded; or its size cannot be read.
+        ValueError: it has, and cannot be decoded; or its size cannot be read.
     """
     try:
         pixels = _decode_exactly(jpeg, colorspace=colours, buffer=memory)
     except ValueError:
         if _size(jpeg) == memory.shape[:2]:
             raise
-        return False  # there is too little room for it
+        return False  # it is larger than the memory
     return pixels.shape == memory.shape
 
 
@@ -355,7 +356,7 @@ def _flipped(pixels_HWC: np.ndarray) -> np.ndarray:
 
 
 def resized(images_BHWC: np.ndarray, *, height: int, width: int) -> np.ndarray:
-    """Resize (B, H, W, 3) uint8 images, bilinear and antialiased, to whole levels."""
+    """Resize (B, H, W, 3) uint8 images, bilinear and antialiased."""
     images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
     resized_BCHW = interpolate(
         images_BCHW, size=(height, width), mode="bilinear", antialias=True, align_corners=False

@@ -1,4 +1,4 @@
-"""JPEGs to pixels on a device: on a GPU decoded there, by nvJPEG.
+"""JPEGs to pixels on a device; on a GPU by nvJPEG.
 
 Shapes: B = images asked for, H = height, W = width; RGB, channels last.
 """
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 class DevicePixels:
     """Pixels by row, decoded by torchvision on a device; any number of threads may read at once.
 
-    On a CPU they are those of `PixelReader` to the bit at the stored size. nvJPEG's differ: it
-    rounds in its own way, and of colours stored at half the resolution (4:2:0) it repeats pixels,
-    where others interpolate, so that there edges of colours are off by dozens of levels. None are
-    kept. What nvJPEG refuses, such as CMYK, is decoded on the CPU.
+    On a CPU they are bitwise those of `PixelReader` at the stored size. nvJPEG's differ: it rounds
+    in its own way, and repeats colours stored at half the resolution (4:2:0) where others
+    interpolate, so that edges of colours are off by dozens of levels. None are kept. What nvJPEG
+    refuses, such as CMYK, is decoded on the CPU.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class DevicePixels:
     def read(self, rows: np.ndarray) -> Tensor:
         """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8.
 
-        On a GPU they are complete when this returns, and for use on its stream that is current in
-        the calling thread: in a thread that never chose one, the one that training computes on.
+        On a GPU they are complete when this returns, for use on the calling thread's current
+        stream: in a thread that never chose one, the stream of training.
 
         Raises:
             DataError: an image cannot be decoded; the message says where it is.
@@ -70,7 +70,7 @@ class DevicePixels:
                 images_BHWC = self._decoded(jpegs, rows)
             finally:
                 self._lane.stream.synchronize()
-        # The lane gets this memory back when the work that was queued with it is done.
+        # The lane gets this memory back when the work queued with it is done.
         images_BHWC.record_stream(torch.cuda.current_stream(self.device))
         return images_BHWC
 
@@ -81,7 +81,7 @@ class DevicePixels:
             decoded = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=self.device)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # which does not tell of which image
+        except RuntimeError as error:  # does not say for which image
             decoded = self._one_by_one(encoded, rows, error=error)
         return torch.stack([self._resized(image_CHW) for image_CHW in decoded])
 
@@ -151,11 +151,11 @@ def _decodes_anything(device: torch.device) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lane:
-    """A stream whose memory nvJPEG may write to, and whose turn it is on it.
+    """A stream whose memory nvJPEG may write to, and a lock for its use.
 
     nvJPEG works on a stream of its own and does not wait for the one that its output is allocated
-    on. So that one must have nothing left to do with memory that was freed on it: one read at a
-    time uses it, and waits for its end.
+    on. So that stream must have no pending work on memory freed on it: one read at a time uses it
+    and synchronises at the end.
     """
 
     stream: torch.cuda.Stream

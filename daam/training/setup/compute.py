@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from daam.dataset.pixels.buffers import moved
+from daam.dataset.pixels.buffers import to_device
 from daam.errors import TrainingError
 
 
@@ -30,7 +30,7 @@ class Compute:
 
     def move(self, tensor: Tensor) -> Tensor:
         """Copy a tensor to the device asynchronously."""
-        return moved(tensor, self.device)
+        return to_device(tensor, self.device)
 
     def place(self, network: nn.Module) -> None:
         """Move a network's weights to the device, in the memory format of the images."""

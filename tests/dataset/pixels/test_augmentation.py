@@ -6,17 +6,13 @@ import torch
 
 from daam.dataset.pixels.augmentation import (
     Augmentation,
-    Variation,
-    draw_variation,
-    vary_each,
-    vary_together,
-)
-from daam.dataset.pixels.normalise import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    DrawnAugmentation,
+    augment_batch,
+    augment_each,
     augmentation_keys,
-    normalise,
+    draw_augmentation,
 )
+from daam.dataset.pixels.normalise import IMAGENET_MEAN, IMAGENET_STD, normalise
 from daam.errors import ConfigError
 
 EVERYTHING = Augmentation(flip=0.5, pad=3, erase=0.5, brightness=0.3, contrast=0.3, saturation=0.3)
@@ -33,12 +29,12 @@ def keys_of(num_images: int, *, step: int = 0) -> np.ndarray:
     return augmentation_keys(np.arange(num_images), seed=0, epoch=0, step=step)
 
 
-def varied_by_hand(images: np.ndarray, variation: Variation) -> np.ndarray:
+def augmented_by_hand(images: np.ndarray, drawn: DrawnAugmentation) -> np.ndarray:
     output = np.empty_like(images)
     num_images, height, width, _ = images.shape
-    assert variation.colours is None
+    assert drawn.colours is None
     for i in range(num_images):
-        flipped, down, right, top, bottom, left, end = variation.places[i].tolist()
+        flipped, down, right, top, bottom, left, end = drawn.places[i].tolist()
         for y in range(height):
             for x in range(width):
                 from_y, from_x = y + down, x + right
@@ -50,10 +46,10 @@ def varied_by_hand(images: np.ndarray, variation: Variation) -> np.ndarray:
     return output
 
 
-def one_by_one(images: torch.Tensor, variation: Variation) -> torch.Tensor:
+def one_by_one(images: torch.Tensor, drawn: DrawnAugmentation) -> torch.Tensor:
     output = np.empty(tuple(images.shape), dtype=np.uint8)
-    flipped = torch.from_numpy(variation.flipped)[:, None, None, None]
-    vary_each(iter(torch.where(flipped, images.flip(2), images).numpy()), variation, out=output)
+    flipped = torch.from_numpy(drawn.flipped)[:, None, None, None]
+    augment_each(iter(torch.where(flipped, images.flip(2), images).numpy()), drawn, out=output)
     return torch.from_numpy(output)
 
 
@@ -61,7 +57,9 @@ def augmented(
     images: torch.Tensor, *, augmentation: Augmentation, keys: np.ndarray
 ) -> torch.Tensor:
     height, width = images.shape[1:3]
-    return one_by_one(images, draw_variation(augmentation, keys=keys, height=height, width=width))
+    return one_by_one(
+        images, draw_augmentation(augmentation, keys=keys, height=height, width=width)
+    )
 
 
 def test_nothing_changes_without_augmentation():
@@ -70,29 +68,29 @@ def test_nothing_changes_without_augmentation():
     assert torch.equal(output, images)
 
 
-@pytest.mark.parametrize("vary", [one_by_one, vary_together])
+@pytest.mark.parametrize("augment", [one_by_one, augment_batch])
 @pytest.mark.parametrize("pad", [0, 3, 11])
-def test_flip_crop_and_erasing_match_the_loop(vary, pad):
+def test_flip_crop_and_erasing_match_the_loop(augment, pad):
     images = random_images()
     augmentation = Augmentation(flip=0.5, pad=pad, erase=0.5)
-    variation = draw_variation(augmentation, keys=keys_of(24), height=20, width=12)
-    expected = torch.from_numpy(varied_by_hand(images.numpy(), variation))
-    assert torch.equal(vary(images, variation), expected)
+    drawn = draw_augmentation(augmentation, keys=keys_of(24), height=20, width=12)
+    expected = torch.from_numpy(augmented_by_hand(images.numpy(), drawn))
+    assert torch.equal(augment(images, drawn), expected)
 
 
-def test_both_ways_to_vary_give_the_same_pixels_with_colour_too():
+def test_both_ways_to_augment_give_the_same_pixels_with_colour_too():
     images = random_images()
-    variation = draw_variation(EVERYTHING, keys=keys_of(24), height=20, width=12)
-    assert variation.colours is not None
-    assert torch.equal(one_by_one(images, variation), vary_together(images, variation))
+    drawn = draw_augmentation(EVERYTHING, keys=keys_of(24), height=20, width=12)
+    assert drawn.colours is not None
+    assert torch.equal(one_by_one(images, drawn), augment_batch(images, drawn))
 
 
-def test_a_part_of_a_variation_varies_its_images_alike():
+def test_a_part_of_what_was_drawn_augments_its_images_alike():
     images = random_images()
-    variation = draw_variation(EVERYTHING, keys=keys_of(24), height=20, width=12)
+    drawn = draw_augmentation(EVERYTHING, keys=keys_of(24), height=20, width=12)
     part = slice(5, 14)
-    expected = vary_together(images, variation)[part]
-    assert torch.equal(vary_together(images[part], variation.part(part)), expected)
+    expected = augment_batch(images, drawn)[part]
+    assert torch.equal(augment_batch(images[part], drawn.part(part)), expected)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +143,7 @@ def test_saturation_keeps_the_hue():
 
 
 @pytest.mark.parametrize("num_ranks", [2, 4])
-def test_an_image_is_varied_alike_with_any_others_beside_it(num_ranks):
+def test_an_image_is_augmented_alike_whatever_else_is_in_the_batch(num_ranks):
     images, keys = random_images(), keys_of(24)
     together = augmented(images, augmentation=EVERYTHING, keys=keys)
     size = 24 // num_ranks
@@ -182,8 +180,8 @@ def test_seed_epoch_and_step_each_change_the_keys():
 
 def test_draws_have_the_probabilities_and_ranges_asked_for():
     augmentation = Augmentation(flip=0.5, pad=10, erase=0.3)
-    variation = draw_variation(augmentation, keys=keys_of(20_000), height=256, width=128)
-    flipped, down, right, top, bottom, left, end = variation.places.numpy().T
+    drawn = draw_augmentation(augmentation, keys=keys_of(20_000), height=256, width=128)
+    flipped, down, right, top, bottom, left, end = drawn.places.numpy().T
     assert flipped.mean() == pytest.approx(0.5, abs=0.02)
     for shift in (down, right):
         assert shift.min() == -10
@@ -203,8 +201,8 @@ def test_certain_probabilities_are_certain():
     images = random_images()
     flipped = augmented(images, augmentation=Augmentation(flip=1), keys=keys_of(24))
     assert torch.equal(flipped, images.flip(2))
-    variation = draw_variation(Augmentation(erase=1), keys=keys_of(24), height=20, width=12)
-    assert (variation.places[:, 4] > variation.places[:, 3]).all()
+    drawn = draw_augmentation(Augmentation(erase=1), keys=keys_of(24), height=20, width=12)
+    assert (drawn.places[:, 4] > drawn.places[:, 3]).all()
 
 
 def test_the_input_is_not_changed():
