@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +18,9 @@ Progress = Callable[[int, int], None]
 class BadFileError(ShardError):
     """A file of a domain differs from its manifest; `problem` says how, in a few words."""
 
-    def __init__(self, entry: ShardEntry, *, store: Store, problem: str) -> None:
+    def __init__(self, message: str, *, problem: str) -> None:
         self.problem = problem
-        domain = entry.key.partition("/")[0]
-        super().__init__(
-            f"{entry.key} in {store.uri} {problem}; how to repair it: daam data verify "
-            f"--domain {domain} --at {shlex.quote(store.uri)}"
-        )
+        super().__init__(message)
 
 
 class ByteProgress:
@@ -70,7 +65,7 @@ def verified_file(
     # Two files of a domain may have the same bytes, but never the same name.
     copy = scratch / Path(entry.key).name
     try:
-        _verify(store, entry, into=copy if original is None else None, progress=progress)
+        _read(store, entry, into=os.devnull if original else copy, progress=progress)
         yield original or copy
     finally:
         copy.unlink(missing_ok=True)
@@ -80,8 +75,8 @@ def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:
     """The bytes of a file in chunks; they are valid if no error follows the last one.
 
     Raises:
-        ShardError: the store does not have the file, or, after the last chunk, its bytes are not
-            those of the manifest.
+        BadFileError: the store does not have the file, or, after the last chunk, its bytes do not
+            match the manifest.
         StorageError: the store cannot be read.
     """
     digest = hashlib.sha256()
@@ -93,40 +88,41 @@ def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:
     except MissingKeyError as error:
         raise missing_file(store, entry.key) from error
     if digest.hexdigest() != entry.sha256:
-        raise ShardError(
-            f"{store.locate(entry.key)} is damaged: its bytes do not match the checksum in the "
-            "manifest; daam data verify tells how to repair it and whether there are more"
+        problem = "is damaged: its bytes do not match the checksum in the manifest"
+        raise BadFileError(
+            f"{store.locate(entry.key)} {problem}; daam data verify tells how to repair it and "
+            "whether there are more",
+            problem=problem,
         )
 
 
-def missing_file(store: Store, key: str) -> ShardError:
+def missing_file(store: Store, key: str) -> BadFileError:
     """The error for a file that the manifest names and the store does not have."""
-    return ShardError(
+    return BadFileError(
         f"{store.locate(key)} is missing: either the domain was replaced since this began (start "
-        "again), or daam data verify tells how to repair it"
+        "again), or daam data verify tells how to repair it",
+        problem="is missing",
     )
 
 
-def _verify(store: Store, entry: ShardEntry, *, into: Path | None, progress: ByteProgress) -> None:
-    """Read a file, copying it on the way, and compare size and checksum."""
-    digest = hashlib.sha256()
+def _read(store: Store, entry: ShardEntry, *, into: Path | str, progress: ByteProgress) -> None:
     try:
         size_bytes = store.size(entry.key)
-        if size_bytes != entry.size_bytes:
-            problem = f"is damaged: it has {size_bytes:,} bytes, not {entry.size_bytes:,}"
-            raise BadFileError(entry, store=store, problem=problem)
-        with open(into or os.devnull, "wb") as file:
-            for chunk in store.chunks(entry.key):
-                file.write(chunk)
-                digest.update(chunk)
-                progress.add(len(chunk))
     except MissingKeyError as error:
-        raise BadFileError(entry, store=store, problem="is missing") from error
+        raise missing_file(store, entry.key) from error
+    if size_bytes != entry.size_bytes:
+        problem = f"is damaged: it has {size_bytes:,} bytes, not {entry.size_bytes:,}"
+        raise BadFileError(
+            f"{store.locate(entry.key)} {problem}; daam data verify says how to repair it",
+            problem=problem,
+        )
+    try:
+        with open(into, "wb") as file:
+            for chunk in checked_chunks(store, entry):
+                file.write(chunk)
+                progress.add(len(chunk))
     except OSError as error:
         raise StorageError(
             f"cannot write to {into}: {error.strerror}; free some space or set TMPDIR to a folder "
             "that has it"
         ) from error
-    if digest.hexdigest() != entry.sha256:
-        problem = "is damaged: its bytes do not match the checksum in the manifest"
-        raise BadFileError(entry, store=store, problem=problem)
