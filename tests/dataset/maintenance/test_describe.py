@@ -89,7 +89,7 @@ def test_a_damaged_labels_file_is_named(plaza: DomainManifest, store: Store) -> 
 def test_a_missing_index_is_named(plaza: DomainManifest, store: Store) -> None:
     key = plaza.split(Split.QUERY).index.key
     store.delete(key)
-    with pytest.raises(ShardError, match=f"{key} is missing; .*data verify says"):
+    with pytest.raises(ShardError, match=f"{key} is missing: .*data verify tells"):
         describe_domain(store, plaza)
 
 
