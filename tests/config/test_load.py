@@ -58,7 +58,7 @@ def test_an_unknown_table_names_the_nearest_table():
         run_config({"los": {"triplet": {}}})
 
 
-def test_every_complaint_of_a_tree_is_told_in_one_line():
+def test_every_complaint_of_a_tree_is_reported_in_one_line():
     with pytest.raises(ConfigError) as caught:
         run_config({"seed": -1, "data": {"heigt": 3}}, where="my.toml")
     message = str(caught.value)
@@ -188,7 +188,7 @@ def test_a_file_that_is_not_text_cannot_be_read(tmp_path: Path):
         read_toml(file)
 
 
-def test_a_mistake_in_a_file_is_told_with_its_line(tmp_path: Path):
+def test_a_mistake_in_a_file_is_reported_with_its_line(tmp_path: Path):
     file = tmp_path / "run.toml"
     file.write_text("seed = 1\nseed = \n")
     with pytest.raises(ConfigError, match=r"run\.toml is not valid TOML: .*line 2"):

@@ -48,7 +48,7 @@ def test_a_killed_writer_publishes_nothing(tmp_path: Path) -> None:
     assert not store.exists("folder/key")
 
 
-def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -58,7 +58,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_a_folder_should_be_is_said(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_should_be_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     store = open_store(str(tmp_path / "file"))
     for operation in (
@@ -77,12 +77,12 @@ def test_nothing_is_made_before_the_first_write(tmp_path: Path) -> None:
     assert not (tmp_path / "later").exists()
 
 
-def test_an_upload_of_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_an_upload_of_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nothing"):
         open_store(str(tmp_path)).upload(tmp_path / "nothing", "key")
 
 
 @pytest.mark.parametrize("make", [LocalStore, ShardCache])
-def test_the_home_folder_of_nobody_is_said(make: Callable[[Path], object]) -> None:
+def test_the_home_folder_of_nobody_is_reported(make: Callable[[Path], object]) -> None:
     with pytest.raises(StorageError, match=r"~nobody-here/x.*does not know"):
         make(Path("~nobody-here/x"))

@@ -34,7 +34,7 @@ def test_it_is_gone_after_the_block(tmp_path: Path) -> None:
         socket.create_connection((host, int(port)))
 
 
-def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server = LocalS3(tmp_path, access_key="access", secret_key="secret", port=port)

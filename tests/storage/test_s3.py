@@ -23,7 +23,7 @@ def test_an_unreachable_endpoint_is_named_within_seconds(
     assert time.monotonic() - start < 10
 
 
-def test_a_wrong_secret_is_said(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_secret_is_reported(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     store = open_store(s3_uri)
     for operation in (
@@ -37,7 +37,7 @@ def test_a_wrong_secret_is_said(s3_uri: str, monkeypatch: pytest.MonkeyPatch) ->
         assert "wrong" not in str(caught.value)
 
 
-def test_an_unknown_access_key_is_said(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_access_key_is_reported(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     with pytest.raises(StorageError, match="refuses the credentials"):
         open_store(s3_uri).list()
@@ -55,7 +55,7 @@ def test_a_missing_bucket_is_no_missing_key(s3_server: LocalS3) -> None:
             operation()
 
 
-def test_missing_credentials_are_said(
+def test_missing_credentials_are_reported(
     s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     home = tmp_path_factory.mktemp("home")
@@ -85,7 +85,7 @@ def test_a_body_that_breaks_off_is_read_on_from_there(
         assert proxy.num_struck == 2
 
 
-def test_a_server_that_accepts_and_is_silent_is_given_up_at_the_deadline(
+def test_a_server_that_accepts_and_is_silent_fails_at_the_deadline(
     s3_server: LocalS3,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

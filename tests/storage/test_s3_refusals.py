@@ -140,14 +140,14 @@ def test_requests_to_an_open_bucket_are_not_signed() -> None:
         assert ACCESS not in str(request)
 
 
-def test_a_bucket_that_is_not_open_is_said() -> None:
+def test_a_bucket_that_is_not_open_is_reported() -> None:
     with CannedServer(lambda _: refusal(403, "AccessDenied")) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}&anonymous=true")
         with pytest.raises(StorageError, match=r"not open to everybody.*leave anonymous=true out"):
             store.read("key")
 
 
-def test_no_credentials_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials_at_all_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     for operation in ("read", "size"):
@@ -200,7 +200,7 @@ def test_a_busy_server_is_asked_again_no_sooner_than_it_says() -> None:
     assert len(server.asked) == 4
 
 
-def test_a_server_that_stays_busy_is_given_up_at_the_deadline() -> None:
+def test_a_server_that_stays_busy_fails_at_the_deadline() -> None:
     with CannedServer(lambda _: refusal(503, "SlowDown", "Reduce your rate")) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}&deadline_s=1")
         start = time.monotonic()
@@ -258,7 +258,7 @@ def lend_credentials(
     return file
 
 
-def test_a_refusal_is_told_when_the_credentials_can_no_longer_be_refreshed(
+def test_a_refusal_is_reported_when_the_credentials_can_no_longer_be_refreshed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lent = lend_credentials(monkeypatch, tmp_path, expire_in=timedelta(minutes=5))
@@ -272,7 +272,7 @@ def test_a_refusal_is_told_when_the_credentials_can_no_longer_be_refreshed(
     assert SECRET not in everything_told(caught.value)
 
 
-def test_credentials_that_are_expired_when_they_come_are_said(
+def test_credentials_that_are_expired_when_they_come_are_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lend_credentials(monkeypatch, tmp_path, expire_in=timedelta(minutes=-5))
@@ -292,7 +292,7 @@ def chunked(size: int, *, of: int) -> Answer:
     return Answer(status=206, body=b"0\r\n\r\n", headers=headers)
 
 
-def test_answers_that_hold_nothing_are_given_up_at_the_deadline() -> None:
+def test_answers_that_hold_nothing_fail_at_the_deadline() -> None:
     with CannedServer(lambda _: chunked(10, of=10)) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}&deadline_s=0.6")
         for operation in (
@@ -304,7 +304,7 @@ def test_answers_that_hold_nothing_are_given_up_at_the_deadline() -> None:
     assert 4 < len(server.asked) < 100
 
 
-def test_a_whole_object_that_always_ends_early_is_given_up_at_the_deadline() -> None:
+def test_a_whole_object_that_always_ends_early_fails_at_the_deadline() -> None:
     # No ranged reads, and never more than the first half: nothing new comes with a new try.
     headers = {"Content-Length": "2000", "Connection": "close", "ETag": '"x"'}
     with CannedServer(lambda _: Answer(body=bytes(1000), headers=headers)) as server:
@@ -321,7 +321,7 @@ def test_an_answer_that_does_not_say_its_size_is_refused() -> None:
             store.read("key")
 
 
-def test_a_failure_of_tls_is_tried_again_and_then_said() -> None:
+def test_a_failure_of_tls_is_retried_and_then_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         num_connections = 0
 

@@ -17,8 +17,8 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
-# The clocks of the client and the server may differ by almost the first.
-VALID_FOR_S, REUSED_FOR_S = 3600, 60
+VALID_FOR_S = 900  # as long as servers accept a signed header: clocks may differ by that
+REUSED_FOR_S = 60
 MAX_URLS = 4096
 
 
