@@ -52,11 +52,11 @@ def tune(
 ) -> None:
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
     prepare_environment(address=address)
-    quiet_libraries()
     # Everything that can be refused is, before torch and Ray are imported.
     from tune.folder import create_folder, read_folder, sole_driver, unused_folder
     from tune.space import study_config
 
+    quiet_libraries()
     if resume is not None:
         others = (config, preset, settings, trials, workers_per_trial, name, storage)
         if any(other is not None for other in others):

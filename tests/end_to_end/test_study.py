@@ -142,6 +142,7 @@ def test_a_killed_driver_leaves_no_process_behind(story: Story) -> None:
 
 def test_going_on_finishes_every_trial(story: Story) -> None:
     assert story.finished.code == 0, story.finished.err
+    assert "[I " not in story.finished.err  # Optuna's news
     document = json.loads((story.folder / "study.json").read_text())
     assert [trial["number"] for trial in document["trials"]] == list(range(NUM_TRIALS))
     assert {trial["state"] for trial in document["trials"]} == {"COMPLETE"}

@@ -96,7 +96,10 @@ def print_files(files: Iterable[str | Path]) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep libraries off the terminal, but for warnings (of Ray and Optuna: errors)."""
+    """Keep libraries off the terminal, but for warnings (of Ray and Optuna: errors).
+
+    Optuna sets its own level when it is imported: call this afterwards.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for name in ("ray", "ray.tune", "ray.train", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
