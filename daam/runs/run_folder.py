@@ -8,6 +8,7 @@ scores.json      how the finished run did on its target's query and gallery
 
 import json
 import shlex
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
 REPORTS = "reports.json"
 SCORES = "scores.json"
+# `rclone serve s3` replaces objects in place, so a reader may see half of a file for a moment.
+REWRITTEN_WITHIN_S = 5.0
 
 
 def portable(config: RunConfig) -> RunConfig:
@@ -100,11 +103,23 @@ def append_report(folder: Store, metrics: dict[str, float]) -> None:
 
 
 def read_reports(folder: Store) -> list[dict[str, float]]:
-    """Return the metrics of every epoch a run has finished."""
-    try:
-        return json.loads(folder.read(REPORTS))
-    except MissingKeyError:
-        return []
+    """Return the metrics of every epoch a run has finished.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+    deadline = time.monotonic() + REWRITTEN_WITHIN_S
+    while True:
+        try:
+            return json.loads(folder.read(REPORTS))
+        except MissingKeyError:
+            return []
+        except ValueError as error:
+            if time.monotonic() > deadline:
+                raise TrainingError(
+                    f"{folder.locate(REPORTS)} is damaged ({error}); delete it and resume the run"
+                ) from error
+            time.sleep(0.1)
 
 
 def trained(folder_uri: str) -> tuple[RunConfig, dict[str, Any]]:

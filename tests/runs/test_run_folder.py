@@ -9,6 +9,7 @@ import torch
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError, ConfigError, TrainingError
+from daam.runs import run_folder
 from daam.runs.checkpoint import latest_checkpoint
 from daam.runs.run_folder import (
     CONFIG,
@@ -21,6 +22,7 @@ from daam.runs.run_folder import (
 )
 from daam.runs.worker import resume_run, train_from, train_run
 from daam.storage import Store
+from daam.storage.local import LocalStore
 
 
 def test_a_run_is_opened_with_the_settings_it_was_started_with(store: Store) -> None:
@@ -81,6 +83,29 @@ def test_reports_are_kept_in_order_and_an_epoch_done_again_replaces_what_came_af
         append_report(store, {"epoch": epoch, "loss": 10.0 * epoch})
     append_report(store, {"epoch": 2, "loss": 5.0})
     assert read_reports(store) == [{"epoch": 1, "loss": 10.0}, {"epoch": 2, "loss": 5.0}]
+
+
+class Rewritten(LocalStore):
+    """A folder whose file is seen half-written once, as on a server without atomic writes."""
+
+    num_reads = 0
+
+    def read(self, key: str) -> bytes:
+        self.num_reads += 1
+        content = super().read(key)
+        return content[: len(content) // 2] if self.num_reads == 1 else content
+
+
+def test_reports_that_are_being_written_are_read_again(tmp_path: Path) -> None:
+    append_report(LocalStore(tmp_path), {"epoch": 1, "loss": 2.0})
+    assert read_reports(Rewritten(tmp_path)) == [{"epoch": 1, "loss": 2.0}]
+
+
+def test_damaged_reports_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "REWRITTEN_WITHIN_S", 0.0)
+    (tmp_path / "reports.json").write_text('[{"epoch"')
+    with pytest.raises(TrainingError, match=r"reports\.json is damaged .* resume the run"):
+        read_reports(LocalStore(tmp_path))
 
 
 def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
