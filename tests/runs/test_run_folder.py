@@ -34,7 +34,7 @@ def test_a_run_is_opened_with_the_settings_it_was_started_with(store: Store) -> 
 def test_a_run_is_not_started_over_another(store: Store) -> None:
     start_run(store.uri, RunConfig())
     before = store.read(CONFIG)
-    with pytest.raises(TrainingError, match=f"already; resume it: --resume {store.uri}"):
+    with pytest.raises(TrainingError, match=rf"already; resume it \(--resume {store.uri}; "):
         start_run(store.uri, RunConfig(seed=2))
     assert store.read(CONFIG) == before
 
