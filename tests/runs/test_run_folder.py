@@ -42,7 +42,7 @@ def test_a_run_is_not_started_over_another(store: Store) -> None:
 def test_a_run_may_go_on_with_other_workers(store: Store) -> None:
     start_run(store.uri, RunConfig())
     assert open_run(store, num_workers=4).compute.num_workers == 4
-    with pytest.raises(ConfigError, match="cannot be shared by"):
+    with pytest.raises(ConfigError, match="cannot be divided among"):
         open_run(store, num_workers=5)
 
 
