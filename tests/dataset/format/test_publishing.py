@@ -1,4 +1,4 @@
-"""What a new import leaves of the ones before it, and that imports at once leave a whole domain."""
+"""An import keeps the files of the one before, and concurrent imports leave a complete domain."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -60,7 +60,7 @@ def test_going_back_to_the_import_before_keeps_both(imported: Import, store: Sto
     assert set(store.list()) == keys(first, second) | {MANIFEST, PREVIOUS}
 
 
-def test_files_that_no_manifest_names_are_told_apart_and_left_to_a_command(
+def test_files_that_no_manifest_names_are_listed_and_left_to_a_command(
     imported: Import, store: Store
 ) -> None:
     first = imported(0.25)

@@ -1,4 +1,4 @@
-"""An index is sorted whatever order files come in, and refuses what a shard cannot hold."""
+"""An index is sorted in whatever order files are added, and refuses what a shard cannot hold."""
 
 import hashlib
 import os

@@ -42,7 +42,7 @@ def test_nothing_is_reported_without_a_duplicate_in_the_gallery() -> None:
     )
 
 
-def test_duplicates_that_a_score_leaves_out_are_told_from_those_that_count() -> None:
+def test_duplicates_that_a_score_leaves_out_are_distinguished_from_those_that_count() -> None:
     query = (Split.QUERY, 1, 1, b"a")
     junk = [(Split.GALLERY, 1, 1, b"a"), (Split.GALLERY, -1, 2, b"a")]
     assert report(query, *junk) == (

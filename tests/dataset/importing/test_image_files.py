@@ -217,7 +217,7 @@ def test_a_file_that_goes_away_is_unreadable(store: Store) -> None:
     assert "gone" in batch.unreadable[0].reason
 
 
-def test_a_name_that_is_no_text_is_unreadable_and_can_be_told(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_unreadable_and_printable(tmp_path: Path) -> None:
     for name in (b"a.png", b"\xff\xfe.png"):
         (tmp_path / os.fsdecode(name)).write_bytes(encoded(pixels(1), "PNG"))
     (batch,) = read_all(open_store(str(tmp_path)))

@@ -69,7 +69,7 @@ def test_neighbouring_rows_are_strangers(small_market: Path, tmp_path: Path) -> 
     assert (identities[1:] == identities[:-1]).sum() < 15
 
 
-def test_the_manifest_tells_nothing_of_identities(small_market: Path, tmp_path: Path) -> None:
+def test_the_manifest_reveals_no_identities(small_market: Path, tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     index = read_layout("market1501", small_market)
     import_domain(index, domain="plaza", to=store)

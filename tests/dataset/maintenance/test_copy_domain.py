@@ -103,7 +103,7 @@ def test_a_store_is_not_copied_to_itself(plaza: Store) -> None:
         copied(plaza, open_store(plaza.uri))
 
 
-def test_a_domain_that_is_not_there_is_said(plaza: Store, store: Store) -> None:
+def test_a_missing_domain_is_named(plaza: Store, store: Store) -> None:
     with pytest.raises(ShardError, match="no domain campus"):
         copy_domain("campus", source=plaza, target=store)
 

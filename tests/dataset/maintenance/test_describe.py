@@ -93,7 +93,7 @@ def test_a_missing_index_is_named(plaza: DomainManifest, store: Store) -> None:
         describe_domain(store, plaza)
 
 
-def test_a_domain_that_is_not_there_is_said(store: Store) -> None:
+def test_a_missing_domain_is_named(store: Store) -> None:
     with pytest.raises(ShardError, match="no domain campus"):
         read_manifest(store, "campus")
 

@@ -100,9 +100,7 @@ def test_files_with_the_right_checksum_must_agree_with_each_other(
 
 
 @pytest.mark.parametrize(("column", "value"), [("offset", 8), ("size", 1), ("crc32", 1)])
-def test_an_index_that_tells_wrongly_of_a_shard_is_found(
-    plaza: Store, column: str, value: int
-) -> None:
+def test_an_index_that_differs_from_a_shard_is_found(plaza: Store, column: str, value: int) -> None:
     manifest = read_manifest(plaza, "plaza")
     replaced(
         plaza,
@@ -135,7 +133,7 @@ def test_a_file_under_another_name_is_found(plaza: Store) -> None:
     assert problems(plaza) == {entry["key"]: "does not carry its own checksum in its name"}
 
 
-def test_the_commands_that_repair_name_all_that_the_import_was_told() -> None:
+def test_the_repair_commands_repeat_all_settings_of_the_import() -> None:
     manifest = DomainManifest(
         domain="msmt",
         layout="msmt17",

@@ -7,7 +7,7 @@ Two conversions of the authors' `cuhk-03.mat` are common, each for both kinds of
 - CUHK03-NP: `labeled` and `detected`, each with Market-1501's folders, `0001_c1_1.png` in them.
 
 In the first, identities are numbered as pair and person (1001 for `1_001`): the numbers in the
-JSON begin anew in the train split. Cameras are the two views of a pair, as in the protocol.
+JSON start again in the train split. Cameras are the two views of a pair, as in the protocol.
 """
 
 import json

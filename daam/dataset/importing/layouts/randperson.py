@@ -3,7 +3,7 @@
 A name has the identity, the scene, the camera in that scene and the frame. Files lie in one folder
 (the subset of the paper's experiments) or in one per camera, as unpacked. Identities are numbered
 through all scenes, from 0; here from 1, so that none is taken for a distractor. Cameras are
-numbered anew in each scene, so camera 3 of scene 10 is 1003 here.
+numbered from 0 in each scene, so camera 3 of scene 10 is 1003 here.
 """
 
 from pathlib import Path

@@ -9,7 +9,7 @@ from daam.dataset.importing.layouts import read_layout
 from daam.errors import LayoutError
 from tests.support.layout_trees import found, make_tree, skipped
 
-# Identities as the conversion numbers them: anew in train, so that 0 and 1 are other people there.
+# Identities as the conversion numbers them: again from 0 in train, where 0 and 1 are other people.
 SPLIT = {
     "train": [["/home/a/cuhk03/images_labeled/1_001_1_01.png", 0, 0], ["1_001_2_06.png", 0, 1]],
     "query": [["C:\\data\\images_labeled\\5_049_1_01.png", 1, 0]],
@@ -46,7 +46,9 @@ def test_lists_tell_the_split_and_names_tell_pair_person_and_view(root: Path) ->
 
 
 @pytest.mark.parametrize("boxes", ["labeled", "detected"])
-def test_the_conversion_to_three_folders_tells_all_in_names(tmp_path: Path, boxes: str) -> None:
+def test_the_conversion_to_three_folders_has_everything_in_the_names(
+    tmp_path: Path, boxes: str
+) -> None:
     root = make_tree(
         tmp_path / "cuhk03-np" / boxes,
         "bounding_box_train/0001_c1_1.png",

@@ -1,4 +1,4 @@
-"""What lies about in a data set's folder is skipped or told, whatever it is."""
+"""Stray files in a data set's folder are skipped or reported, whatever they are."""
 
 import os
 import shutil
@@ -52,7 +52,7 @@ def test_links_to_images_are_images(tmp_path: Path) -> None:
     assert {path for _, path, _, _ in found(read_layout("market1501", root))} == set(MARKET)
 
 
-def test_a_wrong_root_with_a_broken_link_is_told_as_any_other(tmp_path: Path) -> None:
+def test_a_wrong_root_with_a_broken_link_is_reported_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "self").symlink_to("self")
     make_tree(tmp_path / "set", *MARKET)
     with pytest.raises(LayoutError, match=rf"did you mean --root {tmp_path / 'set'}\?"):
@@ -120,7 +120,7 @@ def can_read_as_others() -> bool:
     not can_read_as_others(),
     reason="root may read everything, and setpriv (util-linux) is not there to keep it from that",
 )
-def test_folders_that_may_not_be_read_are_told(
+def test_folders_without_permission_are_reported(
     tmp_path: Path, closed_to_all: Callable[[Path], None]
 ) -> None:
     people = make_tree(tmp_path / "people", *PEOPLE)

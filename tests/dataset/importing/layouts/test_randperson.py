@@ -1,4 +1,4 @@
-"""RandPerson: people counted from 0, cameras anew in each scene, a folder or many."""
+"""RandPerson: people counted from 0, cameras per scene, a folder or many."""
 
 from pathlib import Path
 
