@@ -19,6 +19,7 @@ from daam.config.load import read_toml, run_config
 from daam.runs.run_folder import read_reports, trained
 from daam.storage import open_store
 from tests.support.commands import Command, Finished, Launch, processes_of, ran, started
+from tests.support.pages import ROOT, blocks
 from tune.folder import open_study, read_folder
 from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED
 from tune.space import study_config
@@ -224,6 +225,18 @@ def test_the_table_and_the_page_are_there(story: Story) -> None:
     assert "station" in page
     for name in (SOURCE_ONLY, DEFAULT, TUNED):
         assert name in page
+
+
+def test_the_example_of_the_guide_reads_the_results(
+    story: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = (
+        block for block in blocks(ROOT / "docs/guides/tune.md") if block.language == "python"
+    )
+    exec(example.text.replace("runs/small", str(story.folder)), {})  # noqa: S102  (our own page)
+    out = capsys.readouterr().out
+    for name in ("trial-0000 COMPLETE", SOURCE_ONLY, DEFAULT, TUNED):
+        assert name in out
 
 
 def test_without_a_terminal_it_prints_plain_lines(story: Story) -> None:
