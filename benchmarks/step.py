@@ -37,8 +37,8 @@ from daam.pseudo_labels.memory import initial_centres
 from daam.runs.preparation import prepare_domains
 from daam.training.batches import source_batches, target_batches
 from daam.training.objective import BatchGroups, Weights
-from daam.training.setup.assemble import Run, assemble, compute_of
-from daam.training.setup.compute import Compute
+from daam.training.setup.assemble import Run, assemble
+from daam.training.setup.compute import Compute, compute_of
 from daam.training.setup.network import backbone_of
 from daam.training.step import train_step
 

@@ -27,7 +27,8 @@ from daam.config.schema import RunConfig
 from daam.dataset.sampling.windows import ShardWindows
 from daam.training.loop import fit
 from daam.training.scoring.retrieval_test import RetrievalTest, score
-from daam.training.setup.assemble import Windows, assemble
+from daam.training.setup.assemble import assemble
+from daam.training.setup.data import Windows
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_SHARDS = 16

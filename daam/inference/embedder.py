@@ -13,7 +13,7 @@ from daam.model.network import DaamNetwork
 from daam.runs.run_folder import trained
 from daam.storage import open_store
 from daam.training.scoring.retrieval_test import embedder_for, open_unlabelled, with_norms_of
-from daam.training.setup.assemble import manifest_of
+from daam.training.setup.data import manifest_of
 from daam.training.state import trained_network
 
 # For a trained run: its weights come from the checkpoint, so those it started from may be gone, and

@@ -24,7 +24,7 @@ from daam.inference.contract import KEY, EmbeddingContract
 from daam.inference.embedder import Embedder, open_embedder
 from daam.storage import Store, open_parent, open_store
 from daam.storage.atomic import atomic_file
-from daam.training.setup.assemble import compute_of
+from daam.training.setup.compute import compute_of
 
 UNREADABLE_KEY = "unreadable"
 ROWS_PER_GROUP = 4096

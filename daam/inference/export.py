@@ -25,7 +25,8 @@ from daam.model.network import DaamNetwork
 from daam.spread import spread_evenly
 from daam.storage import open_parent
 from daam.training.scoring.retrieval_test import open_unlabelled
-from daam.training.setup.assemble import compute_of, manifest_of
+from daam.training.setup.compute import compute_of
+from daam.training.setup.data import manifest_of
 
 TOLERANCE = 1e-4
 NUM_TRIED = 64

@@ -31,7 +31,8 @@ from daam.training.scoring.retrieval_test import (
     embedder_for,
     open_unlabelled,
 )
-from daam.training.setup.assemble import compute_of, manifest_of
+from daam.training.setup.compute import compute_of
+from daam.training.setup.data import manifest_of
 
 NUM_LISTS, NUM_RANKS = 8, 10
 NUM_MAPS = 12

@@ -8,7 +8,8 @@ from daam.config.schema import RunConfig
 from daam.errors import CheckpointError
 from daam.model.network import DaamNetwork
 from daam.training.objective import Memory
-from daam.training.setup.assemble import Run, compute_of
+from daam.training.setup.assemble import Run
+from daam.training.setup.compute import compute_of
 from daam.training.setup.network import build_network
 
 FORMAT = 3

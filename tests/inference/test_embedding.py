@@ -19,7 +19,7 @@ from daam.inference.embedding import EmbeddedFile, embed_to_file
 from daam.runs.run_folder import trained
 from daam.storage import open_store
 from daam.training.scoring.retrieval_test import RetrievalTest, score
-from daam.training.setup.assemble import manifest_of, shard_cache
+from daam.training.setup.data import manifest_of, shard_cache
 from daam.training.setup.network import build_network
 
 ROOT = Path(embedding.__file__).parents[2]

@@ -15,7 +15,8 @@ from daam.training.loop import fit
 from daam.training.relabel import EpochGroups, relabel
 from daam.training.scoring.extract import embed_rows
 from daam.training.scoring.retrieval_test import RetrievalTest, score
-from daam.training.setup.assemble import Run, assemble, manifest_of
+from daam.training.setup.assemble import Run, assemble
+from daam.training.setup.data import manifest_of
 from daam.training.state import state_dict
 from tests.support.images_in_memory import make_images
 from tests.support.tiny_runs import facts, tiny_config

@@ -13,7 +13,8 @@ from daam.storage import open_store
 from daam.training.batches import source_batches, target_batches
 from daam.training.loop import fit
 from daam.training.scoring.retrieval_test import RetrievalTest, score
-from daam.training.setup.assemble import Windows, assemble, lay_out_windows
+from daam.training.setup.assemble import assemble
+from daam.training.setup.data import Windows, lay_out_windows
 from tests.support.tiny_domains import write_market
 from tests.support.tiny_runs import facts, same, weights_of
 

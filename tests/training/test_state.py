@@ -15,7 +15,8 @@ from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import CheckpointError
 from daam.storage import open_store
 from daam.training.loop import fit
-from daam.training.setup.assemble import Run, Windows, assemble
+from daam.training.setup.assemble import Run, assemble
+from daam.training.setup.data import Windows
 from daam.training.state import load_state_dict, state_dict
 from tests.support.tiny_domains import add_domain
 from tests.support.tiny_runs import PRESETS, facts, same, tiny_config, weights_of

@@ -23,7 +23,8 @@ from daam.model.network import DaamNetwork
 from daam.model.norm import SOURCE, TARGET, with_plain_norms
 from daam.storage import open_store
 from daam.training.scoring.extract import adapted_to, embed_rows
-from daam.training.setup.assemble import compute_of, manifest_of, pixel_reader, shard_cache
+from daam.training.setup.compute import compute_of
+from daam.training.setup.data import manifest_of, pixel_reader, shard_cache
 
 QUERIES_AT_ONCE = 256
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from daam.config.schema import RunConfig
 from daam.dataset.pixels.buffers import to_device
 from daam.errors import TrainingError
 
@@ -39,6 +40,25 @@ class Compute:
         for weight in network.parameters():
             if weight.dim() == 4:
                 weight.data = weight.data.contiguous(memory_format=memory_format)
+
+
+def compute_of(config: RunConfig) -> Compute:
+    """Choose the run's device and precision.
+
+    Raises:
+        TrainingError: the settings require a GPU, to compute or to decode, and there is none.
+    """
+    compute = choose_compute(
+        device=config.compute.device,
+        precision=config.compute.precision,
+        channels_last=config.compute.channels_last,
+    )
+    if config.data.decode == "cuda" and compute.device.type != "cuda":
+        raise TrainingError(
+            f"data.decode is cuda and the run computes on the {compute.device.type}; "
+            "use data.decode=auto, or compute.device=cuda on a machine with a GPU"
+        )
+    return compute
 
 
 def choose_compute(*, device: str, precision: str, channels_last: bool) -> Compute:

@@ -14,7 +14,7 @@ from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.model.network import DaamNetwork
 from daam.storage import open_store
 from daam.training.scoring.retrieval_test import RetrievalTest, score
-from daam.training.setup.assemble import manifest_of, shard_cache
+from daam.training.setup.data import manifest_of, shard_cache
 from daam.training.setup.network import build_network
 
 

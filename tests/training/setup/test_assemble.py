@@ -17,7 +17,8 @@ from daam.errors import ShardError, TrainingError
 from daam.model.attention import FactorisedAttention
 from daam.storage import open_store
 from daam.training.schedule import learning_rate_at, weights_at
-from daam.training.setup.assemble import assemble, manifest_of, shard_cache
+from daam.training.setup.assemble import assemble
+from daam.training.setup.data import manifest_of, shard_cache
 from daam.training.setup.network import build_network
 from tests.support.tiny_runs import same, weights_of
 
