@@ -67,8 +67,8 @@ def main() -> None:
     MODES[task.mode](task)
 
 
-def tell(event: str, **facts: object) -> None:
-    print("@" + json.dumps({"event": event, **facts}), flush=True)
+def tell(event: str, **untimed_metrics: object) -> None:
+    print("@" + json.dumps({"event": event, **untimed_metrics}), flush=True)
 
 
 def epochs_of(task: Task) -> Callable[[], Iterator["Tensor"]]:

@@ -210,11 +210,11 @@ def rented_wrongly(cluster: Cluster) -> list[str]:
 # --- the files in the repository ----------------------------------------------------------------
 
 
-def test_both_clusters_are_here() -> None:
+def test_there_are_files_for_both_clusters() -> None:
     assert [path.stem for path in FILES] == ["aws", "onprem"]
 
 
-def test_ray_accepts_it(cluster: Cluster) -> None:
+def test_ray_accepts_the_file(cluster: Cluster) -> None:
     validate_config(prepared(cluster))
 
 
@@ -278,14 +278,14 @@ def test_the_environment_holds_what_the_readme_promises(cluster: Cluster, tmp_pa
     assert done.stderr == ""
 
 
-def test_the_guide_quotes_transfers_for_the_shell_would_redirect_the_arrow() -> None:
+def test_the_guide_quotes_transfers_which_the_shell_would_take_for_redirections() -> None:
     guide = (REPOSITORY / "docs" / "guides" / "cluster.md").read_text()
     transfers = re.findall(r"--transfer (\S+)", guide)
     assert transfers
     assert all(re.fullmatch(r'"\w+->\w+"', transfer) for transfer in transfers)
 
 
-def test_the_shell_of_the_guide_parses() -> None:
+def test_the_commands_of_the_guide_parse() -> None:
     guide = (REPOSITORY / "docs" / "guides" / "cluster.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     assert blocks
@@ -307,7 +307,7 @@ def test_the_shell_of_the_guide_parses() -> None:
         ("onprem", ["auth", "ssh_password"], "hunter2"),
     ],
 )
-def test_ray_refuses(name: str, path: list[str], value: object) -> None:
+def test_ray_refuses_a_broken_file(name: str, path: list[str], value: object) -> None:
     cluster = prepared(read(name))
     put(cluster, path, value)
     with pytest.raises((jsonschema.ValidationError, ValueError)):
@@ -362,7 +362,7 @@ def test_ray_refuses(name: str, path: list[str], value: object) -> None:
         (rented_wrongly, ["available_node_types", "head", "node_config", "MetadataOptions"], {}),
     ],
 )
-def test_a_broken_file_is_found_out(
+def test_a_fault_put_into_a_file_is_found(
     faults: Callable[[Cluster], list[str]], path: list[str], value: object
 ) -> None:
     cluster = read("aws")
@@ -370,7 +370,7 @@ def test_a_broken_file_is_found_out(
     assert faults(cluster)
 
 
-def test_the_default_commands_of_ray_are_found_out() -> None:
+def test_rays_default_commands_are_found() -> None:
     cluster = read("aws")
     del cluster["head_setup_commands"]
     assert installs_beside_the_lock(cluster) == ["pip install 'boto3>=1.4.8'"]

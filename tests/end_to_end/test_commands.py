@@ -72,7 +72,7 @@ def checkpoint(run: Run, work: Path, tiny_root: Path, tiny_file: Path) -> str:
     return "runs/first"
 
 
-def test_render_writes_market1501_that_import_takes(campus: Path, work: Path) -> None:
+def test_render_writes_market1501_that_can_be_imported(campus: Path, work: Path) -> None:
     assert {folder.name for folder in (work / "rendered").iterdir()} == {
         *("bounding_box_train", "query", "bounding_box_test")
     }
@@ -94,14 +94,14 @@ def test_describe_counts_what_import_stored(campus: Path, run: Run, work: Path) 
     assert found["splits"]["gallery"]["num_distractors"] == 60
 
 
-def test_describe_draws(campus: Path, run: Run, work: Path) -> None:
+def test_describe_draws_a_picture(campus: Path, run: Run, work: Path) -> None:
     out = run("data", "describe", "--domain", "campus", "--at", str(campus), "--to", "a/campus.png")
     assert out.splitlines()[-1] == "a/campus.png"
     with Image.open(work / "a" / "campus.png") as image:
         image.verify()
 
 
-def test_verify_looks_at_every_file(campus: Path, run: Run) -> None:
+def test_verify_checks_every_file(campus: Path, run: Run) -> None:
     out = run("data", "verify", "--domain", "campus", "--at", str(campus))
     stored = list((campus / "campus").glob("*.arrow"))
     size = sum(path.stat().st_size for path in stored) / 1e6
@@ -138,7 +138,7 @@ def test_evaluate_prints_scores_and_draws(
         assert f"scores/{name}" in out
 
 
-def test_evaluate_refuses_a_rate_that_its_pairs_cannot_tell(
+def test_evaluate_refuses_a_rate_below_what_its_pairs_can_estimate(
     checkpoint: str, work: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(work)

@@ -1,4 +1,4 @@
-"""A whole study through `launch.py tune`: killed, gone on with, stopped, and brought to its end."""
+"""A whole study through `launch.py tune`: killed, resumed, stopped, resumed to its end."""
 
 import csv
 import io
@@ -79,7 +79,7 @@ def story(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
                 f"trial-{trial.number:04d}" for trial in at_kill if trial.state.is_finished()
             )
         }
-        # What the dead driver left behind is still about while the next one begins.
+        # Processes of the dead driver may still run while the next one starts.
         with started("tune", "--resume", str(folder), scratch=scratch / "second") as again:
             again.until(lambda: unfinished_epochs(again))
             os.killpg(again.process.pid, signal.SIGINT)
@@ -120,7 +120,7 @@ def trials_of(folder: Path, scratch: Path) -> list[FrozenTrial]:
     return study.get_trials()
 
 
-def test_the_study_was_killed_and_stopped_between_trials_that_had_ended_and_others(
+def test_the_study_was_killed_and_stopped_with_some_trials_finished_and_some_running(
     story: Story,
 ) -> None:
     states = [[trial.state for trial in trials] for trials in (story.at_kill, story.at_stop)]
@@ -129,7 +129,7 @@ def test_the_study_was_killed_and_stopped_between_trials_that_had_ended_and_othe
         assert TrialState.RUNNING in seen
 
 
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(story: Story) -> None:
+def test_ctrl_c_ends_cleanly_and_says_how_to_resume(story: Story) -> None:
     assert story.stopped.code == 130, story.stopped.err
     last = story.stopped.err.strip().splitlines()[-1]
     assert last.startswith("daam: the study was stopped after ")
@@ -141,7 +141,7 @@ def test_a_killed_driver_leaves_no_process_behind(story: Story) -> None:
     assert story.orphans == []
 
 
-def test_going_on_finishes_every_trial(story: Story) -> None:
+def test_resuming_finishes_every_trial(story: Story) -> None:
     assert story.finished.code == 0, story.finished.err
     assert "[I " not in story.finished.err  # Optuna's news
     document = json.loads((story.folder / "study.json").read_text())

@@ -65,7 +65,7 @@ def test_rays_sockets_and_logs_are_closed_to_other_users(study: Study) -> None:
     assert list(folder.glob("ray/session_*/logs/*.log"))
 
 
-def test_no_file_of_the_study_of_ray_or_of_the_cache_holds_a_secret(study: Study) -> None:
+def test_no_file_written_by_the_study_or_ray_holds_a_secret(study: Study) -> None:
     files = study.server.files()
     suffixes = {path.suffix for path in files}
     assert suffixes > {".arrow", ".json", ".toml", ".csv", ".html", ".log", ".out", ".err"}

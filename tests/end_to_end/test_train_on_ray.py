@@ -145,7 +145,7 @@ def test_a_run_listens_on_loopback_alone(disturbed: Disturbed) -> None:
     assert disturbed.addresses_of_workers <= LOOPBACK | {"0" * 32}
 
 
-def test_a_run_whose_worker_is_killed_goes_on_and_prints_every_epoch_once(
+def test_a_run_whose_worker_is_killed_continues_and_prints_every_epoch_once(
     disturbed: Disturbed,
 ) -> None:
     epochs = epochs_printed(disturbed.lost_its_driver)
@@ -153,7 +153,7 @@ def test_a_run_whose_worker_is_killed_goes_on_and_prints_every_epoch_once(
     assert epochs == [f"{n}/{NUM_EPOCHS}" for n in range(1, len(epochs) + 1)]
 
 
-def test_when_the_driving_process_is_killed_the_error_says_how_to_go_on(
+def test_when_the_driving_process_is_killed_the_error_says_how_to_resume(
     disturbed: Disturbed,
 ) -> None:
     assert disturbed.lost_its_driver.code == 2
@@ -163,7 +163,7 @@ def test_when_the_driving_process_is_killed_the_error_says_how_to_go_on(
     assert "Traceback" not in error
 
 
-def test_ctrl_c_says_how_to_go_on(disturbed: Disturbed) -> None:
+def test_ctrl_c_says_how_to_resume(disturbed: Disturbed) -> None:
     assert disturbed.stopped.code == 130
     assert disturbed.stopped.err.strip().splitlines()[-1] == (
         "daam: the run was stopped; resume with: python launch.py train --resume "
@@ -172,7 +172,7 @@ def test_ctrl_c_says_how_to_go_on(disturbed: Disturbed) -> None:
     assert "Traceback" not in disturbed.stopped.err
 
 
-def test_after_all_that_it_ends_with_the_very_same_weights(
+def test_the_disturbed_run_ends_with_exactly_the_weights_of_the_undisturbed_one(
     undisturbed: Undisturbed, disturbed: Disturbed
 ) -> None:
     assert disturbed.finished.code == 0, disturbed.finished.err
@@ -187,7 +187,7 @@ def test_after_all_that_it_ends_with_the_very_same_weights(
         assert torch.equal(weight, second["network"][name]), name
 
 
-def test_no_file_of_the_run_of_ray_or_of_the_cache_holds_a_secret(disturbed: Disturbed) -> None:
+def test_no_file_written_by_the_run_or_ray_holds_a_secret(disturbed: Disturbed) -> None:
     files = disturbed.server.files()
     suffixes = {path.suffix for path in files}
     assert suffixes > {".arrow", ".json", ".toml", ".pt", ".log", ".out", ".err"}

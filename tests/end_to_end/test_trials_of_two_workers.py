@@ -73,7 +73,7 @@ def test_a_trial_of_two_workers_gives_one_score(searches: Searches, tmp_path: Pa
     assert "trial-0000 COMPLETE score " in searches.finished.out
 
 
-def test_a_trial_that_cannot_run_is_not_tried_again_and_again(searches: Searches) -> None:
+def test_a_trial_that_cannot_run_is_not_retried(searches: Searches) -> None:
     finished = searches.finished
     assert finished.code == 1, "one of the two searches fails"
     (error,) = (line for line in finished.err.splitlines() if line.startswith("daam: "))

@@ -144,7 +144,7 @@ def test_tune_refuses_before_ray_starts(
     assert_nothing_written(tmp_path / "work")
 
 
-def test_tune_refuses_an_unknown_preset_and_names_those_there_are(command: Launch) -> None:
+def test_tune_refuses_an_unknown_preset_and_names_the_known_ones(command: Launch) -> None:
     assert_refused(command("tune", "--preset", "dmeo"), "'dmeo'", "demo")
 
 
@@ -154,7 +154,7 @@ def test_there_must_be_something_to_resume(command: Launch, tmp_path: Path, name
     assert_nothing_written(tmp_path / "work")
 
 
-def test_ctrl_c_before_the_first_trial_says_how_to_go_on(
+def test_ctrl_c_before_the_first_trial_says_how_to_resume(
     tune: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(**_: object) -> None:
@@ -230,7 +230,7 @@ def test_import_of_a_withdrawn_data_set_prints_the_notice(
     assert_nothing_written(tmp_path / "work")
 
 
-def test_import_without_a_validation_list_that_there_is_not(
+def test_without_val_is_refused_for_a_layout_without_a_validation_list(
     import_market: Launch, tmp_path: Path
 ) -> None:
     assert_refused(import_market("--without-val"), "msmt17, not market1501")
@@ -248,7 +248,7 @@ def test_import_of_an_empty_folder(
 
 
 @pytest.mark.parametrize("name", ["portrait.jpg", "0001.jpg", "0001_x1.jpg"])
-def test_import_of_a_file_whose_name_fits_no_rule(
+def test_import_of_a_file_with_an_unknown_name_pattern(
     import_market: Launch, market: Path, tmp_path: Path, name: str
 ) -> None:
     shutil.copy(next((market / "query").glob("*.jpg")), market / "query" / name)
@@ -277,7 +277,7 @@ def test_import_of_a_domain_with_one_camera(
 
 
 @pytest.mark.parametrize("name", ["Market", "a b", "../up", ""])
-def test_import_under_a_name_that_cannot_be(import_market: Launch, name: str) -> None:
+def test_import_under_an_invalid_name(import_market: Launch, name: str) -> None:
     assert_refused(import_market("--domain", name), repr(name))
 
 
@@ -318,26 +318,26 @@ def test_verifying_a_damaged_shard(command: Launch, spoilt: Path, own_root: Path
 
 
 @pytest.mark.parametrize("name", ["describe", "verify", "preview"])
-def test_a_domain_that_is_not_there(command: Launch, tiny_root: Path, name: str) -> None:
+def test_a_missing_domain(command: Launch, tiny_root: Path, name: str) -> None:
     to = ("--to", "sheet.png") if name == "preview" else ()
     ended = command("data", name, "--domain", "moon", "--at", str(tiny_root), *to)
     assert_refused(ended, "moon")
     assert not Path("sheet.png").exists()
 
 
-def test_evaluating_what_is_no_run(command: Launch, tmp_path: Path) -> None:
+def test_evaluating_a_folder_without_a_run(command: Launch, tmp_path: Path) -> None:
     assert_refused(command("evaluate", "--checkpoint", "gone", "--domain", "campus"), "gone")
     assert_nothing_written(tmp_path / "work")
 
 
-def test_scores_go_to_a_folder_of_this_machine(command: Launch, tmp_path: Path) -> None:
+def test_scores_can_only_be_written_to_a_local_folder(command: Launch, tmp_path: Path) -> None:
     for to in ("s3://bucket/scores", "gs://bucket/scores"):
         ended = command("evaluate", "--checkpoint", "run", "--domain", "campus", "--to", to)
         assert_refused(ended, "--to", "folder of this machine")
     assert_nothing_written(tmp_path / "work")
 
 
-def test_evaluating_on_a_domain_that_is_not_there(train: Launch, command: Launch) -> None:
+def test_evaluating_on_a_missing_domain(train: Launch, command: Launch) -> None:
     assert train().code == 0
     ended = command(
         *("evaluate", "--checkpoint", "runs/plaza-campus", "--domain", "moon", "--to", "scores")
@@ -353,7 +353,7 @@ def test_a_picture_that_cannot_be_written(command: Launch, tiny_root: Path) -> N
     assert_refused(ended, "taken/sheet.png")
 
 
-def test_rendering_over_a_folder(command: Launch, tmp_path: Path) -> None:
+def test_rendering_into_an_existing_folder(command: Launch, tmp_path: Path) -> None:
     Path("here").mkdir()
     assert_refused(command("data", "render", "--domain", "plaza", "--to", "here"), "here exists")
     assert list(Path("here").iterdir()) == []

@@ -1,5 +1,7 @@
-"""Between a run and the store things break: an epoch has the right rows all the same, or ends with
-an error in time. Never a wrong row, never a hang."""
+"""Faults between a run and the store: an epoch has the right rows, or ends with an error in time.
+
+Never a wrong row, never a hang.
+"""
 
 import time
 from collections.abc import Iterator
@@ -16,11 +18,11 @@ from tests.conftest import BUCKET
 from tests.support.fault_proxy import Fault, FaultProxy, Rule
 from tests.support.one_epoch import SourceFile, check_an_epoch, import_source, write_source
 
-# Long enough for a busy machine to answer within a try's share of it; short where nothing does.
+# Long enough for a busy machine to respond within one attempt; short where nothing responds.
 DEADLINE_S, SHORT_DEADLINE_S = 9, 1
-# Where half of all requests fail: long enough for none of a few hundred to fail in all its tries.
+# Where half of all requests fail: long enough that none of a few hundred uses up its attempts.
 PATIENT_DEADLINE_S = 60
-# For what is no waiting: reading, decoding and comparing, on a busy machine.
+# For everything but waiting: reading, decoding and comparing, on a busy machine.
 WORK_S = 10
 
 RULES = (
@@ -28,16 +30,16 @@ RULES = (
     Rule(fault=Fault.BUSY, share=0.5),
     Rule(fault=Fault.RESET, share=0.5),
     Rule(fault=Fault.CUT_BODY, share=0.5),
-    Rule(fault=Fault.STALL_IN_BODY, share=0.5, at_most=2),
+    Rule(fault=Fault.STALL_IN_BODY, share=0.5, max_faults=2),
 )
 MORE_RULES = (
     Rule(bytes_per_s=200_000),
     Rule(fault=Fault.RESET_IN_BODY, share=0.5),
-    Rule(fault=Fault.SILENT, share=0.5, at_most=2),
+    Rule(fault=Fault.SILENT, share=0.5, max_faults=2),
 )
 
 pytestmark = pytest.mark.timeout(60)
-# What a proxy always breaks never comes to the server: one server is enough.
+# A request that always fails in the proxy never reaches the server: one server is enough.
 only_one_server = pytest.mark.parametrize("real_server", ["rclone"], indirect=True)
 
 
@@ -91,14 +93,14 @@ def behind(real_server: str, source: Source, prefixes: dict[str, str]) -> Iterat
     indirect=["real_server"],
     ids=lambda given: given if isinstance(given, str) else given.fault or "slow",
 )
-def test_an_epoch_has_the_right_rows_whatever_breaks_now_and_then(
+def test_an_epoch_has_the_right_rows_under_intermittent_faults(
     behind: Behind, source: Source, tmp_path: Path, rule: Rule
 ) -> None:
-    behind.proxy.obey(rule)
+    behind.proxy.set_rule(rule)
     stalls = rule.fault in (Fault.STALL_IN_BODY, Fault.SILENT)
     store = behind.store(deadline_s=DEADLINE_S if stalls else PATIENT_DEADLINE_S)
     check_an_epoch(store, source=source.files, cache=tmp_path)
-    assert rule.fault is None or behind.proxy.num_struck > 0
+    assert rule.fault is None or behind.proxy.num_faults > 0
 
 
 @only_one_server
@@ -113,10 +115,10 @@ def test_an_epoch_has_the_right_rows_whatever_breaks_now_and_then(
         Fault.SILENT,
     ],
 )
-def test_what_stays_broken_is_an_error_within_the_deadline(
+def test_a_permanent_fault_is_an_error_within_the_deadline(
     behind: Behind, source: Source, tmp_path: Path, fault: Fault
 ) -> None:
-    behind.proxy.obey(Rule(fault=fault, keys=r"/train-0.*\.arrow"))
+    behind.proxy.set_rule(Rule(fault=fault, keys=r"/train-0.*\.arrow"))
     start = time.monotonic()
     with pytest.raises(StorageError, match=r"cannot read s3://.*plaza"):
         check_an_epoch(
@@ -127,26 +129,26 @@ def test_what_stays_broken_is_an_error_within_the_deadline(
 
 @only_one_server
 @pytest.mark.parametrize("file", ["/train-0", "/train-index", "/train-labels"])
-def test_a_bit_that_changes_on_the_way_is_read_again(
+def test_a_file_corrupted_in_transit_is_read_again(
     behind: Behind, source: Source, tmp_path: Path, file: str
 ) -> None:
-    behind.proxy.obey(Rule(fault=Fault.CORRUPT_BODY, keys=file, at_most=1))
+    behind.proxy.set_rule(Rule(fault=Fault.CORRUPT_BODY, keys=file, max_faults=1))
     check_an_epoch(behind.store(), source=source.files, cache=tmp_path)
-    assert behind.proxy.num_struck == 1
+    assert behind.proxy.num_faults == 1
 
 
 @only_one_server
-def test_bytes_that_are_always_wrong_are_an_error_that_names_the_shard(
+def test_a_shard_that_is_always_corrupt_is_an_error_that_names_it(
     behind: Behind, source: Source, tmp_path: Path
 ) -> None:
-    behind.proxy.obey(Rule(fault=Fault.CORRUPT_BODY, keys="/train-0"))
+    behind.proxy.set_rule(Rule(fault=Fault.CORRUPT_BODY, keys="/train-0"))
     with pytest.raises(ShardError, match=r"train-0.*damaged"):
         check_an_epoch(behind.store(), source=source.files, cache=tmp_path)
 
 
 @only_one_server
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.SILENT])
-def test_a_server_lost_in_the_middle_of_an_epoch_gives_the_rows_or_an_error_in_time(
+def test_a_server_lost_during_an_epoch_gives_the_right_rows_or_an_error_in_time(
     behind: Behind, source: Source, tmp_path: Path, fault: Fault
 ) -> None:
     start = time.monotonic()
@@ -155,9 +157,9 @@ def test_a_server_lost_in_the_middle_of_an_epoch_gives_the_rows_or_an_error_in_t
             behind.store(deadline_s=SHORT_DEADLINE_S),
             source=source.files,
             cache=tmp_path,
-            meanwhile=lambda: behind.proxy.obey(Rule(fault=fault)),
+            meanwhile=lambda: behind.proxy.set_rule(Rule(fault=fault)),
         )
     assert time.monotonic() - start < SHORT_DEADLINE_S + WORK_S
-    # What is in the cache now is used by the next run, and right.
-    behind.proxy.obey(Rule())
+    # The next run uses what the cache holds now, which must be right.
+    behind.proxy.set_rule(Rule())
     check_an_epoch(behind.store(), source=source.files, cache=tmp_path)

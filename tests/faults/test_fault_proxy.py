@@ -118,7 +118,7 @@ def test_keys_are_counted_without_their_query_and_quoting(ask: Ask, proxy: Fault
     assert proxy.requests == {("HEAD", "/b/a +ü"): 1}
 
 
-def test_a_body_that_waits_to_be_asked_for_passes(proxy: FaultProxy) -> None:
+def test_an_upload_that_expects_100_continue_passes(proxy: FaultProxy) -> None:
     host, port = proxy.endpoint.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as raw:
         raw.sendall(b"PUT /b/k HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
@@ -129,42 +129,40 @@ def test_a_body_that_waits_to_be_asked_for_passes(proxy: FaultProxy) -> None:
             assert b" 200 " in answers.readline()
 
 
-def test_busy_is_said_on_a_connection_that_stays_open(ask: Ask, proxy: FaultProxy) -> None:
+def test_busy_leaves_the_connection_open(ask: Ask, proxy: FaultProxy) -> None:
     ask("GET", "/b/k")
-    proxy.obey(Rule(fault=Fault.BUSY))
+    proxy.set_rule(Rule(fault=Fault.BUSY))
     for method, body in (("GET", None), ("PUT", BODY)):
         status, words = ask(method, "/b/k", body)
         assert status == 503
         assert b"<Code>SlowDown</Code>" in words
     assert ask("HEAD", "/b/k") == (503, b"")
-    proxy.obey(Rule())
+    proxy.set_rule(Rule())
     assert ask("GET", "/b/k") == (200, BODY)
 
 
-def test_a_share_of_the_requests_is_struck_and_the_seed_says_which(
-    ask: Ask, proxy: FaultProxy
-) -> None:
+def test_a_share_of_the_requests_fails_as_the_seed_draws_them(ask: Ask, proxy: FaultProxy) -> None:
     def statuses(seed: int) -> list[int]:
-        proxy.obey(Rule(fault=Fault.BUSY, share=0.5, seed=seed))
+        proxy.set_rule(Rule(fault=Fault.BUSY, share=0.5, seed=seed))
         return [ask("HEAD", "/b/k")[0] for _ in range(40)]
 
     assert statuses(0) == statuses(0) != statuses(1)
     assert 10 < statuses(0).count(503) < 30
 
 
-def test_only_requests_of_the_rule_are_struck_and_only_so_many(ask: Ask, proxy: FaultProxy) -> None:
-    proxy.obey(Rule(fault=Fault.BUSY, methods={"GET"}, keys=r"\.arrow$", at_most=1))
+def test_only_matching_requests_fail_up_to_max_faults(ask: Ask, proxy: FaultProxy) -> None:
+    proxy.set_rule(Rule(fault=Fault.BUSY, methods={"GET"}, keys=r"\.arrow$", max_faults=1))
     asked = [("HEAD", "/b/k.arrow"), ("GET", "/b/k.json"), *[("GET", "/b/k.arrow")] * 2]
     assert [ask(*each)[0] for each in asked] == [200, 200, 503, 200]
-    assert proxy.num_struck == 1
+    assert proxy.num_faults == 1
 
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.RESET_IN_UPLOAD])
-def test_a_reset_comes_in_place_of_an_answer(ask: Ask, proxy: FaultProxy, fault: Fault) -> None:
-    proxy.obey(Rule(fault=fault, at_most=1))
+def test_a_reset_replaces_the_response(ask: Ask, proxy: FaultProxy, fault: Fault) -> None:
+    proxy.set_rule(Rule(fault=fault, max_faults=1))
     with pytest.raises(ConnectionError):
         ask("PUT", "/b/k", BODY)
-    assert proxy.num_struck == 1
+    assert proxy.num_faults == 1
     assert ask("PUT", "/b/k", BODY) == (200, BODY)
 
 
@@ -177,14 +175,14 @@ def test_a_reset_comes_in_place_of_an_answer(ask: Ask, proxy: FaultProxy, fault:
     ],
 )
 @pytest.mark.parametrize("path", ["/b/plain", "/b/chunked"])
-def test_a_body_breaks_off_half_way(
+def test_a_body_is_cut_half_way(
     connection: http.client.HTTPConnection,
     proxy: FaultProxy,
     fault: Fault,
     error: type[Exception],
     path: str,
 ) -> None:
-    proxy.obey(Rule(fault=fault, at_most=1))
+    proxy.set_rule(Rule(fault=fault, max_faults=1))
     connection.timeout = 0.2
     connection.request("GET", path)
     answer = connection.getresponse()
@@ -196,35 +194,35 @@ def test_a_body_breaks_off_half_way(
     connection.close()
 
 
-def test_one_bit_of_a_body_is_another(ask: Ask, proxy: FaultProxy) -> None:
-    proxy.obey(Rule(fault=Fault.CORRUPT_BODY))
+def test_one_bit_of_a_body_is_flipped(ask: Ask, proxy: FaultProxy) -> None:
+    proxy.set_rule(Rule(fault=Fault.CORRUPT_BODY))
     _, came = ask("GET", "/b/k")
     assert [i for i in range(len(BODY)) if came[i] != BODY[i]] == [len(BODY) // 2]
-    proxy.obey(Rule(fault=Fault.CORRUPT_UPLOAD))
+    proxy.set_rule(Rule(fault=Fault.CORRUPT_UPLOAD))
     _, came = ask("PUT", "/b/k", BODY)
     assert [i for i in range(len(BODY)) if came[i] != BODY[i]] == [len(BODY) // 2]
 
 
-def test_silence_lasts_until_the_rule_does(
+def test_silence_ends_with_its_rule(
     ask: Ask, connection: http.client.HTTPConnection, proxy: FaultProxy
 ) -> None:
     connection.timeout = 0.2
-    proxy.obey(Rule(fault=Fault.SILENT))
+    proxy.set_rule(Rule(fault=Fault.SILENT))
     with pytest.raises(TimeoutError):
         ask("GET", "/b/k")
     connection.close()
     connection.timeout = 5
-    threading.Timer(0.2, proxy.obey, [Rule()]).start()
+    threading.Timer(0.2, proxy.set_rule, [Rule()]).start()
     with pytest.raises(ConnectionResetError):
         ask("GET", "/b/k")
 
 
-def test_latency_and_bandwidth_take_their_time(ask: Ask, proxy: FaultProxy) -> None:
-    proxy.obey(Rule(latency_s=0.2))
+def test_latency_and_bandwidth_limit_a_response(ask: Ask, proxy: FaultProxy) -> None:
+    proxy.set_rule(Rule(latency_s=0.2))
     start = time.monotonic()
     ask("HEAD", "/b/k")
     assert 0.2 <= time.monotonic() - start < 1
-    proxy.obey(Rule(bytes_per_s=2 * len(BODY)))
+    proxy.set_rule(Rule(bytes_per_s=2 * len(BODY)))
     start = time.monotonic()
     ask("GET", "/b/k")
     assert 0.5 <= time.monotonic() - start < 2

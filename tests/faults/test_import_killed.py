@@ -1,4 +1,4 @@
-"""`launch.py data import` to a real S3 server, killed in the middle, goes on when run again."""
+"""`launch.py data import` to a real S3 server, killed half-way, resumes when run again."""
 
 from pathlib import Path
 

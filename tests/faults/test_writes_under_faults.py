@@ -1,4 +1,4 @@
-"""Between an import or a run and the store things break: what is stored is whole, or not there."""
+"""Faults between an import or a run and the store: what is stored is complete, or absent."""
 
 import os
 import time
@@ -39,7 +39,7 @@ def proxy(real_server: str) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uploads in parts from the least size on that S3 allows them."""
+    """Multipart uploads with the smallest parts that S3 allows."""
     monkeypatch.setattr(writing, "PART_SIZE_BYTES", PART_BYTES)
 
 
@@ -65,23 +65,23 @@ def through(proxy: FaultProxy, place: str, *, deadline_s: float = DEADLINE_S) ->
     indirect=["real_server"],
     ids=lambda given: given if isinstance(given, str) else given.fault,
 )
-def test_an_import_is_whole_whatever_breaks_now_and_then(
+def test_an_import_is_complete_under_intermittent_faults(
     proxy: FaultProxy, place: str, tmp_path: Path, rule: Rule
 ) -> None:
     source = write_source(tmp_path / "plaza")
-    proxy.obey(rule)
+    proxy.set_rule(rule)
     import_source(tmp_path / "plaza", to=open_store(through(proxy, place)))
-    assert proxy.num_struck > 0
+    assert proxy.num_faults > 0
     check_an_epoch(open_store(place), source=source, cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize("real_server", ["rclone"], indirect=True)
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.RESET_IN_UPLOAD, Fault.SILENT])
-def test_an_import_that_is_given_up_leaves_no_manifest_and_goes_on_where_it_was(
+def test_a_failed_import_leaves_no_manifest_and_resumes_where_it_stopped(
     proxy: FaultProxy, place: str, tmp_path: Path, fault: Fault
 ) -> None:
     source = write_source(tmp_path / "plaza")
-    proxy.obey(Rule(fault=fault, methods={"PUT"}, keys="gallery-00000"))
+    proxy.set_rule(Rule(fault=fault, methods={"PUT"}, keys="gallery-00000"))
     store = open_store(through(proxy, place, deadline_s=SHORT_DEADLINE_S))
     start = time.monotonic()
     with pytest.raises(StorageError, match=r"cannot write .*gallery-00000"):
@@ -89,7 +89,7 @@ def test_an_import_that_is_given_up_leaves_no_manifest_and_goes_on_where_it_was(
     assert time.monotonic() - start < SHORT_DEADLINE_S + WORK_S
     assert domains_in(open_store(place)) == []
 
-    proxy.obey(Rule())
+    proxy.set_rule(Rule())
     before = Counter(proxy.requests)
     import_source(tmp_path / "plaza", to=store)
     check_an_epoch(open_store(place), source=source, cache=tmp_path / "cache")
@@ -98,14 +98,14 @@ def test_an_import_that_is_given_up_leaves_no_manifest_and_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("num_bytes", [1000, MULTIPART_BYTES])
-def test_a_bit_that_changes_in_an_upload_is_never_stored(
+def test_an_upload_corrupted_in_transit_is_never_stored(
     proxy: FaultProxy, place: str, tmp_path: Path, num_bytes: int, small_parts: None
 ) -> None:
     data = os.urandom(num_bytes)
     (tmp_path / "file").write_bytes(data)
-    proxy.obey(Rule(fault=Fault.CORRUPT_UPLOAD, methods={"PUT"}, at_most=1))
+    proxy.set_rule(Rule(fault=Fault.CORRUPT_UPLOAD, methods={"PUT"}, max_faults=1))
     open_store(through(proxy, place)).upload(tmp_path / "file", "key")
-    assert proxy.num_struck == 1
+    assert proxy.num_faults == 1
     assert open_store(place).read("key") == data
 
 
@@ -114,29 +114,29 @@ def test_a_bit_that_changes_in_an_upload_is_never_stored(
     [Rule(fault=Fault.BUSY, share=0.5), Rule(fault=Fault.RESET_IN_UPLOAD, share=0.3)],
     ids=lambda rule: rule.fault,
 )
-def test_an_object_in_parts_is_whole_whatever_breaks_now_and_then(
+def test_a_multipart_upload_is_complete_under_intermittent_faults(
     proxy: FaultProxy, place: str, tmp_path: Path, rule: Rule, small_parts: None
 ) -> None:
     data = os.urandom(MULTIPART_BYTES)
     (tmp_path / "file").write_bytes(data)
-    proxy.obey(rule)
+    proxy.set_rule(rule)
     open_store(through(proxy, place)).upload(tmp_path / "file", "key")
     assert sum(count for (method, _), count in proxy.requests.items() if method == "PUT") >= 3
     assert open_store(place).read("key") == data
 
 
-def test_a_checkpoint_that_cannot_be_stored_leaves_the_one_before(
+def test_a_checkpoint_that_cannot_be_stored_leaves_the_previous_one(
     proxy: FaultProxy, place: str
 ) -> None:
     states = [
         {"num_epochs_done": epoch, "weights": torch.full((1000,), float(epoch))} for epoch in (1, 2)
     ]
-    proxy.obey(Rule(fault=Fault.BUSY, share=0.5))
+    proxy.set_rule(Rule(fault=Fault.BUSY, share=0.5))
     save_checkpoint(open_store(through(proxy, place)), states[0])
-    proxy.obey(Rule(fault=Fault.RESET_IN_UPLOAD, keys="epoch-0002"))
+    proxy.set_rule(Rule(fault=Fault.RESET_IN_UPLOAD, keys="epoch-0002"))
     with pytest.raises(StorageError, match=r"cannot write .*epoch-0002"):
         save_checkpoint(open_store(through(proxy, place, deadline_s=SHORT_DEADLINE_S)), states[1])
-    proxy.obey(Rule(fault=Fault.CUT_BODY, share=0.5))
+    proxy.set_rule(Rule(fault=Fault.CUT_BODY, share=0.5))
     store = open_store(through(proxy, place))
     entry = latest_checkpoint(store)
     assert entry is not None
@@ -144,11 +144,11 @@ def test_a_checkpoint_that_cannot_be_stored_leaves_the_one_before(
 
 
 @pytest.mark.parametrize("real_server", ["rclone"], indirect=True)
-def test_a_run_ends_whole_with_half_of_its_requests_refused(
+def test_a_run_completes_with_half_of_its_requests_refused(
     proxy: FaultProxy, place: str, tiny_config: RunConfig
 ) -> None:
-    proxy.obey(Rule(fault=Fault.BUSY, share=0.5))
+    proxy.set_rule(Rule(fault=Fault.BUSY, share=0.5))
     folder = start_run(through(proxy, place), tiny_config)
     list(train_run(folder, tiny_config))
-    assert proxy.num_struck > 0
+    assert proxy.num_faults > 0
     assert [report["epoch"] for report in read_reports(open_store(place))] == [1, 2]

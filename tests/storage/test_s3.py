@@ -75,14 +75,14 @@ def test_a_body_that_breaks_off_is_read_on_from_there(
 ) -> None:
     data = bytes(range(256)) * 20_000
     open_store(s3_uri).write("key", data)
-    twice = Rule(fault=Fault.CUT_BODY, at_most=2)
+    twice = Rule(fault=Fault.CUT_BODY, max_faults=2)
     with FaultProxy(s3_server.endpoint, rule=twice) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         assert open_store(s3_uri).read("key") == data
-        assert proxy.num_struck == 2
-        proxy.obey(twice)
+        assert proxy.num_faults == 2
+        proxy.set_rule(twice)
         assert open_store(s3_uri).read_range("key", start=5, size=4_000_000) == data[5:4_000_005]
-        assert proxy.num_struck == 2
+        assert proxy.num_faults == 2
 
 
 def test_a_server_that_accepts_and_is_silent_fails_at_the_deadline(

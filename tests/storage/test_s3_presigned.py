@@ -11,7 +11,7 @@ from daam.storage import open_store
 from daam.storage.s3 import connection as connections
 from daam.storage.s3 import presigned
 from daam.storage.s3.address import S3Settings
-from tests.support.canned_server import Answer, Asked, CannedServer, refusal
+from tests.support.canned_server import CannedServer, Request, Response, s3_error
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +26,14 @@ def signed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def ranged(data: bytes, request: Asked) -> Answer:
+def ranged(data: bytes, request: Request) -> Response:
     first, last = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
     part = data[first : last + 1]
     span = f"bytes {first}-{first + len(part) - 1}/{len(data)}"
-    return Answer(status=206, body=part, headers={"Content-Range": span})
+    return Response(status=206, body=part, headers={"Content-Range": span})
 
 
-def is_presigned(request: Asked) -> bool:
+def is_presigned(request: Request) -> bool:
     return "X-Amz-Signature=" in request.path and "authorization" not in request.headers
 
 
@@ -47,9 +47,9 @@ def test_all_ranges_of_an_object_share_a_signature_and_a_connection() -> None:
         assert http is not None
         (pool,) = http.pools._container.values()
         assert (pool.num_connections, pool.num_requests) == (1, 8)
-    (path,) = {request.path for request in server.asked}
+    (path,) = {request.path for request in server.requests}
     assert path.startswith("/market/people/key?X-Amz-Algorithm=AWS4-HMAC-SHA256&")
-    assert all(map(is_presigned, server.asked))
+    assert all(map(is_presigned, server.requests))
 
 
 def test_a_url_is_signed_anew_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,13 +60,13 @@ def test_a_url_is_signed_anew_after_a_minute(monkeypatch: pytest.MonkeyPatch) ->
         time.sleep(1)  # a signature has its second in it
         monkeypatch.setattr(presigned.time, "monotonic", lambda: later)
         store.read("key")
-    assert len({request.path for request in server.asked}) == 2
+    assert len({request.path for request in server.requests}) == 2
 
 
 def test_a_server_that_refuses_presigned_urls_is_read_through_boto3() -> None:
-    def answer(request: Asked) -> Answer:
+    def answer(request: Request) -> Response:
         if is_presigned(request):
-            return refusal(403, "AccessDenied")
+            return s3_error(403, "AccessDenied")
         return ranged(b"0123456789", request)
 
     with CannedServer(answer) as server:
@@ -91,7 +91,7 @@ def test_a_certificate_that_only_boto3_trusts_is_left_to_it(
         for _ in range(2):
             assert store.read("key") == b"0123456789"
         assert reads._http is None
-    assert not any(map(is_presigned, server.asked))
+    assert not any(map(is_presigned, server.requests))
 
 
 def test_behind_a_proxy_boto3_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_behind_a_proxy_boto3_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("http_proxy", proxy.endpoint)
         store = open_store("s3://market?endpoint=http://store.test")
         assert store.read_range("key", start=2, size=3) == b"234"
-    (request,) = proxy.asked
+    (request,) = proxy.requests
     assert request.path == "http://store.test/market/key"
     assert "authorization" in request.headers
 
@@ -108,7 +108,7 @@ def test_an_anonymous_read_is_not_signed() -> None:
     with CannedServer(lambda request: ranged(b"data", request)) as server:
         place = f"s3://market?endpoint={server.endpoint}&anonymous=true"
         assert open_store(place).read("key") == b"data"
-    (request,) = server.asked
+    (request,) = server.requests
     assert request.path == "/market/key"
     assert "authorization" not in request.headers
 
@@ -117,9 +117,9 @@ def test_an_anonymous_read_is_not_signed() -> None:
 def test_objects_of_any_size_are_read_whole(size: int) -> None:
     data = bytes(range(256)) * (size // 256 + 1)
 
-    def answer(request: Asked) -> Answer:
+    def answer(request: Request) -> Response:
         if size == 0:
-            return Answer(status=416)
+            return Response(status=416)
         return ranged(data[:size], request)
 
     with CannedServer(answer) as server:
@@ -129,22 +129,22 @@ def test_objects_of_any_size_are_read_whole(size: int) -> None:
 
 
 def test_a_body_that_is_shorter_than_it_says_is_asked_for_again() -> None:
-    def answer(request: Asked) -> Answer:
+    def answer(request: Request) -> Response:
         given = ranged(b"0123456789", request)
-        if len(server.asked) == 1:
+        if len(server.requests) == 1:
             headers = {**given.headers, "Content-Length": "10", "Connection": "close"}
-            return Answer(status=206, body=given.body[:4], headers=headers)
+            return Response(status=206, body=given.body[:4], headers=headers)
         return given
 
     with CannedServer(answer) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}")
         assert store.read("key") == b"0123456789"
-    assert [request.headers["range"] for request in server.asked][1:] == ["bytes=4-9"]
+    assert [request.headers["range"] for request in server.requests][1:] == ["bytes=4-9"]
 
 
 def test_a_body_is_not_decompressed() -> None:
     headers = {"Content-Encoding": "gzip"}
-    with CannedServer(lambda _: Answer(body=b"no gzip", headers=headers)) as server:
+    with CannedServer(lambda _: Response(body=b"no gzip", headers=headers)) as server:
         assert open_store(f"s3://market?endpoint={server.endpoint}").read("key") == b"no gzip"
 
 
@@ -158,7 +158,7 @@ def test_without_credentials_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) ->
         for read in (lambda: store.read("key"), lambda: store.read_range("key", start=0, size=2)):
             with pytest.raises(StorageError, match="anonymous=true"):
                 read()
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_settings_that_boto3_refuses_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:

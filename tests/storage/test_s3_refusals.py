@@ -19,7 +19,7 @@ from daam.storage import MissingKeyError, open_store
 from daam.storage.s3.address import S3Settings
 from daam.storage.s3.connection import Connection
 from daam.storage.s3.reading import ObjectReader
-from tests.support.canned_server import Answer, Asked, CannedServer, refusal
+from tests.support.canned_server import CannedServer, Request, Response, s3_error
 
 ACCESS, SECRET, TOKEN = "AKIAEXAMPLE", "wJalrXUtnFEMI", "FQoDYXdzEPT"
 
@@ -39,11 +39,11 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 REFUSALS = {
     "wrong key id": (
-        refusal(403, "InvalidAccessKeyId", "does not exist", AWSAccessKeyId=ACCESS),
+        s3_error(403, "InvalidAccessKeyId", "does not exist", AWSAccessKeyId=ACCESS),
         "does not know this access key.*AWS_ACCESS_KEY_ID",
     ),
     "wrong secret": (
-        refusal(
+        s3_error(
             403,
             "SignatureDoesNotMatch",
             "The request signature we calculated does not match",
@@ -54,14 +54,14 @@ REFUSALS = {
         "the secret is not that of the access key",
     ),
     "expired token": (
-        refusal(400, "ExpiredToken", f"The token {TOKEN} has expired.", **{"Token-0": TOKEN}),
+        s3_error(400, "ExpiredToken", f"The token {TOKEN} has expired.", **{"Token-0": TOKEN}),
         "have expired",
     ),
-    "access denied": (refusal(403, "AccessDenied", "Access Denied"), "what they may do in bucket"),
-    "missing bucket": (refusal(404, "NoSuchBucket", BucketName="market"), "has no bucket market"),
-    "bad name": (refusal(400, "InvalidBucketName", BucketName="market"), "3 to 63 lower-case"),
+    "access denied": (s3_error(403, "AccessDenied", "Access Denied"), "what they may do in bucket"),
+    "missing bucket": (s3_error(404, "NoSuchBucket", BucketName="market"), "has no bucket market"),
+    "bad name": (s3_error(400, "InvalidBucketName", BucketName="market"), "3 to 63 lower-case"),
     "clock": (
-        refusal(
+        s3_error(
             403,
             "RequestTimeTooSkewed",
             RequestTime="20260101T120000Z",
@@ -70,14 +70,14 @@ REFUSALS = {
         "here it is 20260101T120000Z, there 2026-01-01T13:00:00Z",
     ),
     "elsewhere": (
-        refusal(301, "PermanentRedirect", Endpoint="market.s3.eu-west-1.amazonaws.com"),
+        s3_error(301, "PermanentRedirect", Endpoint="market.s3.eu-west-1.amazonaws.com"),
         "in another region.*and not in us-east-1",
     ),
     "wrong region": (
-        refusal(400, "AuthorizationHeaderMalformed", Region="eu-west-1"),
+        s3_error(400, "AuthorizationHeaderMalformed", Region="eu-west-1"),
         "in region eu-west-1 and not in us-east-1.*region=.*eu-west-1",
     ),
-    "unknown": (refusal(418, "Teapot", f"I saw {SECRET}"), "answers .*Teapot"),
+    "unknown": (s3_error(418, "Teapot", f"I saw {SECRET}"), "answers .*Teapot"),
 }
 
 
@@ -111,17 +111,17 @@ def everything_told(error: BaseException | None) -> str:
 
 
 def test_a_bucket_whose_region_the_server_names_is_found_there() -> None:
-    def answer(request: Asked) -> Answer:
+    def answer(request: Request) -> Response:
         if "/eu-west-1/s3/" in request.headers.get("authorization", ""):
-            return Answer(body=b"data", headers={"ETag": '"x"'})
-        return refusal(400, "AuthorizationHeaderMalformed", Region="eu-west-1")
+            return Response(body=b"data", headers={"ETag": '"x"'})
+        return s3_error(400, "AuthorizationHeaderMalformed", Region="eu-west-1")
 
     with CannedServer(answer) as server:
         assert open_store(f"s3://market?endpoint={server.endpoint}").read("key") == b"data"
 
 
 def test_a_missing_key_is_missing_and_a_bucket_is_named() -> None:
-    with CannedServer(lambda _: refusal(404, "NoSuchKey", Key="key")) as server:
+    with CannedServer(lambda _: s3_error(404, "NoSuchKey", Key="key")) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}")
         assert not store.exists("key")
         with pytest.raises(MissingKeyError, match="nothing under this key"):
@@ -129,19 +129,19 @@ def test_a_missing_key_is_missing_and_a_bucket_is_named() -> None:
 
 
 def test_requests_to_an_open_bucket_are_not_signed() -> None:
-    with CannedServer(lambda _: Answer(body=b"data")) as server:
+    with CannedServer(lambda _: Response(body=b"data")) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}&anonymous=true")
         assert store.read("key") == b"data"
         assert store.read_range("key", start=0, size=4) == b"data"
-    assert len(server.asked) >= 2
-    for request in server.asked:
+    assert len(server.requests) >= 2
+    for request in server.requests:
         assert not {"authorization", "x-amz-security-token"} & request.headers.keys()
         assert "Signature" not in request.path
         assert ACCESS not in str(request)
 
 
 def test_a_bucket_that_is_not_open_is_reported() -> None:
-    with CannedServer(lambda _: refusal(403, "AccessDenied")) as server:
+    with CannedServer(lambda _: s3_error(403, "AccessDenied")) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}&anonymous=true")
         with pytest.raises(StorageError, match=r"not open to everybody.*leave anonymous=true out"):
             store.read("key")
@@ -166,11 +166,11 @@ def test_settings_of_the_address_go_before_those_of_the_environment(
         "[lab]\naws_access_key_id = LABKEY\naws_secret_access_key = x\n"
     )
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    with CannedServer(lambda _: Answer(body=b"data")) as server:
+    with CannedServer(lambda _: Response(body=b"data")) as server:
         place = f"s3://market/a?endpoint={server.endpoint}"
         open_store(f"{place}&region=eu-west-1&profile=lab").read("key")
         open_store(place).read("key")
-    first, second = (request.path for request in server.asked)
+    first, second = (request.path for request in server.requests)
     assert first.startswith("/market/a/key?")
     assert "Credential=LABKEY%2F" in first
     assert "%2Feu-west-1%2Fs3%2F" in first
@@ -179,29 +179,29 @@ def test_settings_of_the_address_go_before_those_of_the_environment(
 
 
 def test_a_bucket_can_be_in_the_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    with CannedServer(lambda _: Answer(body=b"data")) as proxy:
+    with CannedServer(lambda _: Response(body=b"data")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.endpoint)
         store = open_store("s3://market?endpoint=http://store.test&addressing=virtual")
         assert store.read("key") == b"data"
         assert store.read_range("key", start=0, size=4) == b"data"
-    assert {request.path for request in proxy.asked} == {"http://market.store.test/key"}
+    assert {request.path for request in proxy.requests} == {"http://market.store.test/key"}
 
 
 def test_a_busy_server_is_asked_again_no_sooner_than_it_says() -> None:
     busy = [
-        Answer(status=503, headers={"Retry-After": "1"}),
-        refusal(500, "InternalError"),
-        refusal(400, "RequestTimeout"),
+        Response(status=503, headers={"Retry-After": "1"}),
+        s3_error(500, "InternalError"),
+        s3_error(400, "RequestTimeout"),
     ]
-    with CannedServer(lambda _: busy.pop(0) if busy else Answer(body=b"data")) as server:
+    with CannedServer(lambda _: busy.pop(0) if busy else Response(body=b"data")) as server:
         start = time.monotonic()
         assert open_store(f"s3://market?endpoint={server.endpoint}").read("key") == b"data"
         assert time.monotonic() - start >= 1
-    assert len(server.asked) == 4
+    assert len(server.requests) == 4
 
 
 def test_a_server_that_stays_busy_fails_at_the_deadline() -> None:
-    with CannedServer(lambda _: refusal(503, "SlowDown", "Reduce your rate")) as server:
+    with CannedServer(lambda _: s3_error(503, "SlowDown", "Reduce your rate")) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}&deadline_s=1")
         start = time.monotonic()
         for operation in (
@@ -211,19 +211,19 @@ def test_a_server_that_stays_busy_fails_at_the_deadline() -> None:
             with pytest.raises(StorageError, match="SlowDown"):
                 operation()
         assert time.monotonic() - start < 4
-    assert len(server.asked) > 4
+    assert len(server.requests) > 4
 
 
 def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
-    answer = Answer(status=503, headers={"Retry-After": "3600"})
+    answer = Response(status=503, headers={"Retry-After": "3600"})
     with CannedServer(lambda _: answer) as server, pytest.raises(StorageError, match="503"):
         open_store(f"s3://market?endpoint={server.endpoint}").list()
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_server_without_ranged_reads_gives_whole_objects_and_no_ranges() -> None:
     data = bytes(range(256)) * 50_000
-    with CannedServer(lambda _: Answer(body=data, headers={"ETag": '"x"'})) as server:
+    with CannedServer(lambda _: Response(body=data, headers={"ETag": '"x"'})) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}")
         assert store.read("key") == data
         with pytest.raises(StorageError, match="use a server with ranged reads"):
@@ -233,13 +233,13 @@ def test_a_server_without_ranged_reads_gives_whole_objects_and_no_ranges() -> No
 def test_an_object_that_changes_while_it_is_read_is_no_mixture() -> None:
     part, versions = 8 << 20, iter(range(100))
 
-    def answer(request: Asked) -> Answer:
+    def answer(request: Request) -> Response:
         begin, end = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
         headers = {
             "Content-Range": f"bytes {begin}-{end}/{4 * part}",
             "ETag": f'"{next(versions)}"',
         }
-        return Answer(status=206, body=bytes(end - begin + 1), headers=headers)
+        return Response(status=206, body=bytes(end - begin + 1), headers=headers)
 
     with CannedServer(answer) as server, pytest.raises(StorageError, match="was replaced"):
         open_store(f"s3://market?endpoint={server.endpoint}").read("key")
@@ -263,9 +263,9 @@ def test_a_refusal_is_reported_when_the_credentials_can_no_longer_be_refreshed(
 ) -> None:
     lent = lend_credentials(monkeypatch, tmp_path, expire_in=timedelta(minutes=5))
 
-    def answer(_: Asked) -> Answer:
+    def answer(_: Request) -> Response:
         lent.unlink(missing_ok=True)
-        return refusal(418, "Teapot", f"I saw {SECRET}")
+        return s3_error(418, "Teapot", f"I saw {SECRET}")
 
     with CannedServer(answer) as server, pytest.raises(StorageError, match="try again") as caught:
         open_store(f"s3://market?endpoint={server.endpoint}&profile=lab").list()
@@ -282,14 +282,14 @@ def test_credentials_that_are_expired_when_they_come_are_reported(
             operation()
 
 
-def chunked(size: int, *, of: int) -> Answer:
+def chunked(size: int, *, of: int) -> Response:
     """A part of an object that says where it lies and then holds nothing."""
     headers = {
         "Content-Range": f"bytes 0-{size - 1}/{of}",
         "Transfer-Encoding": "chunked",
         "ETag": '"x"',
     }
-    return Answer(status=206, body=b"0\r\n\r\n", headers=headers)
+    return Response(status=206, body=b"0\r\n\r\n", headers=headers)
 
 
 def test_answers_that_hold_nothing_fail_at_the_deadline() -> None:
@@ -301,20 +301,20 @@ def test_answers_that_hold_nothing_fail_at_the_deadline() -> None:
         ):
             with pytest.raises(StorageError, match=r"stopped|0 read"):
                 operation()
-    assert 4 < len(server.asked) < 100
+    assert 4 < len(server.requests) < 100
 
 
 def test_a_whole_object_that_always_ends_early_fails_at_the_deadline() -> None:
     # No ranged reads, and never more than the first half: nothing new comes with a new try.
     headers = {"Content-Length": "2000", "Connection": "close", "ETag": '"x"'}
-    with CannedServer(lambda _: Answer(body=bytes(1000), headers=headers)) as server:
+    with CannedServer(lambda _: Response(body=bytes(1000), headers=headers)) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}&deadline_s=0.6")
         with pytest.raises(StorageError, match="stopped answering"):
             store.read("key")
 
 
 def test_an_answer_that_does_not_say_its_size_is_refused() -> None:
-    answer = Answer(body=b"4\r\ndata\r\n0\r\n\r\n", headers={"Transfer-Encoding": "chunked"})
+    answer = Response(body=b"4\r\ndata\r\n0\r\n\r\n", headers={"Transfer-Encoding": "chunked"})
     with CannedServer(lambda _: answer) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}&deadline_s=1")
         with pytest.raises(StorageError, match=r"how large.*proxy"):
@@ -374,10 +374,10 @@ def test_a_body_with_a_bad_tls_record_is_read_on_from_there() -> None:
 
 
 def test_a_web_server_that_redirects_everything_is_no_endless_loop() -> None:
-    redirect = Answer(status=301, headers={"Location": "https://elsewhere/"})
+    redirect = Response(status=301, headers={"Location": "https://elsewhere/"})
     with CannedServer(lambda _: redirect) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}")
         for operation in (lambda: store.read("key"), lambda: store.size("key"), store.list):
             with pytest.raises(StorageError, match="in another region, or behind another address"):
                 operation()
-    assert len(server.asked) < 10
+    assert len(server.requests) < 10

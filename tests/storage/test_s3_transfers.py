@@ -14,16 +14,16 @@ from daam.storage.local_s3 import LocalS3
 from daam.storage.s3.address import S3Settings
 from daam.storage.s3.connection import connection
 from daam.storage.s3.reading import MAX_PARALLEL_PARTS, PART_SIZE_BYTES
-from tests.support.canned_server import Answer, Asked, CannedServer, refusal
+from tests.support.canned_server import CannedServer, Request, Response, s3_error
 from tests.support.fault_proxy import Fault, FaultProxy, Rule
 
 
-def ranged(data: bytes, request: Asked) -> Answer:
+def ranged(data: bytes, request: Request) -> Response:
     """What a server with ranged reads answers."""
     begin, end = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
     part = data[begin : end + 1]
     span = f"bytes {begin}-{begin + len(part) - 1}/{len(data)}"
-    return Answer(status=206, body=part, headers={"Content-Range": span, "ETag": '"x"'})
+    return Response(status=206, body=part, headers={"Content-Range": span, "ETag": '"x"'})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def signed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_object_comes_in_order_and_a_few_parts_at_a_time(
     large: bytes, signed: None
 ) -> None:
-    def answer(request: Asked) -> Answer:
+    def answer(request: Request) -> Response:
         begin = int(re.findall(r"\d+", request.headers["range"])[0])
         time.sleep(0.1 if begin % (2 * PART_SIZE_BYTES) else 0.02)  # later parts come first
         return ranged(large, request)
@@ -54,9 +54,9 @@ def test_a_large_object_comes_in_order_and_a_few_parts_at_a_time(
             found += chunk
             if number == 0:
                 time.sleep(0.3)
-                assert len(server.asked) == 1, "nobody asked for more than a chunk"
+                assert len(server.requests) == 1, "nobody asked for more than a chunk"
         assert found == large
-        assert len(server.asked) == 10
+        assert len(server.requests) == 10
 
 
 def test_a_reader_that_leaves_early_has_fetched_little(large: bytes, signed: None) -> None:
@@ -69,7 +69,7 @@ def test_a_reader_that_leaves_early_has_fetched_little(large: bytes, signed: Non
                 break
         del chunks
         time.sleep(0.2)
-        assert len(server.asked) <= 2 + MAX_PARALLEL_PARTS < 10
+        assert len(server.requests) <= 2 + MAX_PARALLEL_PARTS < 10
 
 
 def test_large_objects_survive_connections_that_break(
@@ -80,26 +80,26 @@ def test_large_objects_survive_connections_that_break(
     rule = Rule(fault=Fault.RESET_IN_BODY, share=0.5)
     with FaultProxy(s3_server.endpoint, rule=rule) as proxy:
         open_store(f"{s3_uri}?endpoint={proxy.endpoint}").download("key", tmp_path / "file")
-        assert proxy.num_struck > 0
+        assert proxy.num_faults > 0
     assert (tmp_path / "file").read_bytes() == data
 
 
 def test_half_an_upload_is_dropped_when_a_part_fails_for_good(signed: None) -> None:
-    def answer(request: Asked) -> Answer:
+    def answer(request: Request) -> Response:
         if request.method == "POST":
-            return Answer(
+            return Response(
                 body=b"<InitiateMultipartUploadResult><UploadId>u1</UploadId>"
                 b"</InitiateMultipartUploadResult>"
             )
         if request.method == "PUT" and "partNumber=2" in request.path:
-            return refusal(507, "QuotaExceeded")
-        return Answer(status=204 if request.method == "DELETE" else 200, headers={"ETag": '"x"'})
+            return s3_error(507, "QuotaExceeded")
+        return Response(status=204 if request.method == "DELETE" else 200, headers={"ETag": '"x"'})
 
     with CannedServer(answer) as server:
         store = open_store(f"s3://market?endpoint={server.endpoint}")
         with pytest.raises(StorageError, match="is full"):
             store.write("key", bytes(33 << 20))
-    assert [request.path for request in server.asked if request.method == "DELETE"] == [
+    assert [request.path for request in server.requests if request.method == "DELETE"] == [
         "/market/key?uploadId=u1"
     ]
 

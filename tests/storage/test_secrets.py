@@ -18,7 +18,7 @@ from daam.runs.run_folder import open_run, portable, start_run, trained
 from daam.runs.worker import train_run
 from daam.storage import open_store
 from daam.storage.local_s3 import LocalS3
-from tests.support.canned_server import CannedServer, refusal
+from tests.support.canned_server import CannedServer, s3_error
 from tests.support.tiny_domains import add_domain
 from tune.space import study_config
 from tune.trial import TrialPlan, run_trial
@@ -97,7 +97,7 @@ def repeating_server() -> CannedServer:
     """A server whose refusals repeat all that AWS's may, and more."""
     text = f"{SECRET} {TOKEN}"
     more = {"Token-0": TOKEN, "StringToSign": text, "CanonicalRequest": text}
-    return CannedServer(lambda _: refusal(403, "Odd", text, **more))
+    return CannedServer(lambda _: s3_error(403, "Odd", text, **more))
 
 
 def unreachable() -> None:

@@ -1,4 +1,4 @@
-"""A server that gives the answers it was told to give, and remembers what it was asked."""
+"""An HTTP server with canned responses, which records its requests."""
 
 import threading
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from typing import Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A request as it came."""
+class Request:
+    """A request as it was received."""
 
     method: str
     path: str
@@ -19,59 +19,59 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What is sent back; HEAD gets no body, and one with a Transfer-Encoding is sent as it is."""
+class Response:
+    """What is sent back: no body to HEAD, and one with a Transfer-Encoding unchanged."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def refusal(status: int, code: str, message: str = "refused", **more: str) -> Answer:
+def s3_error(status: int, code: str, message: str = "refused", **more: str) -> Response:
     """An error as S3's documentation shows it."""
     parts = {"Code": code, "Message": message, **more, "RequestId": "4442587FB7D0A2F9"}
     xml = "".join(f"<{name}>{text}</{name}>" for name, text in parts.items())
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{xml}</Error>'.encode()
-    return Answer(status=status, body=body, headers={"Content-Type": "application/xml"})
+    return Response(status=status, body=body, headers={"Content-Type": "application/xml"})
 
 
 class CannedServer:
-    """Answers every request by a function of it, inside a `with` block.
+    """Responds to every request by a function of it, inside a `with` block.
 
     Attributes:
-        asked: the requests so far.
+        requests: those received so far.
         endpoint: its `http://` address.
     """
 
-    def __init__(self, answer: Callable[[Asked], Answer]) -> None:
-        self.asked: list[Asked] = []
-        asked = self.asked
+    def __init__(self, respond: Callable[[Request], Response]) -> None:
+        self.requests: list[Request] = []
+        requests = self.requests
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_any(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                request = Asked(
+                request = Request(
                     method=self.command,
                     path=self.path,
                     headers={name.lower(): value for name, value in self.headers.items()},
                 )
-                asked.append(request)
-                given = answer(request)
-                self.send_response(given.status)
-                for name, value in given.headers.items():
+                requests.append(request)
+                response = respond(request)
+                self.send_response(response.status)
+                for name, value in response.headers.items():
                     self.send_header(name, value)
-                if not {"Content-Length", "Transfer-Encoding"} & given.headers.keys():
-                    self.send_header("Content-Length", str(len(given.body)))
+                if not {"Content-Length", "Transfer-Encoding"} & response.headers.keys():
+                    self.send_header("Content-Length", str(len(response.body)))
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(given.body)
+                    self.wfile.write(response.body)
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any
 
             def log_message(self, format: str, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

@@ -31,7 +31,7 @@ Launch = Callable[..., Finished]
 
 
 class Command:
-    """A running command; its output goes to files, so that it never waits for a reader."""
+    """A running command; its output goes to files, so it never blocks on a full pipe."""
 
     def __init__(self, process: subprocess.Popen[bytes], *, out: Path, err: Path) -> None:
         self.process = process
@@ -52,15 +52,17 @@ class Command:
         deadline = time.monotonic() + within_s
         while not happened():
             if self.process.poll() is not None:
-                raise AssertionError(f"ended too soon:\n{self.out}\n{self._err.read_text()}")
+                raise AssertionError(
+                    f"the command ended early:\n{self.out}\n{self._err.read_text()}"
+                )
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited {within_s} s in vain:\n{self.out}")
+                raise AssertionError(f"waited {within_s} s:\n{self.out}")
             time.sleep(0.05)
 
 
 @contextmanager
 def started(*arguments: str, scratch: Path) -> Iterator[Command]:
-    """Start `launch.py ARGUMENTS` in a session of its own; at the end nothing of it is left."""
+    """Start `launch.py ARGUMENTS` in a session of its own; kill what is left of it at the end."""
     with started_python(str(ROOT / "launch.py"), *arguments, scratch=scratch) as command:
         yield command
 

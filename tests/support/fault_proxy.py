@@ -1,7 +1,7 @@
 """A proxy in front of an HTTP server that breaks chosen requests, and counts all of them.
 
-It knows where requests, answers and their bodies end. So a new rule holds from the next request
-on, over connections that are open already too, and a fault strikes just where it says.
+It parses requests and responses. So a new rule applies from the next request on, also on open
+connections, and a fault happens exactly where it is meant to.
 """
 
 import random
@@ -34,15 +34,15 @@ NO_LINGERING = struct.pack("ii", 1, 0)
 
 
 class Fault(StrEnum):
-    """What goes wrong with a request. What happens to a body happens in the middle of it."""
+    """What goes wrong with a request. Faults in a body happen half-way through it."""
 
     BUSY = "busy"  # 503 with S3's SlowDown; the server never sees the request
     SILENT = "silent"  # accepted, and never answered
     RESET = "reset"  # the connection is reset in place of an answer
     RESET_IN_BODY = "reset in body"
-    CUT_BODY = "cut body"  # the connection ends before as much came as was announced
+    CUT_BODY = "cut body"  # the connection closes before Content-Length bytes were sent
     STALL_IN_BODY = "stall in body"  # the rest never comes
-    CORRUPT_BODY = "corrupt body"  # one bit is another
+    CORRUPT_BODY = "corrupt body"  # one bit is flipped
     RESET_IN_UPLOAD = "reset in upload"
     CORRUPT_UPLOAD = "corrupt upload"
 
@@ -53,33 +53,33 @@ BODIES = frozenset({Fault.RESET_IN_BODY, Fault.CUT_BODY, Fault.STALL_IN_BODY, Fa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What happens to which requests; without arguments, nothing to all.
+    """Which requests fail, and how; without arguments, none.
 
     Attributes:
-        fault: None for none. One of uploads strikes PUT and POST alone, one of bodies GET alone.
-        share: of the requests it is for, in [0, 1]: drawn, with the seed.
-        at_most: so many requests are struck, and later ones are not.
-        methods: it is for requests with one of these; for all if empty.
-        keys: it is for requests whose `/bucket/key` holds a match of this expression.
-        latency_s: each of them waits so long first.
+        fault: None for none. Those of uploads hit PUT and POST alone, those of bodies GET alone.
+        share: of the matching requests that fail, in [0, 1]; drawn with the seed.
+        max_faults: requests that fail; later ones pass.
+        methods: of the requests it matches; all if empty.
+        keys: a regular expression searched in `/bucket/key`.
+        latency_s: added to each matching request.
         bytes_per_s: of bodies sent to clients, all connections together.
     """
 
     fault: Fault | None = None
     share: float = 1.0
     seed: int = 0
-    at_most: float = inf
+    max_faults: float = inf
     methods: Collection[str] = ()
     keys: str = ""
     latency_s: float = 0.0
     bytes_per_s: float = inf
 
-    def is_for(self, method: str, key: str) -> bool:
-        """Whether such a request falls under it."""
+    def matches(self, method: str, key: str) -> bool:
+        """Whether the rule applies to such a request."""
         return (not self.methods or method in self.methods) and bool(re.search(self.keys, key))
 
-    def can_strike(self, method: str) -> bool:
-        """Whether its fault, if it has one, can befall such a request."""
+    def can_hit(self, method: str) -> bool:
+        """Whether its fault, if any, can hit such a request."""
         if self.fault in UPLOADS:
             return method in ("PUT", "POST")
         return self.fault is not None and (self.fault not in BODIES or method == "GET")
@@ -90,9 +90,9 @@ class FaultProxy:
 
     Attributes:
         endpoint: the proxy's own `http://` address.
-        requests: (method, `/bucket/key`) -> requests that came, those that a fault befell too.
+        requests: (method, `/bucket/key`) -> requests received, failed ones included.
         bytes_sent: the same -> bytes of bodies that the server sent.
-        num_struck: requests that a fault befell, under the present rule.
+        num_faults: requests that failed under the present rule.
     """
 
     def __init__(self, endpoint: str, *, rule: Rule | None = None) -> None:
@@ -111,14 +111,14 @@ class FaultProxy:
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests: Counter[tuple[str, str]] = Counter()
         self.bytes_sent: Counter[tuple[str, str]] = Counter()
-        self.obey(rule or Rule())
+        self.set_rule(rule or Rule())
 
-    def obey(self, rule: Rule) -> None:
-        """Follow another rule from the next request on; what stalls under the old one is reset."""
+    def set_rule(self, rule: Rule) -> None:
+        """Apply another rule from the next request on; what stalls under the old one is reset."""
         with self._lock:
             self._rule = rule
             self._random = random.Random(rule.seed)
-            self.num_struck = 0
+            self.num_faults = 0
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -130,7 +130,7 @@ class FaultProxy:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.obey(Rule())
+        self.set_rule(Rule())
         _hang_up(self._listener)
         self._threads[0].join()
         self._listener.close()
@@ -157,7 +157,7 @@ class FaultProxy:
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            # Whoever hangs up, at whatever moment, ends this connection and no more.
+            # Either side may hang up at any moment; that ends this connection alone.
             with client, suppress(OSError), socket.create_connection(self._server) as server:
                 with self._lock:
                     self._open.add(server)
@@ -181,7 +181,7 @@ class FaultProxy:
             return False
         method, target, _ = request.lines[0].decode("latin-1").split(" ", 2)
         about = (method, unquote(target.partition("?")[0]))
-        rule, fault = self._judge(about)
+        rule, fault = self._choose_fault(about)
         time.sleep(rule.latency_s)
 
         if fault is Fault.SILENT:
@@ -229,19 +229,19 @@ class FaultProxy:
             client.sendall(answer.end)
         return "close" not in (request.fields.get("connection"), answer.fields.get("connection"))
 
-    def _judge(self, about: tuple[str, str]) -> tuple[Rule, Fault | None]:
+    def _choose_fault(self, about: tuple[str, str]) -> tuple[Rule, Fault | None]:
         with self._lock:
             self.requests[about] += 1
             rule = self._rule
-            if not rule.is_for(*about):
+            if not rule.matches(*about):
                 return Rule(), None
             if (
-                not rule.can_strike(about[0])
-                or self.num_struck >= rule.at_most
+                not rule.can_hit(about[0])
+                or self.num_faults >= rule.max_faults
                 or self._random.random() >= rule.share
             ):
                 return rule, None
-            self.num_struck += 1
+            self.num_faults += 1
             return rule, rule.fault
 
     def _stall(self, rule: Rule) -> None:

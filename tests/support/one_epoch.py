@@ -1,4 +1,4 @@
-"""A small domain on a server, and what an epoch of it must be by the files it was made from."""
+"""A small domain on a server, and a check of an epoch against the files it was imported from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ NUM_STEPS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file of the data set, read as anybody would."""
+    """A file of the data set, read without daam."""
 
     jpeg: bytes
     identity: int
@@ -66,7 +66,7 @@ def check_an_epoch(
     cache: Path,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Read the domain as training and evaluation do, and find every row to be just what it was.
+    """Read the domain as training and evaluation do, and check every row against its source file.
 
     Args:
         meanwhile: called once, between two batches.

@@ -3,9 +3,9 @@
     python tests/support/swift_node.py FOLDER < {"access_key": "account:user", "secret_key": "...",
                                          "page_size": 1000}
 
-All data and settings are below FOLDER, and so are access.log, a line of `method path status
-bytes_sent` for each request, and server.log. Prints its address once it answers, and ends when its
-standard input does, so that it cannot outlive whoever started it.
+FOLDER holds all data and settings, access.log with a line of `method path status bytes_sent` per
+request, and server.log. Prints its address once it answers, and ends when its
+standard input does, so that it cannot outlive its parent.
 """
 
 import json

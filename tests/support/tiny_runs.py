@@ -44,8 +44,8 @@ def weights_of(run: Run) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in run.network.state_dict().items()}
 
 
-def facts(reports: Iterable[EpochReport]) -> list[dict[str, float]]:
-    """What reports say, but for the time it took."""
+def untimed_metrics(reports: Iterable[EpochReport]) -> list[dict[str, float]]:
+    """The metrics of reports, without the seconds they took."""
     return [
         {
             name: value

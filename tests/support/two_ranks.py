@@ -19,7 +19,7 @@ from daam.training.setup.assemble import Run, assemble
 from daam.training.setup.data import manifest_of
 from daam.training.state import state_dict
 from tests.support.images_in_memory import make_images
-from tests.support.tiny_runs import facts, tiny_config
+from tests.support.tiny_runs import tiny_config, untimed_metrics
 
 NUM_RANKS = 2
 NUM_STEPS = 3
@@ -52,7 +52,7 @@ def found(root: Path, preset: str) -> dict[str, Any]:
     config = config_of(root, preset, num_ranks=NUM_RANKS)
     run = assemble(config)
     rows = rows_seen(run)
-    reports = facts(fit(run))
+    reports = untimed_metrics(fit(run))
     labels = relabel(run, epoch=0)
     test = RetrievalTest.on_validation(config, manifest=run.target.manifest)
     result = score(run.embedder, test, config)

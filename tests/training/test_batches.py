@@ -16,7 +16,7 @@ from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import assemble
 from daam.training.setup.data import Windows, lay_out_windows
 from tests.support.tiny_domains import write_market
-from tests.support.tiny_runs import facts, same, weights_of
+from tests.support.tiny_runs import same, untimed_metrics, weights_of
 
 SEED, NUM_STEPS = 3, 6
 
@@ -120,7 +120,7 @@ def test_a_run_in_windows_trains_the_same_each_time_and_otherwise_than_on_all_ro
         run = assemble(config_of())
         if in_windows:
             run.windows = windows_of(run)
-        reports.append(facts(fit(run)))
+        reports.append(untimed_metrics(fit(run)))
         weights.append(weights_of(run))
     assert same(weights[0], weights[1])
     assert reports[0] == reports[1]

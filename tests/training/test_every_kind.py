@@ -9,7 +9,7 @@ from daam.training.loop import fit
 from daam.training.setup.assemble import assemble
 from daam.training.state import load_state_dict, state_dict
 from tests.support.tiny_domains import add_domain
-from tests.support.tiny_runs import facts, same, weights_of
+from tests.support.tiny_runs import same, untimed_metrics, weights_of
 
 KINDS = {
     "channel": {"model.attention.kind": "channel"},
@@ -57,7 +57,7 @@ KINDS = {
 def test_a_kind_trains_and_goes_on_to_the_bit(config_of, kind):
     config = config_of({"optimiser.num_epochs": 3, **KINDS[kind]})
     whole = assemble(config)
-    expected = facts(fit(whole))
+    expected = untimed_metrics(fit(whole))
     assert all(math.isfinite(value) for report in expected for value in report.values())
 
     first = assemble(config)
@@ -68,7 +68,7 @@ def test_a_kind_trains_and_goes_on_to_the_bit(config_of, kind):
     reports.close()
     second = assemble(config)
     load_state_dict(second, state, where="memory")
-    assert same(facts(fit(second)), expected[2:])
+    assert same(untimed_metrics(fit(second)), expected[2:])
     assert same(state_dict(second), state_dict(whole))
 
 
@@ -115,11 +115,13 @@ def test_the_ceiling_learns_the_targets_own_people_and_not_those_held_out(config
     held = assemble(config_of({"evaluation.hold_out": True}, preset="supervised_target"))
     assert held.source.num_identities < whole.source.num_identities
     assert held.source.reader.num_rows == held.target.reader.num_rows
-    assert all(math.isfinite(value) for report in facts(fit(whole)) for value in report.values())
+    assert all(
+        math.isfinite(value) for report in untimed_metrics(fit(whole)) for value in report.values()
+    )
 
 
 def test_the_ceiling_needs_no_source(config_of, tmp_path):
     config = config_of({"data.root": str(tmp_path / "store")}, preset="supervised_target")
     add_domain(open_store(config.data.root), "campus", scratch=tmp_path)
     assert config.domains() == ("campus",)
-    assert len(facts(fit(assemble(config)))) == 2
+    assert len(untimed_metrics(fit(assemble(config)))) == 2

@@ -16,7 +16,7 @@ from daam.training.relabel import regroup
 from daam.training.schedule import learning_rate_at
 from daam.training.scoring.retrieval_test import RetrievalTest
 from daam.training.setup.assemble import assemble
-from tests.support.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
+from tests.support.tiny_runs import PRESETS, same, tiny_config, untimed_metrics, weights_of
 
 SOURCE_TERMS = {"total", "identity", "triplet"}
 ALL_TERMS = SOURCE_TERMS | {"domain_classification", "domain_similarity", "target"}
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(config_of, preset):
     for number, run in enumerate(runs):
         torch.manual_seed(number)  # what the process drew before does not matter
         np.random.seed(number)
-        reports.append(facts(fit(run)))
+        reports.append(untimed_metrics(fit(run)))
     assert reports[0] == reports[1]
     assert same(weights_of(runs[0]), weights_of(runs[1]))
 
@@ -168,10 +168,10 @@ def store_without_labels(domains: Path, folder: Path, *, domain: str, damage: st
 def test_labels_of_the_target_are_never_read(config_of, domains, tmp_path, damage, hold_out):
     changes = {"evaluation.hold_out": hold_out, "optimiser.num_epochs": 3}
     intact = assemble(config_of(changes))
-    with_labels = facts(fit(intact))
+    with_labels = untimed_metrics(fit(intact))
     root = store_without_labels(domains, tmp_path, domain="campus", damage=damage)
     unlabelled = assemble(tiny_config(root, changes))
-    assert facts(fit(unlabelled)) == with_labels
+    assert untimed_metrics(fit(unlabelled)) == with_labels
     assert same(weights_of(unlabelled), weights_of(intact))
     assert same(unlabelled.optimiser.state_dict(), intact.optimiser.state_dict())
     with pytest.raises(ShardError):  # which a test does read

@@ -19,7 +19,7 @@ from daam.training.setup.assemble import Run, assemble
 from daam.training.setup.data import Windows
 from daam.training.state import load_state_dict, state_dict
 from tests.support.tiny_domains import add_domain
-from tests.support.tiny_runs import PRESETS, facts, same, tiny_config, weights_of
+from tests.support.tiny_runs import PRESETS, same, tiny_config, untimed_metrics, weights_of
 
 
 def stored(state: dict[str, Any]) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def stored(state: dict[str, Any]) -> dict[str, Any]:
 def trained(run: Run, *, num_epochs: int) -> list[dict[str, float]]:
     """Train some epochs, and leave the run as a process that dies would."""
     reports = fit(run)
-    found = facts(next(reports) for _ in range(num_epochs))
+    found = untimed_metrics(next(reports) for _ in range(num_epochs))
     reports.close()
     return found
 
@@ -54,7 +54,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
     }
     config = config_of(changes, preset=preset)
     whole = assemble(config)
-    expected = facts(fit(whole))
+    expected = untimed_metrics(fit(whole))
 
     first = assemble(config)
     reports = trained(first, num_epochs=stopped_after)
@@ -62,7 +62,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
     second = assemble(config)
     load_state_dict(second, state, where="memory")
     assert second.num_epochs_done == stopped_after
-    reports += facts(fit(second))
+    reports += untimed_metrics(fit(second))
 
     assert reports == expected
     assert same(weights_of(second), weights_of(whole))
@@ -77,7 +77,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
 def test_a_run_can_be_resumed_after_every_epoch(config_of):
     config = config_of({"optimiser.num_epochs": 3})
     whole = assemble(config)
-    expected = facts(fit(whole))
+    expected = untimed_metrics(fit(whole))
     state, reports = None, []
     for _ in range(3):
         run = assemble(config)
@@ -141,7 +141,7 @@ def test_a_state_of_another_format_is_refused(config_of, version):
 def test_a_run_may_go_on_elsewhere(config_of, domains, tmp_path):
     config = config_of({"optimiser.num_epochs": 3})
     whole = assemble(config)
-    expected = facts(fit(whole))
+    expected = untimed_metrics(fit(whole))
     first = assemble(config)
     reports = trained(first, num_epochs=2)
     moved = tmp_path / "moved"
@@ -159,7 +159,7 @@ def test_a_run_may_go_on_elsewhere(config_of, domains, tmp_path):
     )
     second = assemble(elsewhere)
     load_state_dict(second, stored(state_dict(first)), where="memory")
-    assert reports + facts(fit(second)) == expected
+    assert reports + untimed_metrics(fit(second)) == expected
     assert same(weights_of(second), weights_of(whole))
 
 
