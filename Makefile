@@ -52,6 +52,7 @@ $(STAMP): requirements.lock requirements-dev.lock requirements-uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements-uv.lock
 	$(INSTALL) -r requirements.lock -r requirements-dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
 # What is pinned stays pinned; `make lock UPGRADE=--upgrade` takes the newest versions in range.
