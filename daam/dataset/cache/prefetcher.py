@@ -11,8 +11,7 @@ from daam.dataset.cache.cached_shard import CachedShard
 from daam.errors import ShardError, StorageError
 
 NUM_THREADS = 16
-BUSY_PAUSE_S = 0.1
-RETRY_S = 10
+BUSY_PAUSE_S, NO_ROOM_PAUSE_S, RETRY_S = 0.1, 1, 10
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +92,8 @@ class Prefetcher:
     def _complete(self, shard: CachedShard, part: int) -> bool:
         """Fetch what is missing of a part; return whether that is done."""
         try:
-            if not shard.open(create=True, timeout_s=0):
+            if not shard.open(create=True, timeout_s=1):
+                self._pause(NO_ROOM_PAUSE_S)
                 return False
             with shard.lock(part) as is_locked:
                 if is_locked:
@@ -104,16 +104,23 @@ class Prefetcher:
             log.warning("%s", str(error))
             return True
         except StorageError as error:
-            with self._lock:
-                if time.monotonic() >= self._resume_at:
-                    log.warning("prefetching is resumed in %d s: %s", RETRY_S, str(error))
-                    self._resume_at = time.monotonic() + RETRY_S
+            if self._pause(RETRY_S):
+                log.warning("prefetching is resumed in %d s: %s", RETRY_S, str(error))
             return False
         finally:
             with self._lock:
                 is_removed = shard not in self._shards
             if is_removed:
                 shard.release()
+
+    def _pause(self, seconds: float) -> bool:
+        """Let all threads pause, unless they do already; return whether they did not."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._resume_at:
+                return False
+            self._resume_at = now + seconds
+            return True
 
     def _put_back(self, work: tuple[CachedShard, int]) -> None:
         with self._lock:
