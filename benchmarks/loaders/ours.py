@@ -24,8 +24,8 @@ from daam.dataset.importing.layouts import read_layout
 from daam.dataset.loader.batches import iterate_batches
 from daam.dataset.loader.ordered import ordered_batches
 from daam.dataset.pixels.augmentation import Augmentation
-from daam.dataset.pixels.decode import PixelReader
 from daam.dataset.pixels.normalise import normalise
+from daam.dataset.pixels.reader import PixelReader
 from daam.dataset.reading.image_table import open_images
 from daam.dataset.reading.labels import read_identities
 from daam.dataset.sampling.samplers import IdentityBatches, RowsByIdentity

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from daam.config.schema import RunConfig
 from daam.dataset.format.manifest import manifest_key
-from daam.dataset.pixels.decode import Pixels
 from daam.dataset.pixels.normalise import normalise
+from daam.dataset.pixels.reader import Pixels
 from daam.metrics.calibration import Calibration, Pairs
 from daam.metrics.diagnostics import domain_probe_accuracy
 from daam.metrics.projection import project

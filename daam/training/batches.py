@@ -7,7 +7,7 @@ from itertools import repeat
 import numpy as np
 
 from daam.dataset.loader.batches import DomainBatch, iterate_batches
-from daam.dataset.pixels.decode import Pixels
+from daam.dataset.pixels.reader import Pixels
 from daam.dataset.sampling.samplers import (
     BatchSampler,
     IdentityBatches,

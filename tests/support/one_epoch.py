@@ -14,7 +14,7 @@ from daam.dataset.importing.layouts import read_layout
 from daam.dataset.loader.batches import iterate_batches
 from daam.dataset.loader.ordered import ordered_batches
 from daam.dataset.pixels.augmentation import Augmentation
-from daam.dataset.pixels.decode import PixelReader
+from daam.dataset.pixels.reader import PixelReader
 from daam.dataset.reading.image_table import ImageTable, open_images
 from daam.dataset.reading.labels import read_identities, read_names
 from daam.dataset.sampling.samplers import IdentityBatches, RowsByIdentity

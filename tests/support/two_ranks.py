@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 
 from daam.config.schema import RunConfig
-from daam.dataset.pixels.decode import PixelReader
+from daam.dataset.pixels.reader import PixelReader
 from daam.training import collectives
 from daam.training.batches import source_batches, target_batches
 from daam.training.loop import fit

@@ -19,7 +19,7 @@ from daam.dataset.pixels.augmentation import (
     draw_augmentation,
 )
 from daam.dataset.pixels.buffers import BatchMemory, PinnedMemory, to_device
-from daam.dataset.pixels.decode import PixelReader, Pixels
+from daam.dataset.pixels.reader import PixelReader, Pixels
 from daam.dataset.sampling.samplers import BatchSampler, rank_slice
 from daam.errors import DataError
 

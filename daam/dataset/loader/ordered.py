@@ -8,7 +8,7 @@ from torch import Tensor
 
 from daam.dataset.loader.residency import with_shards_resident
 from daam.dataset.parallel import parallel_map
-from daam.dataset.pixels.decode import Pixels
+from daam.dataset.pixels.reader import Pixels
 from daam.errors import ConfigError
 
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
-from daam.dataset.pixels.decode import ImageSource
+from daam.dataset.pixels.reader import ImageSource
 
 Batch = TypeVar("Batch")
 

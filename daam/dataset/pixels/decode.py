@@ -1,11 +1,10 @@
-"""JPEGs to pixels of one size, kept decoded if the data set is small.
+"""JPEGs to pixels of one size.
 
-Shapes: N = rows of the data set, B = images asked for, H = height, W = width; RGB, channels last.
+Shapes: B = images, H = height, W = width; RGB, channels last.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import simplejpeg
@@ -20,172 +19,6 @@ Jpeg = bytes | memoryview
 
 # The fast variants of the inverse DCT save little and are off by up to 77 levels.
 _decode_exactly = partial(simplejpeg.decode_jpeg, fastdct=False, fastupsample=False)
-
-
-class ImageSource(Protocol):
-    """Encoded images by row, such as an `ImageTable`."""
-
-    @property
-    def num_rows(self) -> int: ...
-
-    @property
-    def cameras(self) -> np.ndarray:
-        """(N,) integers."""
-        ...
-
-    def jpegs(self, rows: np.ndarray, /) -> Sequence[Jpeg]:
-        """One for each of (B,) integers."""
-        ...
-
-    def place(self, row: int, /) -> str:
-        """Where a row's image is, for messages: `row 3 of shard plaza/train-….arrow`."""
-        ...
-
-    @property
-    def shards(self) -> tuple[range, ...]:
-        """The rows of each shard, in order."""
-        ...
-
-    def prefetch(self, shard_numbers: Iterable[int], /) -> None:
-        """Fetch shards in the background."""
-        ...
-
-    def release(self, shard_numbers: Iterable[int], /) -> None:
-        """Let shards be evicted if not all fit into the cache."""
-        ...
-
-
-class Pixels(Protocol):
-    """Pixels by row, in the memory of a device."""
-
-    @property
-    def source(self) -> ImageSource:
-        """What is decoded."""
-        ...
-
-    @property
-    def num_rows(self) -> int: ...
-
-    @property
-    def cameras(self) -> np.ndarray:
-        """(N,) integers."""
-        ...
-
-    @property
-    def height(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where the pixels are."""
-        ...
-
-    def read(self, rows: np.ndarray, /) -> Tensor:
-        """The pixels of rows, in their order and with repeats: (B, H, W, 3) uint8."""
-        ...
-
-
-class PixelReader:
-    """Pixels by row, decoded in the calling thread; any number of threads may read at once.
-
-    If the pixels of all rows fit into `keep_decoded_bytes`, they are kept once decoded, so that
-    later epochs (and other passes with the same reader) copy them instead. Otherwise none are kept.
-    Two domains in each of two processes keep at most 128 MiB by default.
-    """
-
-    def __init__(
-        self,
-        source: ImageSource,
-        *,
-        height: int,
-        width: int,
-        keep_decoded_bytes: int = 32 * 2**20,
-    ) -> None:
-        self.height = height
-        self.width = width
-        self.device = torch.device("cpu")
-        self.source = source
-        self._kept: np.ndarray | None = None
-        if source.num_rows * height * width * 3 <= keep_decoded_bytes:
-            # The system maps these pages only when pixels are written to them.
-            self._kept = np.empty((source.num_rows, height, width, 3), dtype=np.uint8)
-        self._is_kept = np.zeros(source.num_rows, dtype=bool)
-        self._decoder = _Decoder()
-
-    @property
-    def num_rows(self) -> int:
-        return self.source.num_rows
-
-    @property
-    def cameras(self) -> np.ndarray:
-        return self.source.cameras
-
-    def read(self, rows: np.ndarray) -> Tensor:
-        """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8, a copy.
-
-        Raises:
-            DataError: an image cannot be decoded; the message says where it is.
-        """
-        images = pixel_memory((len(rows), self.height, self.width, 3))
-        self.read_into(images, rows)
-        return torch.from_numpy(images)
-
-    def read_into(self, images: np.ndarray, rows: np.ndarray) -> None:
-        """Write what `read` returns to `images`, (B, H, W, 3) uint8, each of them contiguous."""
-        if self._kept is not None:
-            for image, pixels in zip(images, self.each(rows), strict=True):
-                image[:] = pixels
-        else:
-            self._decoder.decode_into(
-                images, self.source.jpegs(rows), place=_places(self.source, rows)
-            )
-
-    def each(self, rows: np.ndarray, *, flipped: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Yield each row's pixels, (H, W, 3) uint8, which may change once the next is asked for.
-
-        For callers that copy them anyway: it saves a copy, and they are still in the processor's
-        cache.
-
-        Args:
-            rows: (B,) integers.
-            flipped: (B,) bool, which images to flip from left to right; None: none.
-
-        Raises:
-            DataError: as `read`, in place of the image.
-        """
-        if self._kept is not None:
-            kept = self._kept_with(rows)
-            flips = _flips(flipped, len(rows))
-            pairs = zip(rows.tolist(), flips, strict=True)
-            return (_flipped(kept[row]) if flip else kept[row] for row, flip in pairs)
-        return self._decoder.decode_each(
-            self.source.jpegs(rows),
-            height=self.height,
-            width=self.width,
-            place=_places(self.source, rows),
-            flipped=flipped,
-        )
-
-    def _kept_with(self, rows: np.ndarray) -> np.ndarray:
-        """The kept pixels, after decoding those of some rows if they are missing."""
-        if self._kept is None:
-            raise AssertionError("this reader keeps nothing")
-        missing = np.unique(rows[~self._is_kept[rows]])
-        if len(missing):
-            # No lock: two threads that decode the same row write the same bytes, and a row is
-            # marked only after its bytes are written.
-            decoded = self._decoder.decode_each(
-                self.source.jpegs(missing),
-                height=self.height,
-                width=self.width,
-                place=_places(self.source, missing),
-            )
-            for row, pixels in zip(missing.tolist(), decoded, strict=True):
-                self._kept[row] = pixels
-            self._is_kept[missing] = True
-        return self._kept
 
 
 def decode_images(
@@ -217,7 +50,7 @@ def decode_images(
         DataError: an image cannot be decoded; the message says where it is.
     """
     images = pixel_memory((len(jpegs), height, width, 3))
-    _Decoder().decode_into(images, jpegs, place=place)
+    Decoder().decode_into(images, jpegs, place=place)
     return torch.from_numpy(images)
 
 
@@ -237,10 +70,10 @@ def decode_each(
     Raises:
         DataError: as `decode_images`, in place of the image.
     """
-    return _Decoder().decode_each(jpegs, height=height, width=width, place=place, flipped=flipped)
+    return Decoder().decode_each(jpegs, height=height, width=width, place=place, flipped=flipped)
 
 
-class _Decoder:
+class Decoder:
     """Decodes JPEGs of a data set; any number of threads may.
 
     Reading an image's size first costs 3 % of decoding it, and takes the GIL once more, for which
@@ -275,19 +108,19 @@ class _Decoder:
         """What the function of that name does."""
         memory = pixel_memory((height, width, 3))
         flips = _flips(flipped, len(jpegs))
-        for number, (jpeg, flip) in enumerate(zip(jpegs, flips, strict=True)):
+        for number, (jpeg, is_flipped) in enumerate(zip(jpegs, flips, strict=True)):
             try:
-                pixels = self._decode(jpeg, memory=memory, reads_backwards=flip)
+                pixels = self._decode(jpeg, memory=memory, reads_backwards=is_flipped)
             except ValueError as error:
                 raise _undecodable(jpeg, error, place=place(number)) from error
-            if not flip:
+            if not is_flipped:
                 yield pixels
             elif pixels is memory:
                 # A line of BGR read backwards is the flipped line of RGB: a sixth of a flip's time.
                 lines = torch.from_numpy(pixels.reshape(height, -1))
                 yield lines.flip(1).numpy().reshape(height, width, 3)
             else:
-                yield _flipped(pixels)
+                yield flip(pixels)
 
     def _decode(
         self, jpeg: Jpeg, *, memory: np.ndarray, reads_backwards: bool = False
@@ -312,6 +145,21 @@ class _Decoder:
         if fits:
             return memory
         return resized(_decode_exactly(jpeg)[None], height=height, width=width)[0]
+
+
+def flip(pixels_HWC: np.ndarray) -> np.ndarray:
+    """Flip (H, W, 3) uint8 from left to right."""
+    # torch flips ten times as fast as NumPy.
+    return torch.from_numpy(pixels_HWC).flip(1).numpy()
+
+
+def resized(images_BHWC: np.ndarray, *, height: int, width: int) -> np.ndarray:
+    """Resize (B, H, W, 3) uint8 images, bilinear and antialiased."""
+    images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
+    resized_BCHW = interpolate(
+        images_BCHW, size=(height, width), mode="bilinear", antialias=True, align_corners=False
+    )
+    return resized_BCHW.permute(0, 2, 3, 1).numpy()
 
 
 def _undecodable(jpeg: Jpeg, error: ValueError, *, place: str) -> DataError:
@@ -342,23 +190,5 @@ def _size(jpeg: Jpeg) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _places(source: ImageSource, rows: np.ndarray) -> Callable[[int], str]:
-    return lambda number: source.place(int(rows[number]))
-
-
 def _flips(flipped: np.ndarray | None, num_images: int) -> Sequence[bool]:
     return [False] * num_images if flipped is None else flipped.tolist()
-
-
-def _flipped(pixels_HWC: np.ndarray) -> np.ndarray:
-    # torch flips ten times as fast as NumPy.
-    return torch.from_numpy(pixels_HWC).flip(1).numpy()
-
-
-def resized(images_BHWC: np.ndarray, *, height: int, width: int) -> np.ndarray:
-    """Resize (B, H, W, 3) uint8 images, bilinear and antialiased."""
-    images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
-    resized_BCHW = interpolate(
-        images_BCHW, size=(height, width), mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized_BCHW.permute(0, 2, 3, 1).numpy()

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from daam.dataset.pixels.decode import ImageSource, Jpeg, decode_images
+from daam.dataset.pixels.decode import Jpeg, decode_images
+from daam.dataset.pixels.reader import ImageSource
 from daam.errors import DataError
 
 log = logging.getLogger(__name__)

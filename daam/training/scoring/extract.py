@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from daam.dataset.loader.ordered import ordered_batches
-from daam.dataset.pixels.decode import Pixels
 from daam.dataset.pixels.normalise import normalise
+from daam.dataset.pixels.reader import Pixels
 from daam.model.branches import Embedding
 from daam.model.network import DaamNetwork
 from daam.model.norm import reestimate_statistics

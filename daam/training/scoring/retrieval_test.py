@@ -13,7 +13,7 @@ from torch import Tensor
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from daam.dataset.format.manifest import DomainManifest
-from daam.dataset.pixels.decode import Pixels
+from daam.dataset.pixels.reader import Pixels
 from daam.dataset.reading.image_table import open_images
 from daam.dataset.reading.labels import read_identities
 from daam.domains import WHOLE_TRAIN_SPLITS, Split

@@ -10,8 +10,8 @@ import numpy as np
 from daam.config.schema import RunConfig
 from daam.dataset.cache import ShardCache
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, read_manifest
-from daam.dataset.pixels.decode import PixelReader, Pixels
 from daam.dataset.pixels.device_decode import DevicePixels
+from daam.dataset.pixels.reader import PixelReader, Pixels
 from daam.dataset.reading.image_table import ImageTable, open_images, rows_of_shards
 from daam.dataset.reading.labels import read_identities
 from daam.dataset.sampling.samplers import RowsByIdentity

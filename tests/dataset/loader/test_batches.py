@@ -10,8 +10,9 @@ import torch
 
 from daam.dataset.loader.batches import DomainBatch, iterate_batches
 from daam.dataset.pixels.augmentation import Augmentation
-from daam.dataset.pixels.decode import PixelReader, Pixels, decode_images
+from daam.dataset.pixels.decode import decode_images
 from daam.dataset.pixels.device_decode import DevicePixels
+from daam.dataset.pixels.reader import PixelReader, Pixels
 from daam.dataset.sampling.samplers import (
     BatchSampler,
     IdentityBatches,
@@ -218,7 +219,7 @@ def test_identities_of_other_rows_are_refused_at_once(reader):
 
 def test_batches_left_alone_end_with_the_interpreter_and_nothing_is_said() -> None:
     code = """
-from daam.dataset.pixels.decode import PixelReader
+from daam.dataset.pixels.reader import PixelReader
 from tests.support.images_in_memory import make_images
 from tests.dataset.loader.test_batches import NUM_ROWS, batches
 def images():

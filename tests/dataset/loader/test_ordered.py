@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from daam.dataset.loader.ordered import ordered_batches
-from daam.dataset.pixels.decode import PixelReader, decode_images
+from daam.dataset.pixels.decode import decode_images
+from daam.dataset.pixels.reader import PixelReader
 from daam.errors import ConfigError
 from tests.support.images_in_memory import make_images
 

@@ -14,7 +14,7 @@ from daam.dataset.loader.batches import iterate_batches
 from daam.dataset.loader.ordered import ordered_batches
 from daam.dataset.loader.residency import with_shards_resident
 from daam.dataset.pixels.augmentation import Augmentation
-from daam.dataset.pixels.decode import PixelReader
+from daam.dataset.pixels.reader import PixelReader
 from daam.dataset.reading.image_table import open_images
 from daam.dataset.sampling.samplers import BatchSampler, ShuffledBatches
 from daam.dataset.sampling.windows import ShardWindows, uniform_in_windows

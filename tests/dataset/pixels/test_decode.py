@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from daam.dataset.pixels import decode
-from daam.dataset.pixels.decode import PixelReader, decode_each, decode_images
+from daam.dataset.pixels.decode import decode_each, decode_images
+from daam.dataset.pixels.reader import PixelReader
 from daam.errors import DataError
 from tests.support.images_in_memory import ImagesInMemory, encode, make_images, random_pixels
 

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from daam.dataset.pixels import device_decode
-from daam.dataset.pixels.decode import PixelReader
 from daam.dataset.pixels.device_decode import DevicePixels
+from daam.dataset.pixels.reader import PixelReader
 from daam.errors import DataError
 from tests.support.images_in_memory import ImagesInMemory, make_images, random_pixels
 

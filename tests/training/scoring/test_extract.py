@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from daam.dataset.pixels.decode import PixelReader
 from daam.dataset.pixels.normalise import normalise
+from daam.dataset.pixels.reader import PixelReader
 from daam.model.network import DaamNetwork
 from daam.model.norm import reestimate_statistics
 from daam.training.scoring.extract import NUM_NORM_IMAGES, adapted_to, embed_rows

@@ -9,7 +9,7 @@ import torch
 
 from daam.config.load import nested, run_config
 from daam.config.schema import RunConfig
-from daam.dataset.pixels.decode import PixelReader, Pixels
+from daam.dataset.pixels.reader import PixelReader, Pixels
 from daam.dataset.reading.image_table import open_images
 from daam.dataset.reading.labels import read_identities, read_names
 from daam.domains import WHOLE_TRAIN_SPLITS, Split

@@ -1,0 +1,184 @@
+"""Pixels by row, kept decoded if the data set is small.
+
+Shapes: N = rows of the data set, B = rows read, H = height, W = width; RGB, channels last.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from daam.dataset.pixels.buffers import pixel_memory
+from daam.dataset.pixels.decode import Decoder, Jpeg, flip
+
+
+class ImageSource(Protocol):
+    """Encoded images by row, such as an `ImageTable`."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def cameras(self) -> np.ndarray:
+        """(N,) integers."""
+        ...
+
+    def jpegs(self, rows: np.ndarray, /) -> Sequence[Jpeg]:
+        """One for each of (B,) integers."""
+        ...
+
+    def place(self, row: int, /) -> str:
+        """Where a row's image is, for messages: `row 3 of shard plaza/train-….arrow`."""
+        ...
+
+    @property
+    def shards(self) -> tuple[range, ...]:
+        """The rows of each shard, in order."""
+        ...
+
+    def prefetch(self, shard_numbers: Iterable[int], /) -> None:
+        """Fetch shards in the background."""
+        ...
+
+    def release(self, shard_numbers: Iterable[int], /) -> None:
+        """Let shards be evicted if not all fit into the cache."""
+        ...
+
+
+class Pixels(Protocol):
+    """Pixels by row, in the memory of a device."""
+
+    @property
+    def source(self) -> ImageSource:
+        """What is decoded."""
+        ...
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def cameras(self) -> np.ndarray:
+        """(N,) integers."""
+        ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pixels are."""
+        ...
+
+    def read(self, rows: np.ndarray, /) -> Tensor:
+        """The pixels of rows, in their order and with repeats: (B, H, W, 3) uint8."""
+        ...
+
+
+class PixelReader:
+    """Pixels by row, decoded in the calling thread; any number of threads may read at once.
+
+    If the pixels of all rows fit into `keep_decoded_bytes`, they are kept once decoded, so that
+    later epochs (and other passes with the same reader) copy them instead. Otherwise none are kept.
+    Two domains in each of two processes keep at most 128 MiB by default.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        *,
+        height: int,
+        width: int,
+        keep_decoded_bytes: int = 32 * 2**20,
+    ) -> None:
+        self.height = height
+        self.width = width
+        self.device = torch.device("cpu")
+        self.source = source
+        self._kept: np.ndarray | None = None
+        if source.num_rows * height * width * 3 <= keep_decoded_bytes:
+            # The system maps these pages only when pixels are written to them.
+            self._kept = np.empty((source.num_rows, height, width, 3), dtype=np.uint8)
+        self._is_kept = np.zeros(source.num_rows, dtype=bool)
+        self._decoder = Decoder()
+
+    @property
+    def num_rows(self) -> int:
+        return self.source.num_rows
+
+    @property
+    def cameras(self) -> np.ndarray:
+        return self.source.cameras
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8, a copy.
+
+        Raises:
+            DataError: an image cannot be decoded; the message says where it is.
+        """
+        images = pixel_memory((len(rows), self.height, self.width, 3))
+        self.read_into(images, rows)
+        return torch.from_numpy(images)
+
+    def read_into(self, images: np.ndarray, rows: np.ndarray) -> None:
+        """Write what `read` returns to `images`, (B, H, W, 3) uint8, each of them contiguous."""
+        if self._kept is not None:
+            for image, pixels in zip(images, self.each(rows), strict=True):
+                image[:] = pixels
+        else:
+            self._decoder.decode_into(
+                images, self.source.jpegs(rows), place=_places(self.source, rows)
+            )
+
+    def each(self, rows: np.ndarray, *, flipped: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """Yield each row's pixels, (H, W, 3) uint8, which may change once the next is asked for.
+
+        For callers that copy them anyway: it saves a copy, and they are still in the processor's
+        cache.
+
+        Args:
+            rows: (B,) integers.
+            flipped: (B,) bool, which images to flip from left to right; None: none.
+
+        Raises:
+            DataError: as `read`, in place of the image.
+        """
+        if self._kept is not None:
+            kept = self._kept_with(rows)
+            flips = [False] * len(rows) if flipped is None else flipped.tolist()
+            pairs = zip(rows.tolist(), flips, strict=True)
+            return (flip(kept[row]) if is_flipped else kept[row] for row, is_flipped in pairs)
+        return self._decoder.decode_each(
+            self.source.jpegs(rows),
+            height=self.height,
+            width=self.width,
+            place=_places(self.source, rows),
+            flipped=flipped,
+        )
+
+    def _kept_with(self, rows: np.ndarray) -> np.ndarray:
+        """The kept pixels, after decoding those of some rows if they are missing."""
+        if self._kept is None:
+            raise AssertionError("this reader keeps nothing")
+        missing = np.unique(rows[~self._is_kept[rows]])
+        if len(missing):
+            # No lock: two threads that decode the same row write the same bytes, and a row is
+            # marked only after its bytes are written.
+            decoded = self._decoder.decode_each(
+                self.source.jpegs(missing),
+                height=self.height,
+                width=self.width,
+                place=_places(self.source, missing),
+            )
+            for row, pixels in zip(missing.tolist(), decoded, strict=True):
+                self._kept[row] = pixels
+            self._is_kept[missing] = True
+        return self._kept
+
+
+def _places(source: ImageSource, rows: np.ndarray) -> Callable[[int], str]:
+    return lambda number: source.place(int(rows[number]))
