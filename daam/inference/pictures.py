@@ -175,31 +175,28 @@ def draw_embeddings(
         ],
         title=title,
         subtitle=(
-            f"{len(domains_N):,} unlabelled train images, laid out by t-SNE: near neighbours are "
-            "alike, distances between groups mean nothing\n"
-            + probed(embeddings, names=names, seed=config.seed)
+            f"{len(domains_N):,} unlabelled train images, laid out by t-SNE: neighbourhoods mean "
+            "something, distances between groups do not\n"
+            + probe_line(embeddings, names=names, seed=config.seed)
         ),
         to=to,
     )
     return to
 
 
-def probed(embeddings: Sequence[Tensor], *, names: Sequence[str], seed: int) -> str:
-    """Describe how well a linear probe tells the first domain from each of the others."""
-    accuracies = [
-        f"{names[0]} from {name} in {100 * accuracy:.0f} % of held-out images"
-        for name, other in zip(names[1:], embeddings[1:], strict=True)
-        for accuracy in [
-            domain_probe_accuracy(
-                torch.cat([embeddings[0], other]),
-                torch.cat([torch.zeros(len(embeddings[0])), torch.ones(len(other))]),
-                seed=seed,
-            )
-        ]
-    ]
-    if not accuracies:
+def probe_line(embeddings: Sequence[Tensor], *, names: Sequence[str], seed: int) -> str:
+    """Describe how well a linear probe separates the first domain from each of the others."""
+    found = []
+    for name, other in zip(names[1:], embeddings[1:], strict=True):
+        domains = torch.cat([torch.zeros(len(embeddings[0])), torch.ones(len(other))])
+        accuracy = domain_probe_accuracy(torch.cat([embeddings[0], other]), domains, seed=seed)
+        found.append(f"from {name} with {100 * accuracy:.0f} %")
+    if not found:
         return f"the run's other domains are not where {names[0]} is"
-    return f"a linear probe tells {', '.join(accuracies)} (50 %: not at all)"
+    return (
+        f"on held-out images a linear probe separates {names[0]} {', '.join(found)} accuracy "
+        "(chance is 50 %)"
+    )
 
 
 def embedded(

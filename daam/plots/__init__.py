@@ -1,4 +1,4 @@
-"""Every picture, as PNG or SVG: matplotlib and Pillow are used here alone.
+"""Every picture, as PNG or SVG; nothing else knows matplotlib.
 
 palette: all colours. sheet: where images and charts are laid out.
 ranked_lists, attention_maps: what a network finds, and where it looks.
