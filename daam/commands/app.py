@@ -3,6 +3,7 @@
 Slow imports (Ray, torch) happen inside the commands that need them, so `--help` answers at once.
 """
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -49,6 +50,7 @@ def options(
 
 def main() -> int:
     """Run a command and return its exit code; a failure prints one line that says what is wrong."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged images, which errors name
     try:
         app()
     except DaamError as error:

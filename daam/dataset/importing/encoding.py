@@ -1,53 +1,51 @@
 """From an image file of a data set to the JPEG that is stored."""
 
-from io import BytesIO
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pyarrow as pa
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
 
 from daam.dataset.importing.dataset_index import DatasetIndex
+from daam.dataset.pixels.image_file import (
+    JPEG_START,
+    decode_image,
+    image_size,
+    jpeg_orientation,
+)
 from daam.errors import DataError
 from daam.spread import spread_evenly
 
 QUALITY = 95
-JPEG_START = b"\xff\xd8\xff"
 MIN_SIDE, MAX_SIDE = 16, 2048
 SIZES_SAMPLED = 200
 
 
 def read_jpeg(path: Path, *, size: tuple[int, int] | None = None) -> bytes:
-    """Read an image file as JPEG: unchanged and verified, or re-encoded if format or size differ.
+    """Read an image file as JPEG: unchanged and verified, or re-encoded.
 
-    Re-encoding uses quality 95 and no chroma subsampling (4:4:4): clothes are a few dozen pixels
+    It is re-encoded if its format or size differs, or if EXIF turns it, since what reads a domain
+    knows no EXIF: with quality 95 and no chroma subsampling (4:4:4). Clothes are a few dozen pixels
     wide, and halving the resolution of their colours would cost more than it saves.
 
     Args:
-        path: an image file; its format is found from its content, not its suffix.
+        path: an image file, see `decode_image`.
         size: (height, width) to store it at, resized as in training; None keeps its own.
 
     Raises:
-        DataError: the file cannot be read, is truncated or damaged, or is not an image.
+        DataError: the file cannot be read, is truncated or damaged, or is not an image; the message
+            names it.
     """
     try:
-        data = path.read_bytes()
-        if data.startswith(JPEG_START):
-            pixels = simplejpeg.decode_jpeg(data)
-            if size in (None, pixels.shape[:2]):
-                return data
-        else:
-            with Image.open(BytesIO(data)) as image:
-                pixels = np.array(image.convert("RGB"))  # a copy, since torch wants it writable
-    except UnidentifiedImageError as error:
-        raise DataError(
-            f"{path} is not an image that can be read; replace or remove it, then import again"
-        ) from error
-    except (OSError, ValueError, SyntaxError) as error:
+        content = _read(path)
+        pixels = decode_image(content)
+    except DataError as error:
         raise _unreadable(path, error) from error
-    if size not in (None, pixels.shape[:2]):
+    if size in (None, pixels.shape[:2]):
+        if content.startswith(JPEG_START) and jpeg_orientation(content) == 1:
+            return content
+    else:
         # Importing torch takes seconds, and few imports change the size.
         from daam.dataset.pixels.decode import resized
 
@@ -62,7 +60,7 @@ def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
     Reads the headers of a few images, spread over the data set.
 
     Raises:
-        DataError: it is, or one of these files is not an image.
+        DataError: it is, or one of these files cannot be read.
     """
     height, width = size
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
@@ -85,13 +83,17 @@ def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
 
 def _size_of_file(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError) as error:
+        return image_size(_read(path))
+    except DataError as error:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{path} cannot be read or is damaged ({error}); replace or remove it, then import again"
-    )
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(error.strerror or str(error)) from error
+
+
+def _unreadable(path: Path, error: DataError) -> DataError:
+    return DataError(f"{path} cannot be read: {error}; replace or remove it, then import again")

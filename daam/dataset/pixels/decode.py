@@ -4,7 +4,6 @@ Shapes: B = images, H = height, W = width; RGB, channels last.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -13,12 +12,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from daam.dataset.pixels.buffers import pixel_memory
+from daam.dataset.pixels.image_file import decode_jpeg
 from daam.errors import DataError
 
 Jpeg = bytes | memoryview
-
-# The fast variants of the inverse DCT save little and are off by up to 77 levels.
-_decode_exactly = partial(simplejpeg.decode_jpeg, fastdct=False, fastupsample=False)
 
 
 def decode_images(
@@ -144,7 +141,7 @@ class Decoder:
         self._last_fitted = fits
         if fits:
             return memory
-        return resized(_decode_exactly(jpeg)[None], height=height, width=width)[0]
+        return resized(decode_jpeg(jpeg)[None], height=height, width=width)[0]
 
 
 def flip(pixels_HWC: np.ndarray) -> np.ndarray:
@@ -176,7 +173,7 @@ def _decoded_to(memory: np.ndarray, jpeg: Jpeg, *, colours: str) -> bool:
         ValueError: it has, and cannot be decoded; or its size cannot be read.
     """
     try:
-        pixels = _decode_exactly(jpeg, colorspace=colours, buffer=memory)
+        pixels = decode_jpeg(jpeg, colorspace=colours, buffer=memory)
     except ValueError:
         if _size(jpeg) == memory.shape[:2]:
             raise

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
-from PIL import Image
+from PIL import ExifTags, Image
 
 from daam.dataset.format.manifest import read_manifest
 from daam.dataset.importing.encoding import check_size, read_jpeg
@@ -43,6 +43,17 @@ def test_a_jpeg_of_the_right_size_is_kept_byte_for_byte(tmp_path: Path) -> None:
     data = simplejpeg.encode_jpeg(smooth(64, 32), quality=50)
     (tmp_path / "image.jpg").write_bytes(data)
     assert read_jpeg(tmp_path / "image.jpg", size=(64, 32)) == data
+
+
+@pytest.mark.parametrize("size", [None, (48, 24)])
+def test_a_jpeg_that_exif_turns_is_stored_upright(
+    tmp_path: Path, size: tuple[int, int] | None
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(smooth(24, 48)).save(tmp_path / "image.jpg", exif=exif, quality=95)
+    stored = simplejpeg.decode_jpeg(read_jpeg(tmp_path / "image.jpg", size=size)).astype(int)
+    assert np.abs(stored - np.rot90(smooth(24, 48), -1)).max() < 12
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
