@@ -41,10 +41,14 @@ def data_render(
     cameras: Annotated[int, typer.Option(help="Cameras.")] = 4,
     height: Annotated[int, typer.Option(help="Image height in pixels.")] = 128,
     width: Annotated[int, typer.Option(help="Image width in pixels.")] = 64,
+    crops: Annotated[
+        Path | None,
+        typer.Option(help="New folder for the train images again, named without who is on them."),
+    ] = None,
 ) -> None:
     """Render people who do not exist, in Market-1501 layout."""
     from daam.runs.demo_domains import demo_plan
-    from daam.synthetic import render_domain
+    from daam.synthetic import render_domain, write_crops
 
     plan = replace(
         demo_plan(check_domain(domain), seed=seed),
@@ -60,6 +64,8 @@ def data_render(
         f"{count} images in {to}; import them: daam data import "
         f"--layout market1501 --root {to} --domain {domain}"
     )
+    if crops is not None:
+        print_line(f"{write_crops(to, to=crops)} of them, without who is who, in {crops}")
 
 
 @data.command("import")

@@ -10,7 +10,7 @@ import pytest
 import simplejpeg
 
 from daam.errors import ConfigError, DataError
-from daam.synthetic import RenderPlan, render_domain
+from daam.synthetic import RenderPlan, render_domain, write_crops
 
 PLAN = RenderPlan(
     domain="plaza",
@@ -154,3 +154,21 @@ def test_numbers_out_of_range_are_refused_by_name(change):
 def test_a_name_that_cannot_be_a_domain_is_refused():
     with pytest.raises(ConfigError, match="not a domain name"):
         replace(PLAN, domain="Plaza Nova")
+
+
+def test_crops_are_the_train_images_under_names_that_keep_camera_and_frame_alone(
+    rendered: Path, tmp_path: Path
+) -> None:
+    crops = tmp_path / "crops"
+    count = write_crops(rendered, to=crops)
+    originals = {
+        hashlib.sha256(path.read_bytes()).hexdigest(): path.name
+        for path in (rendered / FOLDERS[0]).iterdir()
+    }
+    found = {hashlib.sha256(path.read_bytes()).hexdigest(): path.name for path in crops.iterdir()}
+    assert count == len(found) == len(originals)
+    for digest, name in found.items():
+        _, camera, _, frame, _ = NAME.fullmatch(originals[digest]).groups()
+        assert re.fullmatch(rf"cam{camera}_{frame}_[0-9a-f]{{6}}\.jpg", name)
+    with pytest.raises(DataError, match="exists already"):
+        write_crops(rendered, to=crops)
