@@ -13,6 +13,7 @@ from daam.commands.data import data
 from daam.commands.embed import embed
 from daam.commands.evaluate import evaluate
 from daam.commands.export import export
+from daam.commands.label import label
 from daam.commands.settings import show_settings
 from daam.commands.terminal.screen import as_started
 from daam.commands.train import train
@@ -25,6 +26,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(export)
 app.command()(embed)
+app.command()(label)
 app.command("config")(show_settings)
 app.add_typer(data, name="data")
 

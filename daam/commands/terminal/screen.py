@@ -20,7 +20,9 @@ from rich.progress import (
 from daam.errors import ImportInterruptedError
 
 console = Console()
-COMMAND = re.compile(r"\bdaam (?=(tune|train|evaluate|export|embed|config|data) )")
+COMMAND = re.compile(
+    r"\bdaam (?=(tune|train|evaluate|compare|label|search|export|embed|config|data) )"
+)
 
 
 @contextmanager

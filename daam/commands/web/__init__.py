@@ -1,0 +1,5 @@
+"""Pages on this machine for the person who started the command.
+
+local_page   a server on loopback that answers only whoever has the secret address
+label.html   the page of `daam label`
+"""

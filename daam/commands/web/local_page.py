@@ -1,0 +1,142 @@
+"""A page on this machine, for the person who started the command and nobody else.
+
+It listens on loopback only. Other users of the machine reach loopback, too, so the address holds a
+secret; and a page of another site cannot ask through a name of its own that leads here, because the
+Host header is checked.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from daam.errors import DaamError
+
+MAX_BODY_BYTES = 32 << 20
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src 'self' blob: data:; connect-src 'self'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the page asks: the parameters of its address and the body."""
+
+    query: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What it is answered."""
+
+    body: bytes
+    kind: str = "text/html; charset=utf-8"
+    status: int = 200
+
+
+def json_response(document: object, *, status: int = 200) -> Response:
+    """A JSON document."""
+    return Response(body=json.dumps(document).encode(), kind="application/json", status=status)
+
+
+Route = Callable[[Request], Response]
+
+
+class LocalPage:
+    """Serves routes until it is closed; each request in a thread of its own."""
+
+    def __init__(self, routes: Mapping[tuple[str, str], Route], *, port: int = 0) -> None:
+        """
+        Args:
+            routes: (method, name) -> what answers it; the name "" is the page itself. A `DaamError`
+                is answered with status 400 and `{"error": message}`.
+            port: on 127.0.0.1; 0 takes a free one.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._secret = secrets.token_urlsafe(16)
+        self._routes = routes
+        page = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 30  # a silent client does not hold a thread for ever
+
+            def do_GET(self) -> None:
+                page.handle(self)
+
+            def do_POST(self) -> None:
+                page.handle(self)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Nothing: the address is a secret, and the terminal is the command's."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+
+    @property
+    def address(self) -> str:
+        """What to open in a browser."""
+        return f"http://127.0.0.1:{self._server.server_port}/{self._secret}/"
+
+    def serve(self) -> None:
+        """Answer requests until `stop`, or Ctrl-C."""
+        self._server.serve_forever(poll_interval=0.2)
+
+    def stop(self) -> None:
+        """Let `serve` return; from another thread."""
+        self._server.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.server_close()
+
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        response = self._answer(handler)
+        handler.send_response(response.status)
+        for name, value in {
+            **HEADERS,
+            "Content-Type": response.kind,
+            "Content-Length": str(len(response.body)),
+            "Connection": "close",
+        }.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(response.body)
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> Response:
+        parts = urlsplit(handler.path)
+        secret, _, name = parts.path.removeprefix("/").partition("/")
+        host = handler.headers.get("Host", "")
+        port = self._server.server_port
+        if host not in (f"127.0.0.1:{port}", f"localhost:{port}") or not secrets.compare_digest(
+            secret.encode(), self._secret.encode()
+        ):
+            return json_response({"error": "open the address that the command printed"}, status=403)
+        route = self._routes.get((handler.command, name))
+        if route is None:
+            return json_response({"error": f"there is no {name!r} here"}, status=404)
+        try:
+            size = int(handler.headers.get("Content-Length") or 0)
+        except ValueError:
+            size = -1
+        if not 0 <= size <= MAX_BODY_BYTES:
+            limit = f"{MAX_BODY_BYTES >> 20} MiB are the most that can be sent"
+            return json_response({"error": limit}, status=413)
+        try:
+            body = handler.rfile.read(size)
+            return route(Request(query=dict(parse_qsl(parts.query)), body=body))
+        except DaamError as error:
+            return json_response({"error": str(error)}, status=400)
