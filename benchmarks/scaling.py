@@ -78,7 +78,7 @@ def open_an_index(num_rows: int) -> tuple[float, float]:
 
     from daam.dataset.format.manifest import ShardEntry
     from daam.dataset.format.shard_index import read_index
-    from daam.dataset.format.shards import INDEX_SCHEMA, write_index
+    from daam.dataset.format.shards import PLACE_SCHEMA, write_index
     from daam.domains import Split
 
     shards = manifest_of(num_rows).split(Split.TRAIN).shards
@@ -93,7 +93,7 @@ def open_an_index(num_rows: int) -> tuple[float, float]:
                 np.full(entry.num_rows, IMAGE_BYTES, np.uint32),
                 np.zeros(entry.num_rows, np.uint32),
             ]
-            yield pa.record_batch(columns, schema=INDEX_SCHEMA)
+            yield pa.record_batch(columns, schema=PLACE_SCHEMA)
 
     with tempfile.TemporaryDirectory() as folder:
         written = write_index(
@@ -105,7 +105,7 @@ def open_an_index(num_rows: int) -> tuple[float, float]:
 
         def open_it() -> object:
             indexes = read_index(written.path, entry=written.entry, shards=shards)
-            return indexes, np.concatenate([index.cameras for index in indexes])
+            return indexes, np.concatenate([np.asarray(index.cameras) for index in indexes])
 
         return cost(open_it)
 

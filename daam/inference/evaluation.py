@@ -33,6 +33,10 @@ from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest,
 from daam.training.state import trained_network
 
 FALSE_MATCH_RATE = 0.001
+CAMERAS_UNKNOWN = (
+    "the cameras of {domain} are unknown, so matches by the query's own camera count too: scores "
+    "are higher than under the Market-1501 protocol"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,7 @@ class Evaluation:
         reranked: the same of re-ranked distances, if requested; never compare them with `scores`.
         calibration: a threshold for "same person"; None if the test has too few pairs for one at
             the default rate.
-        warnings: what limits the calibration.
+        warnings: what limits the scores or the calibration.
         files: that were written.
     """
 
@@ -85,6 +89,7 @@ def evaluate(
     config, state = open_trained(os.fspath(run), data_root=data_root)
     domain = config.pair().target if domain is None else check_domain(domain)
     test = RetrievalTest.on_test(config, domain=domain)
+    cameras_known = all(side.labels.cameras is not None for side in (test.query, test.gallery))
     choice = choose_pairs(query_labels=test.query.labels, gallery_labels=test.gallery.labels)
     rate, unsupported = supported_rate(choice, asked=false_match_rate)
 
@@ -108,6 +113,7 @@ def evaluate(
             "transfer": config.transfer,
             "domain": domain,
             **result.scores.as_document(),
+            "same_camera_junk": cameras_known,
             **({} if reranked is None else {"reranked": reranked.as_document()}),
             "calibration": {"threshold": None, "warning": warning}
             if calibration is None
@@ -130,7 +136,10 @@ def evaluate(
         scores=result.scores,
         reranked=reranked,
         calibration=calibration,
-        warnings=[] if warning is None else [warning],
+        warnings=[
+            *([] if cameras_known else [CAMERAS_UNKNOWN.format(domain=domain)]),
+            *([] if warning is None else [warning]),
+        ],
         files=files,
     )
 

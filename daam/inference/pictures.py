@@ -48,24 +48,31 @@ def draw_lists(test: RetrievalTest, result: TestResult, *, title: str, to: Path)
         gallery_labels=test.gallery.labels,
         count=NUM_RANKS,
     )
-    cameras, scores = test.gallery.labels.cameras, result.scores
+    scores = result.scores
     lists = [
         RankedList(
             query=query,
-            caption=f"camera {test.query.labels.cameras[row]}\n"
-            f"AP {scores.average_precisions[row]:.2f}",
+            caption=caption,
             results=[
-                Result(image=image, caption=f"camera {cameras[column]}", correct=bool(correct))
-                for image, column, correct in zip(
+                Result(image=image, caption=seen_by, correct=bool(correct))
+                for image, seen_by, correct in zip(
                     test.gallery.reader.read(found.columns).numpy(),
-                    found.columns,
+                    camera_captions(test.gallery.labels.cameras, rows=found.columns),
                     found.correct,
                     strict=True,
                 )
             ],
         )
-        for row, query, found in zip(
-            rows, test.query.reader.read(rows).numpy(), ranked, strict=True
+        for query, caption, found in zip(
+            test.query.reader.read(rows).numpy(),
+            [
+                f"{seen_by}\nAP {scores.average_precisions[row]:.2f}".strip()
+                for row, seen_by in zip(
+                    rows, camera_captions(test.query.labels.cameras, rows=rows), strict=True
+                )
+            ],
+            ranked,
+            strict=True,
         )
     ]
     draw_ranked_lists(
@@ -84,7 +91,11 @@ def draw_maps(
     test: RetrievalTest, result: TestResult, config: RunConfig, *, title: str, to: Path
 ) -> Path:
     """Draw which places of a few queries the attention takes for shared and which for specific."""
-    rows = rows_of_all_cameras(test.query.labels.cameras, count=NUM_MAPS)
+    cameras = test.query.labels.cameras
+    if cameras is None:
+        rows = spread_evenly(len(test.query.labels), count=NUM_MAPS)
+    else:
+        rows = rows_of_all_cameras(cameras, count=NUM_MAPS)
     images_BHWC = test.query.reader.read(rows)
     compute = compute_of(config)
     result.embedder.eval()
@@ -93,11 +104,11 @@ def draw_maps(
     if attention is None:
         raise AssertionError("only a network with attention has maps to draw")
     maps = [
-        AttentionMap(image=image, shared=shared, caption=f"camera {camera}")
-        for image, shared, camera in zip(
+        AttentionMap(image=image, shared=shared, caption=caption)
+        for image, shared, caption in zip(
             images_BHWC.numpy(),
             attention.float().mean(dim=1).cpu().numpy(),
-            test.query.labels.cameras[rows],
+            camera_captions(cameras, rows=rows),
             strict=True,
         )
     ]
@@ -105,12 +116,20 @@ def draw_maps(
         maps,
         title=title,
         subtitle=(
-            f"{len(rows)} of {len(test.query.labels)} queries, spread over the cameras; yellow: "
-            "where most of the features go to that part (mean over the channels)"
+            f"{len(rows)} of {len(test.query.labels)} queries, spread "
+            f"{'evenly' if cameras is None else 'over the cameras'}; yellow: where most of the "
+            "features go to that part (mean over the channels)"
         ),
         to=to,
     )
     return to
+
+
+def camera_captions(cameras_N: np.ndarray | None, *, rows: np.ndarray) -> list[str]:
+    """Name the camera of each of some rows; empty lines where cameras are unknown."""
+    if cameras_N is None:
+        return [""] * len(rows)
+    return [f"camera {camera}" for camera in cameras_N[rows]]
 
 
 def rows_of_all_cameras(cameras_N: np.ndarray, *, count: int) -> np.ndarray:
@@ -159,20 +178,22 @@ def draw_embeddings(
         for name, reader, chosen in zip(names, readers, rows, strict=True)
     ]
     domains_N = np.repeat(np.arange(len(names)), [len(chosen) for chosen in rows])
-    cameras = np.unique(test.unlabelled.cameras)
-    tested_cameras = np.searchsorted(cameras, test.unlabelled.cameras[rows[0]])
-    draw_projection(
-        project(torch.cat(embeddings).numpy(), seed=config.seed),
-        panels=[
-            Legend(title="by domain", names=names, categories_N=domains_N),
+    panels = [Legend(title="by domain", names=names, categories_N=domains_N)]
+    if test.unlabelled.cameras is not None:
+        cameras = np.unique(test.unlabelled.cameras)
+        tested_cameras = np.searchsorted(cameras, test.unlabelled.cameras[rows[0]])
+        categories_N = np.full(len(domains_N), -1)
+        categories_N[: len(tested_cameras)] = tested_cameras
+        panels.append(
             Legend(
                 title=f"by camera of {test.domain}",
                 names=[f"camera {camera}" for camera in cameras],
-                categories_N=np.concatenate(
-                    [tested_cameras, np.full(len(domains_N) - len(tested_cameras), -1)]
-                ),
-            ),
-        ],
+                categories_N=categories_N,
+            )
+        )
+    draw_projection(
+        project(torch.cat(embeddings).numpy(), seed=config.seed),
+        panels=panels,
         title=title,
         subtitle=(
             f"{len(domains_N):,} unlabelled train images, laid out by t-SNE: neighbourhoods mean "

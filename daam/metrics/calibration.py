@@ -2,7 +2,8 @@
 
 There is no universal threshold: distances depend on the network, the cameras and the people. So
 it is taken from labelled pairs of the cameras it will be used on, with a confidence interval. Only
-pairs of images from two cameras count: those are what a search compares.
+pairs of images from two cameras count, since those are what a search compares; where cameras are
+unknown, all pairs do.
 
 Shapes: Q = queries, G = gallery images, R = chosen queries, N = pairs, P = people.
 """
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from daam.domains import DISTRACTOR
 from daam.errors import EvaluationError
-from daam.metrics.labels import Labels
+from daam.metrics.labels import Labels, same_camera
 from daam.spread import spread_evenly
 
 CONFIDENCE = 0.95
@@ -121,7 +122,9 @@ class Calibration:
 def choose_pairs(
     *, query_labels: Labels, gallery_labels: Labels, max_pairs: int = 10_000_000
 ) -> PairChoice:
-    """Choose the pairs seen by two cameras, without junk and distractors.
+    """Choose the pairs seen by two cameras (all, where cameras are unknown) without nobodies.
+
+    Junk and distractors are in no pair.
 
     Args:
         query_labels: of Q images.
@@ -132,9 +135,7 @@ def choose_pairs(
     count = max(1, max_pairs // max(1, len(gallery_labels)))
     rows_R = people[spread_evenly(len(people), count=count)]
     chosen = query_labels[rows_R]
-    usable_RG = (gallery_labels.identities > DISTRACTOR) & (
-        chosen.cameras[:, None] != gallery_labels.cameras
-    )
+    usable_RG = (gallery_labels.identities > DISTRACTOR) & ~same_camera(chosen, gallery_labels)
     alike_RG = chosen.identities[:, None] == gallery_labels.identities
     return PairChoice(
         rows_R=rows_R,

@@ -55,14 +55,18 @@ def ranks_of_good(
     """
     row_G = np.empty(len(gallery), np.float32)
     flags_G = np.empty(len(gallery), np.bool_)
-    for distances_G, identity, camera, same in zip(
-        distances_CG,
-        queries.identities.tolist(),
-        queries.cameras.tolist(),
-        gallery.columns_of(queries.identities),
-        strict=True,
+    for row, (distances_G, identity, same) in enumerate(
+        zip(
+            distances_CG,
+            queries.identities.tolist(),
+            gallery.columns_of(queries.identities),
+            strict=True,
+        )
     ):
-        other_camera = gallery.labels.cameras[same] != camera
+        if queries.cameras is None or gallery.labels.cameras is None:
+            other_camera = np.ones(len(same), np.bool_)
+        else:
+            other_camera = gallery.labels.cameras[same] != queries.cameras[row]
         good = same[other_camera]
         if identity <= DISTRACTOR or len(good) == 0:
             yield np.empty(0, np.int64)

@@ -6,6 +6,7 @@ For a query, a gallery image is
 - good: the same person seen by another camera;
 - junk: the same person seen by the same camera, or nobody (identity -1): deleted, takes no rank;
 - wrong: everything else, distractors (identity 0) and people from the query's own camera included.
+Where cameras are unknown, every other image of the person is good and only nobody is junk.
 Queries without a good image (and queries that show nobody) are left out and counted.
 """
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from daam.domains import DISTRACTOR, JUNK
 from daam.errors import EvaluationError
-from daam.metrics.labels import Labels
+from daam.metrics.labels import Labels, same_camera
 from daam.metrics.ranks import Gallery, ranks_of_good
 
 
@@ -154,12 +155,13 @@ def ranked_gallery(
         gallery_labels: of G images.
         count: images per query.
     """
-    identities, cameras = gallery_labels.identities, gallery_labels.cameras
+    identities = gallery_labels.identities
+    same_camera_QG = same_camera(query_labels, gallery_labels)
     ranked = []
-    for distances_G, identity, camera in zip(
-        distances, query_labels.identities, query_labels.cameras, strict=True
+    for distances_G, identity, same_camera_G in zip(
+        distances, query_labels.identities, same_camera_QG, strict=True
     ):
-        junk = ((identities == identity) & (cameras == camera)) | (identities == JUNK)
+        junk = ((identities == identity) & same_camera_G) | (identities == JUNK)
         order = np.argsort(distances_G, kind="stable")
         columns = order[~junk[order]][:count]
         correct = (identities[columns] == identity) & (identity > DISTRACTOR)
@@ -173,8 +175,8 @@ def _summary(found: Sequence[NDArray[np.int64]], *, ranks: Sequence[int]) -> Ret
     if not scored_Q.any():
         raise EvaluationError(
             f"none of {len(num_good_Q)} queries has a good image (the same person, seen by another "
-            "camera) in the gallery; check that both splits are of one domain with at least two "
-            "cameras"
+            "camera where cameras are known) in the gallery; check that both splits are of one "
+            "domain with at least two cameras, or import it without cameras"
         )
     # The good images of all scored queries in one row, of each query from `first` to `last`.
     num_good = num_good_Q[scored_Q]

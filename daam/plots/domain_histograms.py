@@ -1,7 +1,4 @@
-"""The distributions of a domain: how many images, of whom, seen by which cameras.
-
-Shapes: S = images of identified people.
-"""
+"""The distributions of a domain: how many images, of whom, seen by which cameras."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +44,8 @@ def draw_description(
 ) -> None:
     """Draw a domain: images per split, camera and identity, cameras per identity, size per image.
 
-    Query and gallery show the same people and are counted as one, as are those of validation.
+    A distribution of what no split knows is left blank and says so. Query and gallery show the same
+    people and are counted as one, as are those of validation.
 
     Raises:
         ConfigError: the file's name ends in neither .png nor .svg.
@@ -63,30 +61,42 @@ def draw_description(
         for part in PARTS
         if any(split in splits for split in part.splits)
     }
-    sightings = {
-        part: np.concatenate([content.sightings for content in contents])
+    per_identity = {
+        part: images_per_identity(np.concatenate(known))
         for part, contents in parts.items()
+        if (known := [content.people for content in contents if content.people is not None])
     }
-    num_people = sum(len(np.unique(seen_S3[:, 0])) for seen_S3 in sightings.values())
+    cameras_of_identity = {
+        part: cameras_per_identity(np.concatenate(known))
+        for part, contents in parts.items()
+        if (known := [content.sightings for content in contents if content.sightings is not None])
+    }
     sheet = Sheet(
         width=1320,
         height=820,
         title=manifest.domain,
-        subtitle=_subtitle(splits, manifest, num_people=num_people),
+        subtitle=_subtitle(
+            splits,
+            manifest,
+            num_people=sum(map(len, per_identity.values())) if per_identity else None,
+        ),
     )
     sheet.legend({part.name: part.colour for part in parts})
     _draw_splits(
         sheet.chart(Box(left=165, top=139, width=429, height=246), title="Images per split"), splits
     )
-    cameras = sorted({camera for split in splits.values() for camera in split.images_per_camera})
+    cameras = sorted({camera for c in splits.values() for camera in c.images_per_camera or ()})
     by_camera = sheet.chart(
         Box(left=700, top=139, width=581, height=246), title="Images per camera", x="camera"
     )
     base = np.zeros(len(cameras))
     for part, contents in parts.items():
-        heights = [sum(c.images_per_camera.get(camera, 0) for c in contents) for camera in cameras]
+        counts = [c.images_per_camera for c in contents if c.images_per_camera is not None]
+        heights = [sum(count.get(camera, 0) for count in counts) for camera in cameras]
         by_camera.bar(range(len(cameras)), heights, bottom=base, color=part.colour, width=0.72)
         base += heights
+    if not cameras:
+        _say_unknown(by_camera, "cameras")
     numbered = cameras if len(cameras) <= MOST_NUMBERED_CAMERAS else []
     by_camera.set_xticks(range(len(numbered)), [str(camera) for camera in numbered])
 
@@ -97,7 +107,8 @@ def draw_description(
             x="images",
             y="identities",
         ),
-        {part: images_per_identity(seen_S3) for part, seen_S3 in sightings.items()},
+        per_identity,
+        unknown="identities",
     )
     _draw_counts(
         sheet.chart(
@@ -106,7 +117,8 @@ def draw_description(
             x="cameras",
             y="identities",
         ),
-        {part: cameras_per_identity(seen_S3) for part, seen_S3 in sightings.items()},
+        cameras_of_identity,
+        unknown="cameras" if per_identity else "identities",
     )
     _draw_sizes(
         sheet.chart(
@@ -121,16 +133,18 @@ def draw_description(
 
 
 def _subtitle(
-    splits: Mapping[Split, SplitDescription], manifest: DomainManifest, *, num_people: int
+    splits: Mapping[Split, SplitDescription], manifest: DomainManifest, *, num_people: int | None
 ) -> str:
     num_images = sum(content.num_images for content in splits.values())
-    cameras = {camera for content in splits.values() for camera in content.images_per_camera}
+    cameras = {camera for c in splits.values() for camera in c.images_per_camera or ()}
+    people = "unknown identities" if num_people is None else f"{num_people:,} identities"
+    seen_by = f"{len(cameras)} cameras" if cameras else "unknown cameras"
     megabytes = sum(content.size_bytes for content in splits.values()) / 1e6
     size = "as they are in the data set"
     if manifest.settings.reencoded is not None:
         size = "at {} x {} pixels".format(*manifest.settings.reencoded)
     return (
-        f"{num_images:,} images of {num_people:,} identities, {len(cameras)} cameras, "
+        f"{num_images:,} images of {people}, {seen_by}, "
         f"{megabytes:,.1f} MB · layout {manifest.layout} · stored {size}"
     )
 
@@ -140,7 +154,7 @@ def _draw_splits(axes: Axes, splits: Mapping[Split, SplitDescription]) -> None:
     longest = max(content.num_images for content in splits.values())
     for place, (split, content) in zip(places, splits.items(), strict=True):
         colour = next(part.colour for part in PARTS if split in part.splits)
-        nobody = content.num_distractors + content.num_junk
+        nobody = (content.num_distractors or 0) + (content.num_junk or 0)
         of_people = content.num_images - nobody
         axes.barh(place, of_people, color=colour, height=0.62)
         axes.barh(place, nobody, left=of_people, color=PALE, height=0.62)
@@ -159,7 +173,15 @@ def _draw_splits(axes: Axes, splits: Mapping[Split, SplitDescription]) -> None:
     axes.spines["bottom"].set_visible(False)
 
 
-def _draw_counts(axes: Axes, counts: Mapping[Part, np.ndarray]) -> None:
+def _say_unknown(axes: Axes, what: str) -> None:
+    axes.text(0.5, 0.5, f"{what} unknown", transform=axes.transAxes, ha="center", color=GREY)
+    axes.set(xticks=[], yticks=[])
+
+
+def _draw_counts(axes: Axes, counts: Mapping[Part, np.ndarray], *, unknown: str) -> None:
+    if not counts:
+        _say_unknown(axes, unknown)
+        return
     most = max((int(values.max()) for values in counts.values() if len(values)), default=1)
     width = -(-most // MOST_BARS)
     edges = np.arange(1, most + width + 1, width)

@@ -49,7 +49,7 @@ def draw_projection(
     """
     num_lines = max(-(-len(panel.names) // _NAMES_PER_LINE) for panel in panels)
     sheet = Sheet(
-        width=2 * MARGIN + len(panels) * (_PANEL.width + _GAP) - _GAP,
+        width=2 * MARGIN + max(2, len(panels)) * (_PANEL.width + _GAP) - _GAP,  # room for the text
         height=_PANEL.bottom + num_lines * _LEGEND_LINE + 30,
         title=title,
         subtitle=subtitle,

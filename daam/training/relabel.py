@@ -93,7 +93,7 @@ def regroup(run: Run) -> EpochGroups:
     """
     loss = run.config.loss.target
     embeddings_NC = compared_NC = embedded_target(run)
-    if loss.centre_cameras:
+    if loss.centre_cameras and run.target.cameras is not None:
         compared_NC = without_cameras(embeddings_NC, run.target.cameras)
     found: PseudoLabels | TrainingError | None = None
     if collectives.rank() == 0:

@@ -10,7 +10,8 @@ import simplejpeg
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagesInMemory:
     encoded: tuple[bytes, ...]
-    cameras: np.ndarray
+    cameras: np.ndarray | None
+    tracks: np.ndarray | None = None
 
     @property
     def num_rows(self) -> int:

@@ -31,7 +31,7 @@ def records(index: DatasetIndex, *splits: Split) -> list[Record]:
         Record(split=split, **row)
         for split, images in index.splits.items()
         if not splits or split in splits
-        for row in images.to_pylist()
+        for row in images.select(["path", "identity", "camera"]).to_pylist()
     ]
 
 

@@ -52,7 +52,6 @@ def joined(parts: tuple[DomainBatch, ...]) -> dict[str, torch.Tensor]:
     return {
         "images": torch.cat([part.images for part in parts]),
         "identities": torch.cat(identities),
-        "cameras": torch.cat([part.cameras for part in parts]),
         "rows": torch.cat([part.rows for part in parts]),
     }
 

@@ -61,16 +61,16 @@ def print_description(
     title = f"{manifest.domain} in {at}"
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("split", no_wrap=True)
-    for header in ("images", "identities", "cameras", "distractors", "junk", "MB"):
+    counts = ["images", "identities", "cameras", "tracks", "distractors", "junk"]
+    if all(content.num_tracks is None for content in splits.values()):
+        counts.remove("tracks")
+    for header in (*counts, "MB"):
         table.add_column(header, justify="right")
     for split, content in splits.items():
+        found = [getattr(content, f"num_{name}") for name in counts]
         table.add_row(
             str(split),
-            f"{content.num_images:,}",
-            f"{content.num_identities:,}",
-            f"{content.num_cameras:,}",
-            f"{content.num_distractors:,}",
-            f"{content.num_junk:,}",
+            *("unknown" if count is None else f"{count:,}" for count in found),
             f"{content.size_bytes / 1e6:,.1f}",
         )
     console.print(table)
@@ -82,13 +82,14 @@ def print_description(
     return splits
 
 
-def counts_of(splits: Mapping[Split, SplitDescription]) -> dict[str, dict[str, int]]:
-    """Return the numbers of the printed table, for JSON."""
+def counts_of(splits: Mapping[Split, SplitDescription]) -> dict[str, dict[str, int | None]]:
+    """Return the numbers of the printed table, for JSON; None is what a split does not know."""
     return {
         str(split): {
             "num_images": content.num_images,
             "num_identities": content.num_identities,
             "num_cameras": content.num_cameras,
+            "num_tracks": content.num_tracks,
             "num_distractors": content.num_distractors,
             "num_junk": content.num_junk,
             "size_bytes": content.size_bytes,

@@ -9,15 +9,16 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Self, TypeVar
 
-from daam.domains import Split, check_domain
+from daam.domains import VALIDATION_SPLITS, Split, check_domain
 from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store
 
 FORMAT = "daam-domain"
-VERSION = 2
+VERSION = 3
+READABLE_VERSIONS = (2, 3)
 MANIFEST_NAME = "manifest.json"
 
 T = TypeVar("T")
@@ -39,10 +40,20 @@ class ShardEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitManifest:
-    """The files of one split; row r of index and labels belongs to row r of the shards together."""
+    """The files of one split; row r of index and labels belongs to row r of the shards together.
+
+    Attributes:
+        num_cameras: None if the cameras of its images are unknown.
+        num_tracks: None if their tracks are unknown.
+        has_times: whether their times are known.
+        has_identities: whether their identities are known.
+    """
 
     num_rows: int
-    num_cameras: int
+    num_cameras: int | None
+    num_tracks: int | None = None
+    has_times: bool = False
+    has_identities: bool = True
     shards: tuple[ShardEntry, ...]
     index: ShardEntry
     labels: ShardEntry
@@ -62,12 +73,17 @@ class ImportSettings:
         without_val: whether the authors' validation list was left out.
         reencoded: (height, width) at which images are stored; None for that of the data set.
         shard_size_bytes: most JPEG bytes in a shard.
+        cut_test: share of the identities that were cut out as query and gallery; 0: the data set
+            has its own, or none.
+        options: of the layout, such as `pattern`, by their names on the command line.
     """
 
     validation_share: float
     without_val: bool
     reencoded: tuple[int, int] | None
     shard_size_bytes: int
+    cut_test: float = 0.0
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +95,7 @@ class DomainManifest:
         settings: how.
         splits: those the domain has.
         skipped: reason -> how many files of the data set were left out for it.
+        cameras: number -> name of each camera, where the data set has names instead of numbers.
     """
 
     domain: str
@@ -86,6 +103,12 @@ class DomainManifest:
     settings: ImportSettings
     splits: Mapping[Split, SplitManifest]
     skipped: Mapping[str, int]
+    cameras: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def whole_train_splits(self) -> tuple[Split, ...]:
+        """The train split, and those that were cut from it for validation, if there are any."""
+        return (Split.TRAIN, *(split for split in VALIDATION_SPLITS if split in self.splits))
 
     @property
     def files(self) -> tuple[ShardEntry, ...]:
@@ -123,7 +146,12 @@ class DomainManifest:
         """
         digest = hashlib.sha256()
         for content in map(self.split, splits):
-            for entry in (*content.shards, *([content.labels] if with_labels else [])):
+            entries = list(content.shards)
+            if content.num_tracks is not None:  # tracks are in the index alone
+                entries.append(content.index)
+            if with_labels:
+                entries.append(content.labels)
+            for entry in entries:
                 digest.update(bytes.fromhex(entry.sha256))
         return digest.hexdigest()
 
@@ -146,9 +174,10 @@ class DomainManifest:
         """
         try:
             content = _checked(json.loads(data), dict)
-            if content["format"] == FORMAT and _checked(content["version"], int) < VERSION:
+            version = _checked(content["version"], int)
+            if content["format"] == FORMAT and version < min(READABLE_VERSIONS):
                 raise OutdatedDomainError(
-                    f"{place} is of version {content['version']}, which daam no longer reads; "
+                    f"{place} is of version {version}, which daam no longer reads; "
                     "import it again: daam data import --layout LAYOUT --root FOLDER "
                     f"--domain {domain} (shards that are there already are not uploaded again)"
                 )
@@ -161,6 +190,10 @@ class DomainManifest:
                 skipped={
                     reason: _checked(count, int)
                     for reason, count in _checked(content["skipped"], dict).items()
+                },
+                cameras={
+                    int(number): _checked(name, str)
+                    for number, name in _checked(content.get("cameras", {}), dict).items()
                 },
             )
         except KeyError as error:
@@ -230,9 +263,11 @@ def manifest_key(domain: str) -> str:
 
 
 def _check_header(content: Mapping[str, object], *, domain: str) -> None:
-    for field, expected in (("format", FORMAT), ("version", VERSION), ("domain", domain)):
-        if content[field] != expected:
-            raise ValueError(f"its {field} is {content[field]!r}, not {expected!r}")
+    for name, expected in (("format", FORMAT), ("domain", domain)):
+        if content[name] != expected:
+            raise ValueError(f"its {name} is {content[name]!r}, not {expected!r}")
+    if content["version"] not in READABLE_VERSIONS:
+        raise ValueError(f"its version is {content['version']!r}, not {VERSION!r}")
 
 
 def _settings_from(content: object) -> ImportSettings:
@@ -241,13 +276,16 @@ def _settings_from(content: object) -> ImportSettings:
     if size is not None:
         height, width = (_checked(side, int) for side in _checked(size, list))
         size = (height, width)
-    if not isinstance(fields["without_val"], bool):
-        raise TypeError(f"without_val is {fields['without_val']!r}, not true or false")
     return ImportSettings(
         validation_share=_checked(fields["validation_share"], float),
-        without_val=fields["without_val"],
+        without_val=_flag("without_val", fields["without_val"]),
         reencoded=size,
         shard_size_bytes=_checked(fields["shard_size_bytes"], int),
+        cut_test=_checked(fields.get("cut_test", 0.0), float),
+        options={
+            name: _checked(value, str)
+            for name, value in _checked(fields.get("options", {}), dict).items()
+        },
     )
 
 
@@ -270,7 +308,10 @@ def _split_from(content: object, *, domain: str) -> SplitManifest:
         raise ValueError("the rows of its shards, index or labels do not add up")
     return SplitManifest(
         num_rows=num_rows,
-        num_cameras=_checked(fields["num_cameras"], int),
+        num_cameras=_count_or_none(fields["num_cameras"]),
+        num_tracks=_count_or_none(fields.get("num_tracks")),
+        has_times=_flag("has_times", fields.get("has_times", False)),
+        has_identities=_flag("has_identities", fields.get("has_identities", True)),
         shards=shards,
         index=index,
         labels=labels,
@@ -290,6 +331,16 @@ def _entry_from(content: object, *, domain: str) -> ShardEntry:
     if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
         raise ValueError(f"{entry.sha256!r} is no SHA-256")
     return entry
+
+
+def _count_or_none(value: object) -> int | None:
+    return None if value is None else _checked(value, int)
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}, not true or false")
+    return value
 
 
 def _checked(value: object, kind: type[T]) -> T:

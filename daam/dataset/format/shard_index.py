@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from daam.dataset.format.manifest import ShardEntry
-from daam.dataset.format.shards import INDEX_SCHEMA, numbers, open_shard
+from daam.dataset.format.shards import INDEX_SCHEMA, known_numbers, numbers, open_shard
 from daam.errors import ShardError
 
 
@@ -17,17 +17,21 @@ class ShardIndex:
 
     Attributes:
         entry: the shard.
-        cameras: (n,) int32.
+        cameras: (n,) int32; None: unknown.
         offsets: n numbers, the byte of the shard's file where each JPEG begins.
         sizes: n numbers, bytes of each JPEG.
         checksums: n numbers, the zlib.crc32 of each JPEG.
+        tracks: (n,) int32; None: unknown.
+        times: (n,) int64; None: unknown.
     """
 
     entry: ShardEntry
-    cameras: np.ndarray
+    cameras: np.ndarray | None
     offsets: memoryview
     sizes: memoryview
     checksums: memoryview
+    tracks: np.ndarray | None = None
+    times: np.ndarray | None = None
 
 
 def read_index(
@@ -49,10 +53,12 @@ def read_index(
     indexes = [
         ShardIndex(
             entry=shard,
-            cameras=numbers(batch["camera"]),
+            cameras=known_numbers(batch["camera"], entry=entry),
             offsets=numbers(batch["offset"]).data,
             sizes=numbers(batch["size"]).data,
             checksums=numbers(batch["crc32"]).data,
+            tracks=known_numbers(batch["track"], entry=entry),
+            times=known_numbers(batch["time"], entry=entry),
         )
         for shard, batch in zip(shards, batches, strict=True)
     ]

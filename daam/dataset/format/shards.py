@@ -2,12 +2,17 @@
 
     {domain}/manifest.json
     {domain}/{split}-00000-{sha256, 16 digits}.arrow          row, image, camera
-    {domain}/{split}-index-{sha256, 16 digits}.arrow          camera, offset, size, crc32
+    {domain}/{split}-index-{sha256, 16 digits}.arrow          camera, offset, size, crc32, track,
+                                                              time
     {domain}/{split}-labels-{sha256, 16 digits}.arrow         row, identity, name
 
-The index has for each row its camera, the place of its JPEG in the shard's file, and the JPEG's
-zlib.crc32: a reader knows all cameras, and which bytes to request, before it has any shard. It has
-one record batch per shard.
+The index has for each row its camera, the place of its JPEG in the shard's file, the JPEG's
+zlib.crc32, its track and its time: a reader knows all of these, and which bytes to request, before
+it has any shard. It has one record batch per shard.
+
+Camera, track, time and identity are each known for all images of a split or for none; an unknown
+one is null. Files of format version 2, where cameras and identities were always known and there
+were no tracks or times, are still read.
 
 An image shard holds nothing that identifies people. Identities and file names (which spell the
 identity in most data sets) are in the labels file, which a run with the domain as its unlabelled
@@ -35,21 +40,27 @@ IMAGE_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
         pa.field("image", pa.binary(), nullable=False),
-        pa.field("camera", pa.int32(), nullable=False),
+        pa.field("camera", pa.int32()),
     ]
 )
 INDEX_SCHEMA = pa.schema(
     [
-        pa.field("camera", pa.int32(), nullable=False),
+        pa.field("camera", pa.int32()),
         pa.field("offset", pa.uint32(), nullable=False),
         pa.field("size", pa.uint32(), nullable=False),
         pa.field("crc32", pa.uint32(), nullable=False),
+        pa.field("track", pa.int32()),
+        pa.field("time", pa.int64()),
     ]
+)
+# What `index_of` reads from a shard's file; tracks and times are not in it.
+PLACE_SCHEMA = pa.schema(
+    [INDEX_SCHEMA.field(name) for name in ("camera", "offset", "size", "crc32")]
 )
 LABEL_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
-        pa.field("identity", pa.int64(), nullable=False),
+        pa.field("identity", pa.int64()),
         pa.field("name", pa.string(), nullable=False),
     ]
 )
@@ -71,7 +82,7 @@ class WrittenShard:
 
 
 def write_image_shards(
-    images: Iterable[tuple[bytes, int]],
+    images: Iterable[tuple[bytes, int | None]],
     *,
     domain: str,
     split: Split,
@@ -81,7 +92,7 @@ def write_image_shards(
     """Write images to shards, yielding each once it is complete; one is in memory at a time.
 
     Args:
-        images: (JPEG, camera) in the order of the rows.
+        images: (JPEG, camera or None) in the order of the rows.
         folder: where the files go; the caller uploads and removes them.
         shard_size_bytes: most JPEG bytes in a shard, up to 2 GiB; a larger image makes a shard
             of its own.
@@ -109,7 +120,7 @@ def write_image_shards(
 
 
 def index_of(path: Path) -> pa.RecordBatch:
-    """The rows of the index for a shard's images, from its file."""
+    """The rows of the index for a shard's images, from its file, without tracks and times."""
     with pa.memory_map(str(path)) as source:
         file = source.read_buffer()
         parts = [
@@ -120,23 +131,42 @@ def index_of(path: Path) -> pa.RecordBatch:
 
 
 def write_index(
-    shards: Iterable[pa.RecordBatch], *, domain: str, split: Split, folder: Path
+    shards: Iterable[pa.RecordBatch],
+    *,
+    domain: str,
+    split: Split,
+    folder: Path,
+    tracks: pa.ChunkedArray | None = None,
+    times: pa.ChunkedArray | None = None,
 ) -> WrittenShard:
-    """Write the index of a split from the `index_of` each of its shards, in order."""
+    """Write the index of a split.
+
+    Args:
+        shards: the `index_of` each of its shards, in order.
+        folder: where the file goes.
+        tracks: of all rows; None: unknown.
+        times: likewise.
+    """
     name = f"{split}-index"
     path = folder / f"{name}.arrow"
     num_rows = 0
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as writer:
         for shard in shards:
-            writer.write(shard)
+            seen = [
+                pa.nulls(shard.num_rows, INDEX_SCHEMA.field(name).type)
+                if column is None
+                else column.slice(num_rows, shard.num_rows).combine_chunks()
+                for name, column in (("track", tracks), ("time", times))
+            ]
+            writer.write(pa.record_batch([*shard.columns, *seen], schema=INDEX_SCHEMA))
             num_rows += shard.num_rows
     return _written(path, domain=domain, name=name, num_rows=num_rows)
 
 
 def write_labels(
-    labels: Iterable[tuple[int, str]], *, domain: str, split: Split, folder: Path
+    labels: Iterable[tuple[int | None, str]], *, domain: str, split: Split, folder: Path
 ) -> WrittenShard:
-    """Write the labels of a split: (identity, name) in the order of the rows."""
+    """Write the labels of a split: (identity or None, name) in the order of the rows."""
     name = f"{split}-labels"
     path = folder / f"{name}.arrow"
     # Unlike images, names shrink to a quarter; a run waits for this file before its first batch.
@@ -162,7 +192,7 @@ def open_shard(
     Args:
         path: the file.
         entry: of the shard in its manifest.
-        schema: that it must have.
+        schema: that it must have. Columns that version 2 did not have yet are null.
         columns: which to read, in the order of the schema; None: all. Compressed columns are read
             into memory at once.
 
@@ -177,13 +207,35 @@ def open_shard(
             table = pa.ipc.open_file(source, options=options).read_all()
     except (pa.ArrowException, OSError) as error:
         raise ShardError(f"shard {entry.key} ({path}) is no Arrow file: {error}") from error
-    if not found.equals(schema) or table.num_rows != entry.num_rows:
+    if not _fits(found, schema) or table.num_rows != entry.num_rows:
         raise ShardError(
             f"shard {entry.key} ({path}) has columns {found.names} and {table.num_rows} "
             f"rows, not {schema.names} and {entry.num_rows} as its manifest says; import the "
             "domain again"
         )
+    if columns is None:
+        for field in list(schema)[len(found) :]:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table
+
+
+def known_numbers(column: pa.Array | pa.ChunkedArray, *, entry: ShardEntry) -> np.ndarray | None:
+    """A column that is known for all images of a split or for none, as an array; None: unknown.
+
+    Args:
+        entry: the file it is from, for messages.
+
+    Raises:
+        ShardError: it is known for some images only.
+    """
+    if column.null_count == 0:
+        return numbers(column)
+    if column.null_count == len(column):
+        return None
+    raise ShardError(
+        f"{entry.key} has a column that is null in {column.null_count:,} of {len(column):,} rows; "
+        "a split knows it for all images or for none: import the domain again"
+    )
 
 
 def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -216,14 +268,23 @@ def _index_of_batch(batch: pa.RecordBatch, *, file: pa.Buffer) -> pa.RecordBatch
             pa.array(np.diff(bounds), pa.uint32()),
             pa.array(crcs, pa.uint32()),
         ],
-        schema=INDEX_SCHEMA,
+        schema=PLACE_SCHEMA,
     )
 
 
+def _fits(found: pa.Schema, schema: pa.Schema) -> bool:
+    """Whether a file has these columns, or the fewer, always known ones of version 2."""
+    shared = list(zip(found, schema, strict=False))
+    return all(
+        have.name == want.name and have.type == want.type and have.nullable <= want.nullable
+        for have, want in shared
+    ) and all(field.nullable for field in list(schema)[len(shared) :])
+
+
 def _grouped(
-    images: Iterable[tuple[bytes, int]], *, size_bytes: int
-) -> Iterator[list[tuple[bytes, int]]]:
-    group: list[tuple[bytes, int]] = []
+    images: Iterable[tuple[bytes, int | None]], *, size_bytes: int
+) -> Iterator[list[tuple[bytes, int | None]]]:
+    group: list[tuple[bytes, int | None]] = []
     total = 0
     for jpeg, camera in images:
         if group and total + len(jpeg) > size_bytes:

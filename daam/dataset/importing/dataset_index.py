@@ -19,11 +19,15 @@ SCHEMA = pa.schema(
         pa.field("path", pa.large_string()),  # beyond 2 GiB of names an offset needs 64 bits
         pa.field("identity", pa.int64()),
         pa.field("camera", pa.int32()),
+        pa.field("track", pa.int32()),
+        pa.field("time", pa.int64()),
         pa.field("split", pa.int8()),  # its position in `Split`
     ]
 )
-COLUMNS = ["path", "identity", "camera"]
-LARGEST = {"identity": 2**63 - 1, "camera": 2**31 - 1}  # what the columns of a shard can hold
+COLUMNS = ["path", "identity", "camera", "track", "time"]
+# What the columns of a shard can hold.
+LARGEST = {"identity": 2**63 - 1, "camera": 2**31 - 1, "track": 2**31 - 1, "time": 2**63 - 1}
+NUM_NAMED = 3
 SPLIT_CODES = {split: code for code, split in enumerate(Split)}
 ROWS_PER_BATCH = 1 << 16
 
@@ -57,7 +61,8 @@ class DatasetIndex:
         root: the data set's folder.
         splits: of each split that has images, in the order of `Split`, a table sorted by path:
             path (relative to the folder, with slashes), identity (from 1; 0 is a distractor, -1
-            junk), camera.
+            junk), camera, track, time. Of these last four each is known for all images of a split
+            or for none; unknown is null.
         skipped: files that are not imported, by reason, then by path.
         without_val: whether the authors' validation list was left out of the train split.
     """
@@ -96,15 +101,29 @@ class IndexBuilder:
         self.root = root
         self._layout = layout
         self._without_val = without_val
-        self._rows: list[tuple[str, int, int, int]] = []
+        self._rows: list[tuple[str, int | None, int | None, int | None, int | None, int]] = []
         self._batches: list[pa.RecordBatch] = []
         self._skipped: list[SkippedFile] = []
 
-    def add(self, path: str, *, identity: int, camera: int, split: Split) -> None:
+    def add(
+        self,
+        path: str,
+        *,
+        split: Split,
+        identity: int | None,
+        camera: int | None,
+        track: int | None = None,
+        time: int | None = None,
+    ) -> None:
         """Add an image.
 
         Args:
             path: relative to the data set's folder.
+            split: that it belongs to.
+            identity: from 1; 0 is a distractor, -1 junk; None: unknown.
+            camera: None: unknown.
+            track: number of the tracklet it is from, whose images show one person; None: unknown.
+            time: when it was taken, see `ImageTable.times`; None: unknown.
 
         Raises:
             LayoutError: the path is not UTF-8, or a number is too large for a shard.
@@ -115,13 +134,14 @@ class IndexBuilder:
             raise LayoutError(
                 f"{str(self.root / path)!a} has a name that is not UTF-8; rename it"
             ) from error
-        for name, number in (("identity", identity), ("camera", camera)):
-            if number > LARGEST[name]:
+        values = {"identity": identity, "camera": camera, "track": track, "time": time}
+        for name, number in values.items():
+            if number is not None and number > LARGEST[name]:
                 raise LayoutError(
                     f"{self.root / path} has {name} {number}, which is too large; the largest is "
                     f"{LARGEST[name]}"
                 )
-        self._rows.append((path, identity, camera, SPLIT_CODES[split]))
+        self._rows.append((path, identity, camera, track, time, SPLIT_CODES[split]))
         if len(self._rows) == ROWS_PER_BATCH:
             self._flush()
 
@@ -134,6 +154,8 @@ class IndexBuilder:
 
         Raises:
             DuplicatePathError: an image was added twice.
+            DataError: something is known of some images of a split only, or query or gallery have
+                no identities.
         """
         self._flush()
         images = pa.Table.from_batches(self._batches, SCHEMA)
@@ -146,6 +168,8 @@ class IndexBuilder:
         by_split = {
             split: images.filter(pa.array(codes == code)) for split, code in SPLIT_CODES.items()
         }
+        for split, table in by_split.items():
+            _check_known(table, split=split, root=self.root)
         return DatasetIndex(
             layout=self._layout,
             root=self.root,
@@ -187,12 +211,31 @@ def check_index(index: DatasetIndex) -> DatasetIndex:
     ):
         tables = [index.splits[split] for split in splits if split in index.splits]
         cameras = {camera for table in tables for camera in table["camera"].unique().to_pylist()}
-        if len(cameras) == 1:
+        if len(cameras) == 1 and None not in cameras:
             raise DataError(
                 f"{name} of {index.root} has images of camera {cameras.pop()} only; people are "
                 "matched across cameras, so at least two are needed"
             )
     return index
+
+
+def _check_known(images: pa.Table, *, split: Split, root: Path) -> None:
+    if split in (Split.QUERY, Split.GALLERY) and images["identity"].null_count:
+        raise DataError(
+            f"{split} of {root} has images without an identity; a test needs them: give each "
+            "its identity (0 is a distractor, -1 junk), or leave the split out"
+        )
+    for name in ("identity", "camera", "track", "time"):
+        column = images[name]
+        if not 0 < column.null_count < len(column):
+            continue
+        without = images.filter(column.is_null())["path"]
+        named = ", ".join(without.slice(0, NUM_NAMED).to_pylist())
+        raise DataError(
+            f"{column.null_count:,} of {len(column):,} images of {split} in {root} have no {name} "
+            f"({named}{', …' if len(without) > NUM_NAMED else ''}): leave them out, give each its "
+            f"{name}, or give none"
+        )
 
 
 def _hash(path: str) -> int:

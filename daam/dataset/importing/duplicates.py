@@ -44,9 +44,10 @@ class Duplicates:
         copy = index.shuffled(Split.GALLERY).take(pa.array(copies))
         query = index.shuffled(Split.QUERY).take(pa.array(originals))
         is_junk = numbers(copy["identity"]) == JUNK
-        is_junk |= (numbers(copy["identity"]) == numbers(query["identity"])) & (
-            numbers(copy["camera"]) == numbers(query["camera"])
-        )
+        if not copy["camera"].null_count and not query["camera"].null_count:
+            is_junk |= (numbers(copy["identity"]) == numbers(query["identity"])) & (
+                numbers(copy["camera"]) == numbers(query["camera"])
+            )
         of_copies = zip(copy["path"], query["path"], strict=True)
         named = [f"{path} = {original}" for path, original in islice(of_copies, NUM_NAMED)]
         if len(copies) > NUM_NAMED:

@@ -24,11 +24,13 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
     moves few others. At least two are moved and one stays, if there are three. The first image of
     each camera that has another image of the person becomes a validation query; if none has, the
     first image of the first camera. So every query has a match in the gallery under another
-    camera. Everything else, and people seen by one camera, is gallery.
+    camera. Everything else, and people seen by one camera, is gallery. Where cameras are unknown,
+    the first image of each person who has another becomes a query.
 
     Args:
         index: from a layout.
-        share: of the train identities, 0 <= share < 1; 0 returns the index as it is.
+        share: of the train identities, 0 <= share < 1; 0 returns the index as it is, as do unknown
+            identities.
 
     Raises:
         DataError: the share is out of range, the index has validation splits already, or no moved
@@ -42,16 +44,24 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
         return index
 
     train = index.splits[Split.TRAIN]
-    identities, cameras = numbers(train["identity"]), numbers(train["camera"])
+    if train["identity"].null_count:
+        return index
+    identities = numbers(train["identity"])
+    cameras = None if train["camera"].null_count else numbers(train["camera"])
     people = sorted(np.unique(identities).tolist(), key=_hash)
     num_held_out = min(max(MIN_IDENTITIES, round(share * len(people))), len(people) - 1)
     is_held_out = np.isin(identities, people[:num_held_out])
     rows = np.flatnonzero(is_held_out)
-    queries = rows[_queries(identities[rows], cameras[rows])]
+    if cameras is None:
+        _, first, num_images = np.unique(identities[rows], return_index=True, return_counts=True)
+        queries = rows[first[num_images > 1]]
+    else:
+        queries = rows[_queries(identities[rows], cameras[rows])]
     if not len(queries):
+        seen_twice = "has two images" if cameras is None else "was seen by two cameras"
         raise DataError(
-            f"none of the {num_held_out} identities held out of {index.root} was seen by two "
-            "cameras, so nothing can be validated; give more people, or a larger share of them"
+            f"none of the {num_held_out} identities held out of {index.root} {seen_twice}, so "
+            "nothing can be validated; give more people, or a larger share of them"
         )
     is_query = np.zeros_like(is_held_out)
     is_query[queries] = True

@@ -190,10 +190,15 @@ def _write_split(
                 prefetch=0,
             )
             with closing(shards):
-                index = write_index(collected(shards), **where)
+                index = write_index(
+                    collected(shards), tracks=images["track"], times=images["time"], **where
+                )
             return SplitManifest(
                 num_rows=images.num_rows,
-                num_cameras=len(images["camera"].unique()),
+                num_cameras=_num_known(images["camera"]),
+                num_tracks=_num_known(images["track"]),
+                has_times=not images["time"].null_count,
+                has_identities=not images["identity"].null_count,
                 shards=tuple(entries),
                 index=store_file(index),
                 labels=store_file(write_labels(labels, **where)),
@@ -214,6 +219,10 @@ def _read_jpegs(images: pa.Table, *, root: Path, size: tuple[int, int] | None) -
     return chain.from_iterable(
         parallel_map(read, tasks, num_threads=num_threads, prefetch=num_threads)
     )
+
+
+def _num_known(column: pa.ChunkedArray) -> int | None:
+    return None if column.null_count else len(column.unique())
 
 
 def _values(column: pa.ChunkedArray) -> Iterator[Any]:

@@ -33,13 +33,11 @@ class DomainBatch:
     Attributes:
         images: (B, H, W, 3) uint8, augmented, not normalised; on the device asked for.
         identities: (B,) int64, on the same device, or None for a domain without labels.
-        cameras: (B,) int64, on the CPU.
         rows: (B,) int64, on the CPU, the images' rows in the domain's table.
     """
 
     images: Tensor
     identities: Tensor | None
-    cameras: Tensor
     rows: Tensor
 
 
@@ -152,12 +150,7 @@ def iterate_batches(
             if draft.drawn is not None:
                 images = augment_batch(images, draft.drawn.to_device(device))
             own = None if own is None else to_device(own, device)
-        return DomainBatch(
-            images=images,
-            identities=own,
-            cameras=_int64(reader.cameras[rows]),
-            rows=_int64(rows),
-        )
+        return DomainBatch(images=images, identities=own, rows=_int64(rows))
 
     drafts = parallel_fill(
         begin, fill, steps, num_parts=num_parts, num_threads=num_threads, prefetch=prefetch

@@ -16,7 +16,9 @@ from daam.dataset.format.shards import (
     IMAGE_SCHEMA,
     INDEX_SCHEMA,
     LABEL_SCHEMA,
+    PLACE_SCHEMA,
     index_of,
+    known_numbers,
     numbers,
     open_shard,
 )
@@ -73,6 +75,9 @@ def repair_commands(manifest: DomainManifest, *, at: str) -> tuple[str, str]:
         words.append(f"--validation-share {settings.validation_share:.17g}")
     if settings.shard_size_bytes != SHARD_SIZE_BYTES:
         words.append(f"--shard-mib {settings.shard_size_bytes / 2**20:.17g}")
+    if settings.cut_test:
+        words.append(f"--cut-test {settings.cut_test:.17g}")
+    words += [f"--{name} {shlex.quote(value)}" for name, value in settings.options.items()]
     if settings.without_val:
         words.append("--without-val")
     if manifest.layout == "dukemtmc":
@@ -104,16 +109,23 @@ def _verify_split(
         nonlocal index
         table = open_shard(path, entry=split.index, schema=INDEX_SCHEMA)
         index = table  # memory-mapped, so it outlives the file
-        num_cameras = len(np.unique(numbers(table["camera"])))
-        if num_cameras != split.num_cameras:
-            return f"has {num_cameras} cameras, its manifest says {split.num_cameras}"
+        for name, expected in (("camera", split.num_cameras), ("track", split.num_tracks)):
+            values = known_numbers(table[name], entry=split.index)
+            found = None if values is None else len(np.unique(values))
+            if found != expected:
+                return f"has {_counted(found, name)}, its manifest says {_counted(expected, name)}"
+        if (known_numbers(table["time"], entry=split.index) is not None) != split.has_times:
+            return "and its manifest do not agree on whether times are known"
         return None
 
     def problem_of_labels(path: Path) -> str | None:
         labels = open_shard(path, entry=split.labels, schema=LABEL_SCHEMA)
         if not _is_numbered(labels, first_row=0):
             return "has rows that are not numbered consecutively from 0"
-        if (numbers(labels["identity"]) < JUNK).any():
+        identities = known_numbers(labels["identity"], entry=split.labels)
+        if (identities is not None) != split.has_identities:
+            return "and its manifest do not agree on whether identities are known"
+        if identities is not None and (identities < JUNK).any():
             return f"has identities below {JUNK}"
         return None
 
@@ -126,7 +138,8 @@ def _verify_split(
                 return f"has rows that are not numbered consecutively from {first_row}"
             if index is None:
                 return None
-            expected = index.slice(first_row, entry.num_rows)
+            expected = index.slice(first_row, entry.num_rows).select(PLACE_SCHEMA.names)
+            expected = expected.cast(PLACE_SCHEMA)
             if not pa.Table.from_batches([index_of(path)]).equals(expected):
                 return "has other images or cameras than its split's index says"
             return None
@@ -142,6 +155,10 @@ def _verify_split(
         num_threads=FILES_AT_ONCE,
         prefetch=FILES_AT_ONCE,
     )
+
+
+def _counted(count: int | None, name: str) -> str:
+    return f"no {name}s" if count is None else f"{count} {name}s"
 
 
 def _is_numbered(table: pa.Table, *, first_row: int) -> bool:

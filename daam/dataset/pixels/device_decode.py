@@ -47,7 +47,7 @@ class DevicePixels:
         return self.source.num_rows
 
     @property
-    def cameras(self) -> np.ndarray:
+    def cameras(self) -> np.ndarray | None:
         return self.source.cameras
 
     def read(self, rows: np.ndarray) -> Tensor:

@@ -21,8 +21,13 @@ class ImageSource(Protocol):
     def num_rows(self) -> int: ...
 
     @property
-    def cameras(self) -> np.ndarray:
-        """(N,) integers."""
+    def cameras(self) -> np.ndarray | None:
+        """(N,) integers; None: unknown."""
+        ...
+
+    @property
+    def tracks(self) -> np.ndarray | None:
+        """(N,) integers; None: unknown."""
         ...
 
     def jpegs(self, rows: np.ndarray, /) -> Sequence[Jpeg]:
@@ -59,8 +64,8 @@ class Pixels(Protocol):
     def num_rows(self) -> int: ...
 
     @property
-    def cameras(self) -> np.ndarray:
-        """(N,) integers."""
+    def cameras(self) -> np.ndarray | None:
+        """(N,) integers; None: unknown."""
         ...
 
     @property
@@ -111,7 +116,7 @@ class PixelReader:
         return self.source.num_rows
 
     @property
-    def cameras(self) -> np.ndarray:
+    def cameras(self) -> np.ndarray | None:
         return self.source.cameras
 
     def read(self, rows: np.ndarray) -> Tensor:

@@ -26,7 +26,10 @@ class ImageTable:
 
     Attributes:
         num_rows: N.
-        cameras: (N,) int32, the camera of each row, as the data set numbers them.
+        cameras: (N,) int32, the camera of each row, as the data set numbers them; None: unknown.
+        tracks: (N,) int32, the track of each row; None: unknown.
+        times: (N,) int64, when each image was taken: the data set's own count, or microseconds
+            since 1970 (UTC); None: unknown.
         shards: the rows of each shard, in order.
     """
 
@@ -41,10 +44,12 @@ class ImageTable:
             shards: of the splits, in order.
             fetcher: of the same shards; None if all are mapped.
         """
-        cameras = [shard.index.cameras for shard in shards]
-        self.cameras = np.concatenate([np.empty(0, np.int32), *cameras])
-        self.num_rows = len(self.cameras)
-        self.shards = rows_of_shards([shard.index.entry for shard in shards])
+        indexes = [shard.index for shard in shards]
+        self.cameras = _column([index.cameras for index in indexes], dtype=np.int32)
+        self.tracks = _column([index.tracks for index in indexes], dtype=np.int32)
+        self.times = _column([index.times for index in indexes], dtype=np.int64)
+        self.shards = rows_of_shards([index.entry for index in indexes])
+        self.num_rows = self.shards[-1].stop if self.shards else 0
         self._first_rows = np.array([rows.start for rows in self.shards], np.int64)
         self._shards = tuple(shards)
         self._fetcher = fetcher
@@ -148,6 +153,11 @@ def open_images(
     fits = cache.capacity_bytes is None or size_bytes <= cache.capacity_bytes
     shards = [CachedShard(store, index=index, cache=cache) for index in indexes]
     return ImageTable(shards, fetcher=Fetcher(shards, keeps_all=fits and not only_prefetched))
+
+
+def _column(parts: Sequence[np.ndarray | None], *, dtype: type[np.integer]) -> np.ndarray | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate([np.empty(0, dtype), *known]) if len(known) == len(parts) else None
 
 
 def rows_of_shards(entries: Sequence[ShardEntry]) -> tuple[range, ...]:

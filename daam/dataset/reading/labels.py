@@ -12,6 +12,7 @@ from daam.dataset.cache import ShardCache
 from daam.dataset.format.manifest import DomainManifest
 from daam.dataset.format.shards import LABEL_SCHEMA, numbers, open_shard
 from daam.domains import Split
+from daam.errors import ShardError
 from daam.storage import Store
 
 
@@ -24,8 +25,15 @@ def read_identities(
         (N,) int64; 0 is a distractor, -1 junk.
 
     Raises:
-        ShardError, StorageError: as `open_images`.
+        ShardError: a split knows no identities; or as `open_images`.
+        StorageError: as `open_images`.
     """
+    unlabelled = [split for split in splits if not manifest.split(split).has_identities]
+    if unlabelled:
+        raise ShardError(
+            f"domain {manifest.domain} knows no identities in {', '.join(unlabelled)}, so it can "
+            "only be a target; use a labelled domain here, or import it with its identities"
+        )
     columns = _read_labels("identity", store, manifest=manifest, splits=splits, cache=cache)
     return np.concatenate([np.empty(0, np.int64), *map(numbers, columns)])
 

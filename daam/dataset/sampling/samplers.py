@@ -49,21 +49,23 @@ class RowsByIdentity:
 
     Attributes:
         num_identities: how many different ones the labelled rows have.
+        num_rows: N.
     """
 
-    def __init__(self, identities: np.ndarray, cameras: np.ndarray) -> None:
+    def __init__(self, identities: np.ndarray, cameras: np.ndarray | None) -> None:
         """Sort the rows by identity.
 
         Args:
             identities: (N,) integers; rows with a negative one (junk, outliers) are left out.
-            cameras: (N,) integers.
+            cameras: (N,) integers; None: unknown.
 
         Raises:
             DataError: the arrays don't match.
         """
-        if identities.ndim != 1 or identities.shape != cameras.shape:
+        expected = identities.shape if cameras is None else cameras.shape
+        if identities.ndim != 1 or identities.shape != expected:
             raise DataError(
-                f"identities of shape {identities.shape} and cameras of shape {cameras.shape} "
+                f"identities of shape {identities.shape} and cameras of shape {expected} "
                 "don't describe the same rows; give one of each for every row"
             )
         labelled = np.flatnonzero(identities >= 0)
@@ -81,27 +83,26 @@ class RowsByIdentity:
         self._num_images = num_images[num_images > 0]
         self._rows = matrix.indices
         self._cameras = cameras
+        self.num_rows = num_rows
         self.num_identities = len(self._first)
 
     @property
     def num_labelled(self) -> int:
         return len(self._rows)
 
-    @property
-    def num_rows(self) -> int:
-        return len(self._cameras)
-
     def of(self, chosen_P: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the rows of some identities (counted from 0), one identity after the other.
 
         Returns:
-            rows (M,) int64, their cameras (M,), and how many are each identity's (P,) int64.
+            rows (M,) int64, their cameras (M,) (all 0 where they are unknown: then none is to be
+            preferred), and how many are each identity's (P,) int64.
         """
         count_P = self._num_images[chosen_P].astype(np.int64)
         end_P = np.cumsum(count_P)
         shift_P = self._first[chosen_P] - (end_P - count_P)
         row_M = self._rows[np.arange(end_P[-1]) + np.repeat(shift_P, count_P)].astype(np.int64)
-        return row_M, self._cameras[row_M], count_P
+        camera_M = np.zeros_like(row_M) if self._cameras is None else self._cameras[row_M]
+        return row_M, camera_M, count_P
 
 
 class IdentityBatches:
@@ -109,8 +110,9 @@ class IdentityBatches:
 
     Each pass goes through all identities in a new random order, so every identity is drawn before
     one is repeated, and none is twice in a batch (a pass's last batch is filled with the identities
-    that came first in it). Images of an identity are from as many cameras as possible; one with
-    fewer than K images repeats them, as evenly as possible.
+    that came first in it). Images of an identity are from as many cameras as possible, or drawn
+    uniformly where cameras are unknown; one with fewer than K images repeats them, as evenly as
+    possible.
     """
 
     def __init__(

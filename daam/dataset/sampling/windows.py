@@ -145,7 +145,7 @@ class WindowedBatches:
 
 def balanced_in_windows(
     identities: np.ndarray,
-    cameras: np.ndarray,
+    cameras: np.ndarray | None,
     *,
     windows: ShardWindows,
     first_step: int,
@@ -161,7 +161,7 @@ def balanced_in_windows(
 
     Args:
         identities: (N,) integers, negative ones are never drawn; may differ between epochs.
-        cameras: (N,) integers.
+        cameras: (N,) integers; None: unknown.
         windows: of the run.
         first_step: steps of the run before this epoch.
         identities_per_batch: P.
@@ -188,7 +188,10 @@ def balanced_in_windows(
                 f"time are too few for {identities_per_batch} in a batch; raise data.cache_gb"
             )
         return IdentityBatches(
-            RowsByIdentity(np.where(in_pairs[numbers], numbers, -1), cameras[rows]),
+            RowsByIdentity(
+                np.where(in_pairs[numbers], numbers, -1),
+                None if cameras is None else cameras[rows],
+            ),
             identities_per_batch=identities_per_batch,
             images_per_identity=images_per_identity,
             seed=seed,

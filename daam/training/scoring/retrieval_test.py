@@ -16,7 +16,7 @@ from daam.dataset.format.manifest import DomainManifest
 from daam.dataset.pixels.reader import Pixels
 from daam.dataset.reading.image_table import open_images
 from daam.dataset.reading.labels import read_identities
-from daam.domains import WHOLE_TRAIN_SPLITS, Split
+from daam.domains import Split
 from daam.metrics.labels import Labels
 from daam.metrics.retrieval import RetrievalScores, retrieval_scores_from_embeddings
 from daam.model.network import DaamNetwork
@@ -69,11 +69,12 @@ class RetrievalTest:
     @classmethod
     def on_test(cls, config: RunConfig, *, domain: str) -> Self:
         """Open a domain's query and gallery. Collective: all ranks call it."""
+        manifest = manifest_of(config, domain)
         return cls.opened(
             config,
-            manifest=manifest_of(config, domain),
+            manifest=manifest,
             splits=(Split.QUERY, Split.GALLERY),
-            unlabelled=WHOLE_TRAIN_SPLITS,
+            unlabelled=manifest.whole_train_splits,
         )
 
     @classmethod
@@ -173,14 +174,20 @@ def open_unlabelled(
     config: RunConfig,
     *,
     manifest: DomainManifest,
-    splits: tuple[Split, ...] = WHOLE_TRAIN_SPLITS,
+    splits: tuple[Split, ...] | None = None,
     only_prefetched: bool = False,
 ) -> Pixels:
-    """Open the images of splits without their labels; `only_prefetched` as in `open_images`."""
+    """Open the images of splits without their labels.
+
+    Args:
+        manifest: of the domain.
+        splits: None: the whole train split.
+        only_prefetched: as in `open_images`.
+    """
     images = open_images(
         open_store(config.data.root),
         manifest=manifest,
-        splits=splits,
+        splits=manifest.whole_train_splits if splits is None else splits,
         cache=shard_cache(config),
         only_prefetched=only_prefetched,
     )

@@ -71,8 +71,8 @@ def assemble(config: RunConfig) -> Run:
     }
     windows = lay_out_windows(
         config,
-        source=manifests[learnt].shards(source_splits(config)),
-        target=manifests[transfer.target].shards(target_splits(config)),
+        source=manifests[learnt].shards(source_splits(config, manifests[learnt])),
+        target=manifests[transfer.target].shards(target_splits(config, manifests[transfer.target])),
     )
     source = open_source(config, manifests[learnt], only_prefetched=windows.are_used)
     target = open_target(config, manifests[transfer.target], only_prefetched=windows.are_used)

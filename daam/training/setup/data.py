@@ -16,7 +16,7 @@ from daam.dataset.reading.image_table import ImageTable, open_images, rows_of_sh
 from daam.dataset.reading.labels import read_identities
 from daam.dataset.sampling.samplers import RowsByIdentity
 from daam.dataset.sampling.windows import ShardWindows
-from daam.domains import WHOLE_TRAIN_SPLITS, Split
+from daam.domains import Split
 from daam.storage import open_store
 from daam.training import collectives
 from daam.training.setup.compute import compute_of
@@ -31,6 +31,7 @@ class LabelledRows:
     Attributes:
         manifest: of its domain.
         digest: of its images and labels.
+        cameras: (N,); None: unknown.
     """
 
     manifest: DomainManifest
@@ -38,23 +39,27 @@ class LabelledRows:
     reader: Pixels
     identities: np.ndarray
     by_identity: RowsByIdentity
-    cameras: np.ndarray
+    cameras: np.ndarray | None
     num_identities: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlabelledRows:
-    """The target: pixels and cameras. Its identities are in a file that training never opens.
+    """The target: pixels, cameras and tracks. Its identities, if any, are in a file that training
+    never opens.
 
     Attributes:
         manifest: of its domain.
-        digest: of its images, without labels.
+        digest: of its images (and tracks), without labels.
+        cameras: (N,); None: unknown.
+        tracks: (N,); None: unknown.
     """
 
     manifest: DomainManifest
     digest: str
     reader: Pixels
-    cameras: np.ndarray
+    cameras: np.ndarray | None
+    tracks: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +106,12 @@ def open_source(
 
     Args:
         only_prefetched: as in `open_images`, and so below.
+
+    Raises:
+        ShardError: the domain knows no identities; or as `open_images`.
+        StorageError: as `open_images`.
     """
-    splits = source_splits(config)
+    splits = source_splits(config, manifest)
     store, cache = open_store(config.data.root), shard_cache(config)
     images = open_images(
         store, manifest=manifest, splits=splits, cache=cache, only_prefetched=only_prefetched
@@ -124,7 +133,7 @@ def open_target(
     config: RunConfig, manifest: DomainManifest, *, only_prefetched: bool = False
 ) -> UnlabelledRows:
     """Open a domain without its labels."""
-    splits = target_splits(config)
+    splits = target_splits(config, manifest)
     images = open_images(
         open_store(config.data.root),
         manifest=manifest,
@@ -137,6 +146,7 @@ def open_target(
         digest=manifest.digest(splits, with_labels=False),
         reader=pixel_reader(config, images),
         cameras=images.cameras,
+        tracks=images.tracks,
     )
 
 
@@ -186,14 +196,16 @@ def lay_out_windows(
     )
 
 
-def source_splits(config: RunConfig) -> tuple[Split, ...]:
+def source_splits(config: RunConfig, manifest: DomainManifest) -> tuple[Split, ...]:
     """Name the splits that are learnt from with their labels."""
-    return target_splits(config) if config.data.oracle_labels else WHOLE_TRAIN_SPLITS
+    if config.data.oracle_labels:
+        return target_splits(config, manifest)
+    return manifest.whole_train_splits
 
 
-def target_splits(config: RunConfig) -> tuple[Split, ...]:
+def target_splits(config: RunConfig, manifest: DomainManifest) -> tuple[Split, ...]:
     """Name the splits of the target that may be trained on."""
-    return (Split.TRAIN,) if config.evaluation.hold_out else WHOLE_TRAIN_SPLITS
+    return (Split.TRAIN,) if config.evaluation.hold_out else manifest.whole_train_splits
 
 
 def shard_cache(config: RunConfig) -> ShardCache:

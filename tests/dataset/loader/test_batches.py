@@ -82,7 +82,6 @@ def same(one: DomainBatch, other: DomainBatch) -> bool:
     return (
         torch.equal(one.images, other.images)
         and torch.equal(one.identities, other.identities)
-        and torch.equal(one.cameras, other.cameras)
         and torch.equal(one.rows, other.rows)
     )
 
@@ -91,7 +90,6 @@ def joined(parts: list[DomainBatch]) -> DomainBatch:
     return DomainBatch(
         images=torch.cat([part.images for part in parts]),
         identities=torch.cat([part.identities for part in parts if part.identities is not None]),
-        cameras=torch.cat([part.cameras for part in parts]),
         rows=torch.cat([part.rows for part in parts]),
     )
 
@@ -106,10 +104,9 @@ def test_a_batch_holds_what_belongs_to_its_rows(images, reader):
         assert batch.rows.tolist() == rows.tolist()
         assert batch.identities is not None
         assert batch.identities.tolist() == IDENTITIES[rows].tolist()
-        assert batch.cameras.tolist() == images.cameras[rows].tolist()
         assert torch.equal(batch.images, pixels[rows])
         assert batch.images.dtype == torch.uint8
-        assert {batch.rows.dtype, batch.cameras.dtype, batch.identities.dtype} == {torch.int64}
+        assert {batch.rows.dtype, batch.identities.dtype} == {torch.int64}
 
 
 @pytest.mark.parametrize("num_ranks", [2, 4])

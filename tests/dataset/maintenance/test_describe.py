@@ -15,11 +15,12 @@ from daam.dataset.maintenance.describe import (
     describe_domain,
     images_per_identity,
 )
-from daam.domains import Split
+from daam.domains import VALIDATION_SPLITS, Split
 from daam.errors import ConfigError, ShardError
 from daam.plots.domain_histograms import draw_description
 from daam.storage import Store, open_store
 from tests.support.files_of_domains import damage
+from tests.support.known import known
 from tests.support.layout_trees import records
 
 
@@ -70,13 +71,15 @@ def test_distributions_agree_with_the_loop(
         assert content.images_per_camera == of_camera
         assert sorted(content.image_sizes.tolist()) == sorted(sizes)
         people = sorted(images)
-        assert images_per_identity(content.sightings).tolist() == [images[p] for p in people]
-        assert cameras_per_identity(content.sightings).tolist() == [len(cameras[p]) for p in people]
-    both = np.concatenate(
-        [described[split].sightings for split in (Split.VALIDATION_QUERY, Split.VALIDATION_GALLERY)]
-    )
-    assert images_per_identity(both).tolist() == [6, 6]
-    assert cameras_per_identity(both).tolist() == [3, 3]
+        assert images_per_identity(known(content.people)).tolist() == [images[p] for p in people]
+        assert cameras_per_identity(known(content.sightings)).tolist() == [
+            len(cameras[p]) for p in people
+        ]
+    both = [described[split] for split in VALIDATION_SPLITS]
+    people = np.concatenate([known(content.people) for content in both])
+    sightings = np.concatenate([known(content.sightings) for content in both])
+    assert images_per_identity(people).tolist() == [6, 6]
+    assert cameras_per_identity(sightings).tolist() == [3, 3]
 
 
 def test_a_damaged_labels_file_is_named(plaza: DomainManifest, store: Store) -> None:

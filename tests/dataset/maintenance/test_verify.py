@@ -119,7 +119,7 @@ def test_a_number_of_cameras_that_is_wrong_is_found(plaza: Store) -> None:
     content["splits"]["query"]["num_cameras"] = 4
     plaza.write("plaza/manifest.json", json.dumps(content).encode())
     assert problems(plaza) == {
-        content["splits"]["query"]["index"]["key"]: "has 3 cameras, its manifest says 4"
+        content["splits"]["query"]["index"]["key"]: "has 3 cameras, its manifest says 4 cameras"
     }
 
 
