@@ -26,6 +26,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from daam.config.load import load_config
 from daam.config.schema import RunConfig as Config
@@ -44,6 +45,7 @@ from daam.runs.run_folder import CONFIG, abandon_run, portable, read_reports, st
 from daam.runs.worker import train_run
 from daam.storage import Store, open_store
 from daam.synthetic import render_domain as render_plan
+from daam.training.loop import StepProgress
 
 __all__ = [
     "Config",
@@ -52,6 +54,7 @@ __all__ = [
     "Embeddings",
     "Evaluation",
     "Exported",
+    "StepProgress",
     "TrainedRun",
     "embed",
     "evaluate",
@@ -94,7 +97,7 @@ class TrainedRun:
 
     folder: str
     config: Config
-    epochs: list[dict[str, float]]
+    epochs: list[dict[str, Any]]
 
 
 def import_domain(
@@ -198,7 +201,8 @@ def train(
     to: str | Path,
     resume: bool = False,
     address: str | None = None,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_step: Callable[[StepProgress], None] | None = None,
 ) -> TrainedRun:
     """Train a model from a labelled source to an unlabelled target; no label of it is read.
 
@@ -213,7 +217,10 @@ def train(
         address: of a Ray cluster (`auto`: the one of this machine). By default one worker trains in
             this process, and several on a cluster that is started here for the run.
         on_epoch: called after each epoch with its metrics: `epoch`, `num_epochs`, `seconds`,
-            `loss/NAME` and `diagnostic/NAME`.
+            `loss/NAME`, `diagnostic/NAME` and, where the adaptation seems not to work, `warnings`:
+            a list of sentences.
+        on_step: called at the start of each epoch and after each step of it, where training is in
+            this process: the steps of Ray workers cannot be seen from here.
 
     Raises:
         ConfigError: a path or address in the settings is wrong.
@@ -228,7 +235,7 @@ def train(
         start_run(os.fspath(to), config)
     config = portable(config)
     try:
-        with closing(_epochs(folder, config, address=address)) as epochs:
+        with closing(_epochs(folder, config, address=address, on_step=on_step)) as epochs:
             for metrics in epochs:
                 if on_epoch is not None:
                     on_epoch(metrics)
@@ -240,10 +247,14 @@ def train(
 
 
 def _epochs(
-    folder: Store, config: Config, *, address: str | None
-) -> Generator[dict[str, float], None, None]:
+    folder: Store,
+    config: Config,
+    *,
+    address: str | None,
+    on_step: Callable[[StepProgress], None] | None,
+) -> Generator[dict[str, Any], None, None]:
     if config.compute.num_workers == 1 and address is None:
-        return train_run(folder, config)
+        return train_run(folder, config, on_step=on_step)
     prepare_environment(address=address)
     from daam.execution.driver import train_on_ray  # the only part of the API that needs Ray
 

@@ -65,9 +65,17 @@ def test_a_day_with_two_data_sets(tmp_path: Path, tiny_file: Path) -> None:
 
     changes = {"transfer": "plaza->campus", "data.root": domain.root}
     config = daam.load_config(changes, file=tiny_file)
-    epochs: list[dict[str, float]] = []
-    run = daam.train(config, to=tmp_path / "run", on_epoch=epochs.append)
+    epochs: list[dict[str, Any]] = []
+    steps: list[daam.StepProgress] = []
+    run = daam.train(config, to=tmp_path / "run", on_epoch=epochs.append, on_step=steps.append)
     assert [(row["epoch"], row["num_epochs"]) for row in epochs] == [(1, 2), (2, 2)]
+    assert [(step.epoch, step.step) for step in steps] == [
+        (epoch, step) for epoch in (1, 2) for step in (0, 1, 2)
+    ]
+    assert {(step.num_epochs, step.num_steps) for step in steps} == {(2, 2)}
+    batch = config.data.identities_per_batch * config.data.images_per_identity
+    both = batch + config.data.target_batch_size
+    assert [step.num_images for step in steps][3:] == [0, both, both]
     assert run.epochs == epochs
 
     found = daam.evaluate(run.folder)

@@ -2,13 +2,14 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from daam.commands.terminal.domains import ready_domains
 from daam.commands.terminal.options import Address, AsJson, Settings
 from daam.commands.terminal.screen import print_json, print_line, quiet_libraries
+from daam.commands.terminal.training_display import training_display
 from daam.config.load import nested, parse_settings, read_preset, read_toml, run_config
 from daam.config.schema import RunConfig
 from daam.domains import Split
@@ -55,20 +56,23 @@ def train(
     from daam import api
     from daam.runs.run_folder import CONFIG
 
-    def show(metrics: dict[str, float]) -> None:
-        print_epoch(metrics)
-        if as_json:
-            print_json(metrics)
-
     print_line(f"Run {folder.uri}: {run.transfer}")
     try:
-        api.train(
-            run,
-            to=folder.uri,
-            resume=resume is not None,
-            address=address,
-            on_epoch=show,
-        )
+        with training_display() as display:
+
+            def show(metrics: dict[str, Any]) -> None:
+                display.on_epoch(metrics)
+                if as_json:
+                    print_json(metrics)
+
+            api.train(
+                run,
+                to=folder.uri,
+                resume=resume is not None,
+                address=address,
+                on_epoch=show,
+                on_step=display.on_step,
+            )
     except KeyboardInterrupt as error:
         again = f"resume with: daam train --resume {shlex.quote(folder.uri)}"
         if not folder.exists(CONFIG):
@@ -119,17 +123,4 @@ def next_step(run: RunConfig, folder: str) -> str:
     return (
         f"{target} has no query and gallery to test it on; embed images: "
         f"daam embed --checkpoint {folder} --images FOLDER --to embeddings.parquet"
-    )
-
-
-def print_epoch(metrics: dict[str, float]) -> None:
-    """Print one line: how far the run is and its losses."""
-    losses = "  ".join(
-        f"{key.removeprefix('loss/')} {value:.3f}"
-        for key, value in metrics.items()
-        if key.startswith("loss/")
-    )
-    print_line(
-        f"epoch {int(metrics['epoch'])}/{int(metrics['num_epochs'])}  "
-        f"{metrics['seconds']:.1f} s  {losses}"
     )

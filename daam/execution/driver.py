@@ -30,7 +30,7 @@ POLL_S = 1.0
 
 def train_on_ray(
     folder: Store, config: RunConfig, *, address: str | None
-) -> Generator[dict[str, float], None, None]:
+) -> Generator[dict[str, Any], None, None]:
     """Train on Ray workers; yield each epoch's metrics as they appear in the run's folder.
 
     A worker that dies takes its group with it; the group starts again, from the run's last

@@ -62,7 +62,7 @@ def run_workers(
         ) from error
 
 
-def report_to_ray(epochs: Iterable[dict[str, float]]) -> None:
+def report_to_ray(epochs: Iterable[dict[str, Any]]) -> None:
     """Report every epoch's metrics to Ray Train, from inside a worker."""
     for metrics in epochs:
         ray.train.report(metrics)

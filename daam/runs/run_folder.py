@@ -96,13 +96,13 @@ def abandon_run(folder: Store) -> None:
         folder.delete(CONFIG)
 
 
-def append_report(folder: Store, metrics: dict[str, float]) -> None:
+def append_report(folder: Store, metrics: dict[str, Any]) -> None:
     """Add an epoch's metrics to the run's reports, replacing those of this epoch and later ones."""
     earlier = [row for row in read_reports(folder) if row["epoch"] < metrics["epoch"]]
     folder.write(REPORTS, json.dumps([*earlier, metrics], indent=1).encode())
 
 
-def read_reports(folder: Store) -> list[dict[str, float]]:
+def read_reports(folder: Store) -> list[dict[str, Any]]:
     """Return the metrics of every epoch a run has finished.
 
     Raises:

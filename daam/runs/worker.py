@@ -6,27 +6,31 @@ Where a process group exists, all ranks call these functions; rank 0 alone write
 import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
+from typing import Any
 
 from daam.config.schema import RunConfig
 from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.runs.run_folder import CHECKPOINTS, SCORES, append_report, read_reports
 from daam.storage import Store
 from daam.training import collectives
-from daam.training.loop import fit
+from daam.training.loop import OnStep, fit
 from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import Run, assemble
 from daam.training.state import load_state_dict, state_dict
 
 
-def train_run(folder: Store, config: RunConfig) -> Generator[dict[str, float], None, None]:
+def train_run(
+    folder: Store, config: RunConfig, *, on_step: OnStep | None = None
+) -> Generator[dict[str, Any], None, None]:
     """Train the run of a folder to its end, from its newest checkpoint if it has one.
 
-    Yields each epoch's metrics once they and the state are stored.
+    Yields each epoch's metrics once they and the state are stored. `on_step` is that of
+    `daam.training.loop.fit`.
     """
-    yield from train_from(folder, resume_run(folder, config))
+    yield from train_from(folder, resume_run(folder, config), on_step=on_step)
 
 
-def train_and_test(folder: Store, config: RunConfig) -> Iterator[dict[str, float]]:
+def train_and_test(folder: Store, config: RunConfig) -> Iterator[dict[str, Any]]:
     """Train a run, then test it once on its target's query and gallery, into `scores.json`."""
     run = resume_run(folder, config)
     yield from train_from(folder, run)
@@ -38,7 +42,7 @@ def train_and_test(folder: Store, config: RunConfig) -> Iterator[dict[str, float
 
 def train_together(
     runs: Sequence[tuple[Store, RunConfig]],
-) -> Iterator[list[dict[str, float]]]:
+) -> Iterator[list[dict[str, Any]]]:
     """Train several runs in this process in lockstep; yield the metrics of all after each epoch.
 
     Each is scored on the validation identities of its target. Interrupted runs resume from their
@@ -79,16 +83,17 @@ def resume_run(folder: Store, config: RunConfig) -> Run:
 
 
 def train_from(
-    folder: Store, run: Run, *, test: RetrievalTest | None = None
-) -> Generator[dict[str, float], None, None]:
+    folder: Store, run: Run, *, test: RetrievalTest | None = None, on_step: OnStep | None = None
+) -> Generator[dict[str, Any], None, None]:
     """Train an assembled run to its end; yield each epoch's metrics once all is stored.
 
     Args:
         folder: of the run.
         run: where it starts from; changed.
         test: scored after every epoch as `mAP` and `rank-1`.
+        on_step: called as by `daam.training.loop.fit`.
     """
-    with closing(fit(run)) as reports:
+    with closing(fit(run, on_step=on_step)) as reports:
         for report in reports:
             metrics = report.as_metrics()
             if test is not None:

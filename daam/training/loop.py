@@ -2,8 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +33,14 @@ class EpochReport:
     """Of these, the seconds spent on the target's `labels`, on `steps` and on `diagnostics`."""
     losses: dict[str, float]
     diagnostics: dict[str, float]
+    warnings: list[str]
+    """Signs that the adaptation is not working, a sentence each."""
 
-    def as_metrics(self) -> dict[str, float]:
-        """Return a flat table: `epoch`, `num_epochs`, `seconds`, `loss/NAME` and so on."""
+    def as_metrics(self) -> dict[str, Any]:
+        """Return a flat table: `epoch`, `num_epochs`, `seconds`, `loss/NAME` and so on.
+
+        Values are numbers, except for `warnings`: a list of text, present where there are any.
+        """
         return {
             "epoch": self.epoch,
             "num_epochs": self.num_epochs,
@@ -42,14 +48,42 @@ class EpochReport:
             **{f"seconds/{name}": value for name, value in self.seconds_of.items()},
             **{f"loss/{name}": value for name, value in self.losses.items()},
             **{f"diagnostic/{name}": value for name, value in self.diagnostics.items()},
+            **({"warnings": self.warnings} if self.warnings else {}),
         }
 
 
-def fit(run: Run) -> Generator[EpochReport, None, None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepProgress:
+    """How far training is.
+
+    Attributes:
+        epoch: counted from 1.
+        num_epochs: of the run.
+        step: the step that was just done, from 1; 0 before the epoch's pseudo-labels are made.
+        num_steps: per epoch.
+        num_images: of both domains in the step, on this worker.
+    """
+
+    epoch: int
+    num_epochs: int
+    step: int
+    num_steps: int
+    num_images: int
+
+
+OnStep = Callable[[StepProgress], None]
+
+
+def fit(run: Run, *, on_step: OnStep | None = None) -> Generator[EpochReport, None, None]:
     """Train from where the run is to its last epoch; yield a report after each epoch.
 
     At a yield the run is at the end of an epoch: `daam.training.state.state_dict` may be taken, and
     the network may be used but not changed. Where a process group exists all ranks must iterate.
+
+    Args:
+        run: changed.
+        on_step: called at the start of each epoch and after each step, which a GPU may not have
+            finished yet.
 
     Raises:
         NonFiniteLossError: a loss term became NaN or infinite; the message names it.
@@ -60,11 +94,13 @@ def fit(run: Run) -> Generator[EpochReport, None, None]:
     for epoch in range(run.num_epochs_done, num_epochs):
         seconds: dict[str, float] = {}
         weights = weights_at(run.config, epoch=epoch)
+        if on_step is not None:
+            on_step(progress_of(run, epoch=epoch, step=0, num_images=0))
         with timed(seconds, "labels"):
             labels = relabel(run, epoch=epoch) if weights.target > 0 else None
         with timed(seconds, "steps"):
             losses, gradients = train_epoch(
-                run, network, epoch=epoch, weights=weights, labels=labels
+                run, network, epoch=epoch, weights=weights, labels=labels, on_step=on_step
             )
             sync_buffers(run)
             if not weights.need_target:
@@ -81,6 +117,7 @@ def fit(run: Run) -> Generator[EpochReport, None, None]:
             seconds_of=seconds,
             losses=losses,
             diagnostics=diagnostics,
+            warnings=[],
         )
 
 
@@ -91,6 +128,7 @@ def train_epoch(
     epoch: int,
     weights: Weights,
     labels: EpochGroups | EpochExemplars | None,
+    on_step: OnStep | None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Run the steps of an epoch.
 
@@ -116,8 +154,22 @@ def train_epoch(
                 with_gradients=step == num_steps - 1,
             )
             results.append(result)
+            if on_step is not None:
+                num_images = len(source.images) + (0 if target is None else len(target.images))
+                on_step(progress_of(run, epoch=epoch, step=step + 1, num_images=num_images))
     losses = averaged([result.losses for result in results], epoch=epoch)
     return losses, gradients_over_ranks(results[-1].gradients)
+
+
+def progress_of(run: Run, *, epoch: int, step: int, num_images: int) -> StepProgress:
+    """Return how far a run is; epochs are counted from 0 here, as everywhere but in reports."""
+    return StepProgress(
+        epoch=epoch + 1,
+        num_epochs=run.config.optimiser.num_epochs,
+        step=step,
+        num_steps=run.config.optimiser.steps_per_epoch,
+        num_images=num_images,
+    )
 
 
 def data_parallel(run: Run) -> nn.Module:
