@@ -40,6 +40,7 @@ from daam.execution.environment import prepare_environment
 from daam.inference.embedding import Embeddings, embed
 from daam.inference.evaluation import Evaluation, evaluate
 from daam.inference.export import Exported, export
+from daam.runs.card import write_card
 from daam.runs.demo_domains import demo_plan
 from daam.runs.run_folder import CONFIG, abandon_run, portable, read_reports, start_run
 from daam.runs.worker import train_run
@@ -243,6 +244,7 @@ def train(
         if is_new:
             abandon_run(folder)
         raise
+    write_card(folder)
     return TrainedRun(folder=folder.uri, config=config, epochs=read_reports(folder))
 
 

@@ -92,7 +92,7 @@ def test_a_day_with_two_data_sets(tmp_path: Path, tiny_file: Path) -> None:
     exported = daam.export(run.folder, to=tmp_path / "model.pt2", file_format="torch")
     assert exported.size_bytes == (tmp_path / "model.pt2").stat().st_size
     names = {path.name for path in tmp_path.iterdir()}
-    assert names <= {"plaza", "campus", "domains", "run", "model.pt2", "cache"}
+    assert names <= {"plaza", "campus", "domains", "run", "model.pt2", "model.card.md", "cache"}
 
 
 def test_the_example_of_the_docstring_runs(

@@ -34,5 +34,6 @@ def export(
         f"On {made.num_tried} real images it differs from PyTorch by at most "
         f"{made.largest_difference:.1e}"
     )
+    print_line(f"Model card: {made.card}")
     if as_json:
         print_json({"to": to} | asdict(made))

@@ -36,6 +36,7 @@ def label(
     A page on this machine shows two images at a time: same person, different, or can't tell.
     """
     from daam.inference.labelling import RESULT_NAME, LabellingSession
+    from daam.runs.results import record_result
 
     quiet_libraries()
     folder = to or f"runs/labels/{open_store(checkpoint).name}-{domain or 'target'}"
@@ -57,8 +58,11 @@ def label(
                 f"not be told. {found.in_words()}"
             )
             print_line(f"  {folder}/{RESULT_NAME}")
+            document = session.as_document()
+            run = open_store(checkpoint)
+            record_result(run, domain=document["domain"], kind="labelled", document=document)
         if as_json:
-            print_json(json.loads((session.folder / RESULT_NAME).read_text()) if found else {})
+            print_json(session.as_document())
 
 
 def label_routes(

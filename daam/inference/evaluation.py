@@ -28,6 +28,8 @@ from daam.metrics.retrieval import (
     cosine_distances,
     retrieval_scores_from_embeddings,
 )
+from daam.runs.results import record_result
+from daam.storage import open_store
 from daam.storage.atomic import atomic_write
 from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest, TestResult, score
 from daam.training.state import trained_network
@@ -131,6 +133,7 @@ def evaluate(
         if network.attention is not None:
             files.append(draw_maps(test, result, config, title=title, to=to / "attention.png"))
         atomic_write(to / "scores.json", [json.dumps(document, indent=1).encode()])
+        record_result(open_store(os.fspath(run)), domain=domain, kind="scores", document=document)
     return Evaluation(
         domain=domain,
         scores=result.scores,

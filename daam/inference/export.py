@@ -22,8 +22,9 @@ from daam.inference.contract import FILE_NAME, KEY, EmbeddingContract, FileForma
 from daam.inference.deployed import DeployedEmbedder
 from daam.inference.embedder import Embedder, open_embedder
 from daam.model.network import DaamNetwork
+from daam.runs.card import CARD, card_text
 from daam.spread import spread_evenly
-from daam.storage import open_parent
+from daam.storage import open_parent, open_store
 from daam.training.scoring.retrieval_test import open_unlabelled
 from daam.training.setup.compute import compute_of
 from daam.training.setup.data import manifest_of
@@ -42,12 +43,14 @@ class Exported:
     """An exported model file and how close its embeddings are to PyTorch's.
 
     Attributes:
+        card: the model card beside it.
         size_bytes: of the file.
         largest_difference: from PyTorch, of any component of any embedding.
         num_tried: real images that were embedded both ways.
         contract: in the file's metadata.
     """
 
+    card: str
     size_bytes: int
     largest_difference: float
     num_tried: int
@@ -64,7 +67,8 @@ def export(
 ) -> Exported:
     """Write the embedder of a run's newest checkpoint to a file.
 
-    It embeds what `evaluate` embeds on the domain, in float32 and without averaging over flips.
+    It embeds what `evaluate` embeds on the domain, in float32 and without averaging over flips. The
+    model card is written beside it: `embedder.card.md` for `embedder.onnx`.
 
     Args:
         run: folder of the run, local or on S3.
@@ -109,7 +113,10 @@ def export(
             "try the other --format"
         )
     store.write(name, content)
+    card = f"{name.rpartition('.')[0] or name}.{CARD}"
+    store.write(card, card_text(open_store(os.fspath(run))).encode())
     return Exported(
+        card=store.locate(card),
         size_bytes=len(content),
         largest_difference=difference,
         num_tried=num_tried,

@@ -230,6 +230,11 @@ class LabellingSession:
             across_cameras=self._across_cameras,
         )
 
+    def as_document(self) -> dict[str, Any]:
+        """What the answers belong to and say, plain values for a JSON file."""
+        found = self.result()
+        return self._about | ({} if found is None else asdict(found))
+
     def close(self) -> None:
         """Let another process ask."""
         self._images.close()
@@ -263,9 +268,8 @@ class LabellingSession:
         atomic_write(self.folder / ANSWERS_NAME, [json.dumps(document, indent=1).encode()])
 
     def _write_result(self) -> None:
-        found = self.result()
-        document = self._about | ({} if found is None else asdict(found))
-        atomic_write(self.folder / RESULT_NAME, [json.dumps(document, indent=1).encode()])
+        document = json.dumps(self.as_document(), indent=1)
+        atomic_write(self.folder / RESULT_NAME, [document.encode()])
 
 
 def compared_splits(manifest: DomainManifest) -> tuple[Split, ...]:

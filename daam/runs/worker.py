@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from daam.config.schema import RunConfig
+from daam.runs.card import write_card
 from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.runs.run_folder import CHECKPOINTS, SCORES, append_report, read_reports
 from daam.storage import Store
@@ -38,6 +39,7 @@ def train_and_test(folder: Store, config: RunConfig) -> Iterator[dict[str, Any]]
     scores = score(run.embedder, test, config).scores
     if collectives.rank() == 0:
         folder.write(SCORES, json.dumps(scores.as_document(), indent=1).encode())
+        write_card(folder)
 
 
 def train_together(

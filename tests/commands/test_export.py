@@ -24,7 +24,7 @@ def test_export_says_what_it_wrote_and_how_close_it_is(
     assert (code, err) == (0, "")
     assert "(batch, 3, 32, 16) to (batch, 128); norm statistics: campus" in out
     assert "real images it differs from PyTorch by at most" in out
-    assert [path.name for path in tmp_path.iterdir()] == ["embedder.pt2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["embedder.card.md", "embedder.pt2"]
 
 
 def test_export_refuses_a_file_that_embeds_otherwise(
