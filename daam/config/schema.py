@@ -131,7 +131,8 @@ class ModelSettings(Section):
         default="imagenet",
         min_length=1,
         description="initial weights of the backbone: `imagenet` (from torchvision), `none` for "
-        "random ones, or the path or s3:// address of a state dict",
+        "random ones, or the path or s3:// address of a state dict or checkpoint, also of another "
+        "re-ID project",
     )
     norm: Literal["shared", "domain_specific"] = Field(
         default="shared",

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError
 from daam.model.network import DaamNetwork
@@ -99,7 +100,9 @@ def load_state_dict(run: Run, state: dict[str, Any], *, where: str) -> None:
 
 def trained_network(config: RunConfig, state: dict[str, Any]) -> DaamNetwork:
     """Return the network that embeds, or the teacher if that does, from a state, on its device."""
-    network = build_network(config, num_identities=state["num_identities"])
+    # Not its initial weights: they would be overwritten, and their file may be gone.
+    random = with_settings(config, {"model.weights": "none"})
+    network = build_network(random, num_identities=state["num_identities"])
     network.load_state_dict(state["teacher" if config.teacher.embeds else "network"])
     compute_of(config).place(network)
     return network

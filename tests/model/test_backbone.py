@@ -156,7 +156,7 @@ def test_an_incomplete_set_of_weights_is_refused(tmp_path):
     state = models.resnet18(num_classes=2).state_dict()
     del state["layer4.1.bn2.running_var"]
     message = complaint(saved(state, tmp_path / "w.pt"))
-    assert "1 weights are missing and 0 are unknown, layer4.1.bn2.running_var" in message
+    assert "1 weights are missing and 0 are unknown: layer4.1.bn2.running_var;" in message
 
 
 @pytest.mark.parametrize(

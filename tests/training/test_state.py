@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision import models
 
 from daam.dataset.importing.import_domain import import_domain
 from daam.dataset.importing.layouts import read_layout
@@ -17,7 +18,7 @@ from daam.storage import open_store
 from daam.training.loop import fit
 from daam.training.setup.assemble import Run, assemble
 from daam.training.setup.data import Windows
-from daam.training.state import load_state_dict, state_dict
+from daam.training.state import load_state_dict, state_dict, trained_network
 from tests.support.tiny_domains import add_domain
 from tests.support.tiny_runs import PRESETS, same, tiny_config, untimed_metrics, weights_of
 
@@ -236,3 +237,13 @@ def test_other_labels_of_the_target_are_no_other_data(config_of):
     relabelled = replace(manifest, splits=others)
     assert relabelled.digest(splits, with_labels=False) == run.target.digest
     assert relabelled.digest(splits, with_labels=True) != manifest.digest(splits, with_labels=True)
+
+
+def test_a_trained_network_needs_no_file_of_initial_weights(config_of, tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save(models.resnet18().state_dict(), path)
+    config = config_of({"model.backbone": "resnet18", "model.weights": str(path)})
+    run = assemble(config)
+    state = stored(state_dict(run))
+    path.unlink()
+    assert same(trained_network(config, state).state_dict(), run.network.state_dict())
