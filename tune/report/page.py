@@ -1,10 +1,9 @@
-"""A study's results as one HTML page that holds all it needs: nothing is fetched."""
+"""A study's results as one HTML page."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
 from daam.config.load import setting
-from daam.plots import palette
+from daam.plots.page import NONE, arrow, duration, html_facts, html_page, html_table
 from tune.holdout import TUNED
 from tune.report.comparison import Entrant, entrants, percent, verdict
 from tune.report.figures import (
@@ -29,21 +28,7 @@ from tune.report.figures import (
 from tune.report.provenance import GitCommit
 from tune.study import StudyResult
 
-# The browser itself refuses whatever a page of results has no business to do.
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 FIGURE_CONFIG = {"displayModeBar": False, "responsive": True, "plotlyServerURL": ""}
-# The variables of page.css.
-COLOURS = {
-    "paper": palette.PAPER,
-    "ink": palette.INK,
-    "grey": palette.GREY,
-    "line": palette.LINE,
-    "pale": palette.PALE,
-    "blue": palette.BLUE,
-    "pale-blue": palette.PALE_BLUE,
-}
-STRONG = ' class="strong"'
-NONE = '<span class="faint">–</span>'  # noqa: RUF001 - a dash for an empty cell
 
 
 def report_page(
@@ -67,25 +52,7 @@ def report_page(
         _search(result),
         _trials(result),
     ]
-    return "\n".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>{_style()}</style>",
-            f"<script>{get_plotlyjs()}</script>",
-            "</head>\n<body>\n<main>",
-            *sections,
-            "</main>\n</body>\n</html>\n",
-        ]
-    )
-
-
-def _style() -> str:
-    colours = " ".join(f"--{name}: {colour};" for name, colour in COLOURS.items())
-    css = (files("tune.report") / "page.css").read_text(encoding="utf-8")
-    return f":root {{ {colours} }}\n{css}"
+    return html_page(sections, title=title, script=get_plotlyjs())
 
 
 def _summary(
@@ -98,31 +65,28 @@ def _summary(
     study = result.config.study
     states = Counter(trial.state.name for trial in result.trials)
     counts = ", ".join(f"{count} {STATE_WORDS[state]}" for state, count in states.most_common())
-    phases = ", ".join(f"{name} {_duration(value)}" for name, value in seconds.items())
-    facts = {
+    phases = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
+    rows = {
         "Searched": f"{len(result.config.search)} settings on "
-        + ", ".join(_arrow(transfer) for transfer in study.search_transfers),
+        + ", ".join(arrow(transfer) for transfer in study.search_transfers),
         "Score of a trial": f"{study.aggregate} over these transfers of the mAP on validation "
         "identities, cut from the target's train split",
-        "Held out": f"{_arrow(study.holdout)}, looked at once, after the search",
+        "Held out": f"{arrow(study.holdout)}, looked at once, after the search",
         "Budget": f"{len(result.trials)} trials ({counts}) of at most "
         f"{result.config.run.optimiser.num_epochs} epochs with "
         f"{result.config.run.optimiser.steps_per_epoch} steps; seed {study.seed}",
-        "Time": f"{_duration(sum(seconds.values()))} ({phases})",
+        "Time": f"{duration(sum(seconds.values()))} ({phases})",
         "Code": "not a git checkout" if commit is None else f"commit {commit}",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
-    rows = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items()
-    )
-    return f"<dl>{rows}</dl>"
+    return html_facts(rows)
 
 
 def _comparison(result: StudyResult, rows: Sequence[Entrant]) -> str:
-    holdout = _arrow(result.config.study.holdout)
+    holdout = arrow(result.config.study.holdout)
     budget = result.contenders[0].config.optimiser
     left_out = rows[-1].num_left_out
-    table = _table(
+    table = html_table(
         ["", "mAP", "mINP", "rank-1", "rank-5"],
         [
             [
@@ -164,9 +128,7 @@ def _settings(result: StudyResult) -> str:
     heading = f"<h2>Best settings, from trial {result.best_trial}</h2>"
     if not rows:
         return heading + "<p>They are the default settings: no trial scored higher.</p>"
-    table = _table(
-        ["Setting", "Searched", "Default", "Best"], rows, strong=[False] * len(rows), num_texts=2
-    )
+    table = html_table(["Setting", "Searched", "Default", "Best"], rows, num_texts=2)
     unchanged = (
         f'<p class="note">Searched and left at the default: {escape(", ".join(same))}.</p>'
         if same
@@ -214,7 +176,7 @@ def _trials(result: StudyResult) -> str:
     ranked = sorted(result.trials, key=place)
     names = short_names(list(result.config.search))
     transfers = result.config.study.search_transfers
-    header = ["Trial", "State", "Epochs", "Score", *(_arrow(text) for text in transfers)]
+    header = ["Trial", "State", "Epochs", "Score", *(arrow(text) for text in transfers)]
     rows = []
     for trial in ranked:
         scores = trial.user_attrs.get("scores", {})
@@ -228,7 +190,7 @@ def _trials(result: StudyResult) -> str:
                 *(_value(trial.params[path]) if path in trial.params else NONE for path in names),
             ]
         )
-    table = _table(
+    table = html_table(
         [*header, *(re.sub(r"([._])", "\\1\u200b", name) for name in names.values())],
         rows,
         strong=[trial.number == result.best_trial for trial in ranked],
@@ -247,41 +209,6 @@ def _figure(figure: go.Figure, *, name: str) -> str:
         full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=FIGURE_CONFIG
     )
     return f'<div class="figure">{drawn}</div>'
-
-
-def _table(
-    header: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    strong: Sequence[bool],
-    num_texts: int,
-    kind: str = "",
-) -> str:
-    """A table.
-
-    Args:
-        header: plain text.
-        rows: cells as HTML.
-        strong: which rows stand out.
-        num_texts: columns of text; those after them hold numbers and are set to the right.
-        kind: CSS class.
-    """
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        kinds = [""] * num_texts + [' class="number"'] * (len(cells) - num_texts)
-        return "".join(
-            f"<{tag}{kind}>{cell}</{tag}>" for cell, kind in zip(cells, kinds, strict=True)
-        )
-
-    body = "".join(
-        f"<tr{STRONG if stands_out else ''}>{line('td', cells)}</tr>"
-        for cells, stands_out in zip(rows, strong, strict=True)
-    )
-    head = line("th", [escape(text) for text in header])
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
 
 
 def _state(name: str) -> str:
@@ -307,12 +234,3 @@ def _range(spec: Any) -> str:
 
 def _value(value: Any) -> str:
     return escape(f"{value:.3g}" if isinstance(value, float) else str(value))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _arrow(transfer: str) -> str:
-    return transfer.replace("->", " → ")
