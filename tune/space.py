@@ -180,7 +180,12 @@ def check_space(config: StudyConfig) -> None:
                 "a search would choose what is easiest, not what is best"
             )
         default = setting(config.run, path)
-        if config.study.default_first and not contains(distribution(path, spec), default):
+        is_fixed = default != "auto"  # what is automatic, the sampler chooses in the first trial
+        if (
+            config.study.default_first
+            and is_fixed
+            and not contains(distribution(path, spec), default)
+        ):
             raise ConfigError(
                 f"[search] {path} = {spec!r} leaves out the default, {default!r}, which the first "
                 "trial has; widen the range, set another default in the file, or set "

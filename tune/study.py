@@ -65,9 +65,13 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
 
 
 def enqueue_defaults(config: StudyConfig, study: optuna.Study) -> None:
-    """Make the default settings the first trial of a new study, if `default_first` is set."""
+    """Make the default settings the first trial of a new study, if `default_first` is set.
+
+    A searched setting that is `auto` by default is left to the sampler.
+    """
     if config.study.default_first and not study.get_trials(deepcopy=False):
-        study.enqueue_trial({path: setting(config.run, path) for path in config.search})
+        defaults = {path: setting(config.run, path) for path in config.search}
+        study.enqueue_trial({path: value for path, value in defaults.items() if value != "auto"})
 
 
 def search(

@@ -9,7 +9,7 @@ import typer
 from daam.commands.terminal.domains import ready_domains
 from daam.commands.terminal.options import Address, AsJson, Settings
 from daam.commands.terminal.screen import print_json, print_line, quiet_libraries
-from daam.commands.terminal.training_display import training_display
+from daam.commands.terminal.training_display import last_warning, training_display
 from daam.config.load import nested, parse_settings, read_preset, read_toml, run_config
 from daam.config.schema import RunConfig
 from daam.domains import Split
@@ -65,7 +65,7 @@ def train(
                 if as_json:
                     print_json(metrics)
 
-            api.train(
+            trained = api.train(
                 run,
                 to=folder.uri,
                 resume=resume is not None,
@@ -78,6 +78,8 @@ def train(
         if not folder.exists(CONFIG):
             again = "give the same command again"
         raise RunInterruptedError(f"the run was stopped; {again}") from error
+    if (warning := last_warning(trained.epochs)) is not None:
+        print_line(f"Warning: {warning}")
     print_line(f"Trained. {next_step(run, shlex.quote(folder.uri))}")
 
 

@@ -195,9 +195,17 @@ def validated(model: type[Model], tree: Tree, *, where: str) -> Model:
 def complaints(error: ValidationError, model: type[BaseModel]) -> str:
     """Format the errors of a validation as one line."""
     found = []
+    # Of a setting of several types, the error of each type ends in that type's name.
+    settings = set(setting_paths(model))
+    several: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
         path = ".".join(str(part) for part in detail["loc"])
-        if detail["type"] == "extra_forbidden":
+        setting_path = path.rpartition(".")[0]
+        if setting_path in settings:
+            several.setdefault(f"{setting_path} = {detail['input']!r}", []).append(
+                detail["msg"].lower()
+            )
+        elif detail["type"] == "extra_forbidden":
             found.append(unknown_setting(path, model))
         elif detail["type"] == "missing":
             found.append(f"{path} is missing; give it a value")
@@ -205,6 +213,7 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> str:
             found.append(detail["msg"].removeprefix("Value error, "))
         else:
             found.append(f"{path} = {detail['input']!r}: {detail['msg'].lower()}")
+    found += [f"{what}: {', or '.join(problems)}" for what, problems in several.items()]
     return "; ".join(found)
 
 

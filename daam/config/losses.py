@@ -1,10 +1,10 @@
 """The settings of the losses."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from daam.config.section import Embedding, Section, Weight
+from daam.config.section import Auto, Embedding, Section, Weight
 
 
 class IdentityLossSettings(Section):
@@ -129,18 +129,15 @@ class TargetLossSettings(Section):
         lt=1,
         description="exemplar: share of a memory slot kept at each step, multiplied by the epoch",
     )
-    num_neighbours: int = Field(
-        default=30,
-        ge=2,
-        le=200,
-        description="k1 of the Jaccard distance: neighbours in a k-reciprocal neighbourhood",
+    num_neighbours: Annotated[int, Field(ge=2, le=200)] | Auto = Field(
+        default="auto",
+        description="k1 of the Jaccard distance: neighbours in a k-reciprocal neighbourhood; auto "
+        "is 1.75 times the source's images per person",
     )
-    num_expansion: int = Field(
-        default=6,
-        ge=1,
-        le=50,
+    num_expansion: Annotated[int, Field(ge=1, le=50)] | Auto = Field(
+        default="auto",
         description="k2 of the Jaccard distance: neighbours whose weights are averaged; 1 turns "
-        "averaging off",
+        "averaging off, auto is a fifth of k1",
     )
     eps: float = Field(
         default=0.6,
@@ -154,8 +151,10 @@ class TargetLossSettings(Section):
         le=100,
         description="DBSCAN: images within the radius, itself included, that make a core point",
     )
-    centre_cameras: bool = Field(
-        default=True, description="subtract each camera's mean embedding before grouping"
+    centre_cameras: bool | Auto = Field(
+        default="auto",
+        description="subtract each camera's mean embedding before grouping; auto does if there are "
+        "two cameras or more, with many images each",
     )
     temperature: float = Field(
         default=0.05,

@@ -56,6 +56,10 @@ def _settings_of(
 
 
 def _allowed(node: Mapping[str, Any]) -> str:
+    if "anyOf" in node:
+        return " | ".join(map(_allowed, node["anyOf"]))
+    if "const" in node:
+        return str(node["const"])
     if "enum" in node:
         return " | ".join(str(choice) for choice in node["enum"])
     kind = TYPES[node["type"]]

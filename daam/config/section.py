@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1000)]
 Embedding = Literal["pooled", "bottleneck"]
+Auto = Literal["auto"]
 
 
 class Section(BaseModel):

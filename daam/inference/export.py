@@ -23,7 +23,6 @@ from daam.inference.deployed import DeployedEmbedder
 from daam.inference.embedder import Embedder, open_embedder
 from daam.model.network import DaamNetwork
 from daam.runs.card import CARD, card_text
-from daam.runs.run_folder import require_checkpoint
 from daam.spread import spread_evenly
 from daam.storage import open_parent, open_store
 from daam.training.scoring.retrieval_test import open_unlabelled
@@ -92,7 +91,6 @@ def export(
     if to.endswith("/"):
         raise ExportError(f"{to} is a folder; name the file to write, for example {to}model.onnx")
     store, name = open_parent(to)
-    require_checkpoint(os.fspath(run))
     if file_format == FileFormat.ONNX:
         require_onnx()
     embedder = open_embedder(

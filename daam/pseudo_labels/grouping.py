@@ -31,11 +31,18 @@ class PseudoLabels:
 
 
 def pseudo_labels(
-    embeddings: Tensor, *, k1: int, k2: int, eps: float, min_samples: int
+    embeddings: Tensor,
+    *,
+    k1: int,
+    k2: int,
+    eps: float,
+    min_samples: int,
+    tracks: NDArray[np.integer] | None = None,
 ) -> PseudoLabels:
     """Group images by the density of their k-reciprocal Jaccard distances.
 
-    Deterministic: groups are numbered by their first core point.
+    Deterministic: groups are numbered by their first core point; tracks that become groups of their
+    own come last.
 
     Args:
         embeddings: (N, D), L2-normalised, on any device.
@@ -43,6 +50,7 @@ def pseudo_labels(
         k2: neighbours whose weights are averaged, at most N are used.
         eps: Jaccard distance up to which two images are neighbours, 0 to below 1.
         min_samples: images within eps, itself included, that make an image a core point.
+        tracks: (N,), images of one track are put into one group, see `with_tracks`.
 
     Raises:
         TrainingError: an embedding is not finite.
@@ -57,11 +65,42 @@ def pseudo_labels(
         eps=eps,
         min_samples=min_samples,
     )
+    if tracks is not None:
+        groups = with_tracks(groups, tracks, min_samples=min_samples)
     return PseudoLabels(
         groups=groups,
         num_groups=int(groups.max(initial=OUTLIER)) + 1,
         outlier_share=float(np.mean(groups == OUTLIER)) if len(groups) > 0 else 0.0,
     )
+
+
+def with_tracks(
+    groups: NDArray[np.int64], tracks: NDArray[np.integer], *, min_samples: int
+) -> NDArray[np.int64]:
+    """(N,) groups in which all images of a track are together.
+
+    A track joins the group of most of its grouped images. One without any becomes a group if it has
+    `min_samples` images, which show one person, else it is left out.
+
+    Args:
+        groups: (N,) of each image, -1: outlier.
+        tracks: (N,) numbers.
+        min_samples: as for `pseudo_labels`.
+    """
+    _, track_N = np.unique(tracks, return_inverse=True)
+    grouped = groups >= 0
+    pairs, votes = np.unique(
+        np.column_stack([track_N[grouped], groups[grouped]]), axis=0, return_counts=True
+    )
+    order = np.lexsort((pairs[:, 1], -votes, pairs[:, 0]))
+    voting, first = np.unique(pairs[order, 0], return_index=True)
+    sizes_T = np.bincount(track_N)
+    group_T = np.full(len(sizes_T), OUTLIER)
+    group_T[voting] = pairs[order[first], 1]
+    alone = np.flatnonzero((group_T == OUTLIER) & (sizes_T >= min_samples))
+    group_T[alone] = len(groups) + alone  # numbers that no group has
+    known, numbered_N = np.unique(group_T[track_N], return_inverse=True)
+    return (numbered_N - np.count_nonzero(known == OUTLIER)).astype(np.int64)
 
 
 def group_by_density(

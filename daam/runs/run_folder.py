@@ -15,8 +15,8 @@ from typing import Any
 
 from daam.config.load import run_config, to_toml, with_settings
 from daam.config.schema import RunConfig
-from daam.errors import CheckpointError, ConfigError, StorageError, TrainingError
-from daam.runs.checkpoint import CheckpointEntry, latest_checkpoint, load_checkpoint
+from daam.errors import CheckpointError, ConfigError, TrainingError
+from daam.runs.checkpoint import latest_checkpoint, load_checkpoint
 from daam.storage import MissingKeyError, Store, open_parent, open_store
 from daam.storage.local import absolute_folder
 
@@ -114,30 +114,12 @@ def read_reports(folder: Store) -> list[dict[str, Any]]:
             return json.loads(folder.read(REPORTS))
         except MissingKeyError:
             return []
-        except StorageError:  # the server noticed that the object shrank while it was sent
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
         except ValueError as error:
             if time.monotonic() > deadline:
                 raise TrainingError(
                     f"{folder.locate(REPORTS)} is damaged ({error}); delete it and resume the run"
                 ) from error
             time.sleep(0.1)
-
-
-def require_checkpoint(folder_uri: str) -> CheckpointEntry:
-    """Return the newest checkpoint of a run, without loading it.
-
-    Raises:
-        CheckpointError: the folder holds none.
-    """
-    entry = latest_checkpoint(open_store(folder_uri).child(CHECKPOINTS))
-    if entry is None:
-        raise CheckpointError(
-            f"{folder_uri} holds no checkpoint; name the folder of a run, for example runs/NAME"
-        )
-    return entry
 
 
 def trained(folder_uri: str) -> tuple[RunConfig, dict[str, Any]]:
@@ -147,6 +129,10 @@ def trained(folder_uri: str) -> tuple[RunConfig, dict[str, Any]]:
         CheckpointError: the folder holds no checkpoint.
     """
     checkpoints = open_store(folder_uri).child(CHECKPOINTS)
-    entry = require_checkpoint(folder_uri)
+    entry = latest_checkpoint(checkpoints)
+    if entry is None:
+        raise CheckpointError(
+            f"{folder_uri} holds no checkpoint; name the folder of a run, for example runs/NAME"
+        )
     state = load_checkpoint(checkpoints, entry)
     return run_config(state["config"], where=checkpoints.locate(entry.key)), state

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from daam.errors import NonFiniteLossError
 from daam.model.norm import copy_source_norms_to_target
 from daam.training import collectives
+from daam.training.adaptation import adaptation_warnings
 from daam.training.batches import epoch_batches
 from daam.training.objective import Weights
 from daam.training.relabel import EpochExemplars, EpochGroups, relabel
@@ -35,11 +36,14 @@ class EpochReport:
     diagnostics: dict[str, float]
     warnings: list[str]
     """Signs that the adaptation is not working, a sentence each."""
+    notes: list[str]
+    """What was decided from the data, a sentence each, in the first epoch with pseudo-labels."""
 
     def as_metrics(self) -> dict[str, Any]:
         """Return a flat table: `epoch`, `num_epochs`, `seconds`, `loss/NAME` and so on.
 
-        Values are numbers, except for `warnings`: a list of text, present where there are any.
+        Values are numbers, except for `warnings` and `notes`: lists of text, present where there
+        are any.
         """
         return {
             "epoch": self.epoch,
@@ -49,6 +53,7 @@ class EpochReport:
             **{f"loss/{name}": value for name, value in self.losses.items()},
             **{f"diagnostic/{name}": value for name, value in self.diagnostics.items()},
             **({"warnings": self.warnings} if self.warnings else {}),
+            **({"notes": self.notes} if self.notes else {}),
         }
 
 
@@ -108,8 +113,18 @@ def fit(run: Run, *, on_step: OnStep | None = None) -> Generator[EpochReport, No
             run.num_epochs_done = epoch + 1
         with timed(seconds, "diagnostics"):
             diagnostics = inspect(run) | gradients
+            warnings: list[str] = []
+            notes: list[str] = []
             if labels is not None:
                 diagnostics |= labels.as_diagnostics()
+                warnings = adaptation_warnings(
+                    labels,
+                    cameras_N=run.target.cameras,
+                    target_loss=losses["target"],
+                    settings=run.config.loss.target,
+                )
+                if epoch == run.config.loss.warmup_epochs and isinstance(labels, EpochGroups):
+                    notes = list(run.grouping.reasons)
         yield EpochReport(
             epoch=epoch + 1,
             num_epochs=num_epochs,
@@ -117,7 +132,8 @@ def fit(run: Run, *, on_step: OnStep | None = None) -> Generator[EpochReport, No
             seconds_of=seconds,
             losses=losses,
             diagnostics=diagnostics,
-            warnings=[],
+            warnings=warnings,
+            notes=notes,
         )
 
 

@@ -93,17 +93,18 @@ def regroup(run: Run) -> EpochGroups:
     """
     loss = run.config.loss.target
     embeddings_NC = compared_NC = embedded_target(run)
-    if loss.centre_cameras and run.target.cameras is not None:
+    if run.grouping.centre_cameras and run.target.cameras is not None:
         compared_NC = without_cameras(embeddings_NC, run.target.cameras)
     found: PseudoLabels | TrainingError | None = None
     if collectives.rank() == 0:
         try:
             found = pseudo_labels(
                 compared_NC,
-                k1=loss.num_neighbours,
-                k2=loss.num_expansion,
+                k1=run.grouping.num_neighbours,
+                k2=run.grouping.num_expansion,
                 eps=loss.eps,
                 min_samples=loss.min_samples,
+                tracks=run.target.tracks,
             )
         except TrainingError as error:
             found = error  # raised by every rank below, or the others would wait

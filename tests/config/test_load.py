@@ -314,3 +314,17 @@ def test_every_setting_has_a_path_and_a_place_in_the_toml():
         return found
 
     assert sorted(leaves(tree)) == sorted(setting_paths(RunConfig))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("loss.target.num_neighbours", 1, "greater than or equal to 2, or input should be 'auto'"),
+        ("loss.target.num_neighbours", "k", "a valid integer, or input should be 'auto'"),
+        ("loss.target.centre_cameras", 3, "a valid boolean, or input should be 'auto'"),
+    ],
+)
+def test_a_setting_of_several_types_is_named_once_with_all_it_may_be(path, value, problem):
+    with pytest.raises(ConfigError) as caught:
+        config_of(path, value)
+    assert str(caught.value) == f"settings: {path} = {value!r}: input should be {problem}"

@@ -16,6 +16,8 @@ def test_choices_and_ranges_are_those_of_the_schema() -> None:
     assert allowed["model.attention.kernel"] == "1 | 3 | 5 | 7"
     assert allowed["data.oracle_labels"] == "true | false"
     assert allowed["data.root"] == "text"
+    assert allowed["loss.target.num_neighbours"] == "integer in [2, 200] | auto"
+    assert allowed["loss.target.centre_cameras"] == "true | false | auto"
     assert allowed["loss.target.min_samples"] == "integer in [2, 100]"
     assert allowed["loss.triplet.weight"] == "number in [0, 1000]"
     assert allowed["loss.target.eps"] == "number in (0, 1)"

@@ -59,6 +59,15 @@ def test_pairs_are_those_of_a_loop_over_two_cameras_without_junk_and_distractors
         assert list(zip(found.distances_N.tolist(), found.people_N, strict=True)) == wanted
 
 
+def test_without_cameras_all_pairs_of_people_count():
+    identities = np.array([1, 1, 2, 0, -1])
+    labels = Labels(identities=identities, cameras=None)
+    choice = choose_pairs(query_labels=labels, gallery_labels=labels)
+    assert choice.rows_R.tolist() == [0, 1, 2]
+    assert choice.same_RG.sum() == 2 * 2 + 1
+    assert choice.other_RG.sum() == 2 * 1 + 1 * 2
+
+
 def test_of_too_many_queries_some_are_compared_spread_over_all():
     choice = choose_pairs(
         query_labels=Labels(identities=np.arange(100), cameras=np.ones(100, int)),

@@ -223,3 +223,28 @@ def test_the_ranked_gallery_leaves_junk_out_and_knows_right_from_wrong(count):
     [ranked] = ranked_gallery(distances, **WORKED_EXAMPLE, count=count)
     assert ranked.columns.tolist() == [1, 2, 3, 4, 5][:count]
     assert ranked.correct.tolist() == [True, False, True, False, True][:count]
+
+
+def without_cameras(labels: dict[str, Labels]) -> dict[str, Any]:
+    return {
+        side: Labels(identities=known.identities, cameras=None) for side, known in labels.items()
+    }
+
+
+def test_without_cameras_the_query_s_own_camera_is_no_junk():
+    """Every image of the person is good: as if no query shared a camera with the gallery."""
+    generator = np.random.default_rng(0)
+    labels = random_labels(generator, num_queries=20, num_gallery=90, num_identities=8)
+    distances = generator.random((20, 90), dtype=np.float32)
+    elsewhere = Labels(identities=labels["query_labels"].identities, cameras=np.full(20, 99))
+    expected = scores_by_hand(distances, labels | {"query_labels": elsewhere})
+    assert_same(retrieval_scores([distances], **without_cameras(labels)), expected)
+    one_sided = labels | {"query_labels": without_cameras(labels)["query_labels"]}
+    assert_same(retrieval_scores([distances], **one_sided), expected)
+
+
+def test_a_ranked_list_without_cameras_keeps_the_query_s_own_camera():
+    distances = np.arange(6, dtype=np.float32)[None]
+    (ranked,) = ranked_gallery(distances, **without_cameras(WORKED_EXAMPLE))
+    assert ranked.columns.tolist() == [0, 1, 2, 3, 4, 5]
+    assert ranked.correct.tolist() == [True, True, False, True, False, True]

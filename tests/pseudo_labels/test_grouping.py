@@ -8,7 +8,7 @@ from sklearn.cluster import DBSCAN
 from torch.nn.functional import normalize
 
 from daam.errors import TrainingError
-from daam.pseudo_labels.grouping import group_by_density, pseudo_labels
+from daam.pseudo_labels.grouping import group_by_density, pseudo_labels, with_tracks
 from daam.pseudo_labels.jaccard import jaccard_distances
 
 
@@ -155,3 +155,53 @@ def test_an_embedding_that_is_not_finite_is_an_error(bad):
     embeddings[3, 5] = bad
     with pytest.raises(TrainingError, match="12 images: an embedding is NaN or infinite"):
         pseudo_labels(embeddings, k1=10, k2=3, eps=0.6, min_samples=4)
+
+
+def tracks_by_hand(groups: list[int], tracks: list[int], *, min_samples: int) -> list[set[int]]:
+    """The images of each group, and those of no group."""
+    members: dict[object, set[int]] = {}
+    for track in sorted(set(tracks)):
+        images = [at for at, other in enumerate(tracks) if other == track]
+        votes = [groups[at] for at in images if groups[at] >= 0]
+        group: object = "none"
+        if votes:
+            group = min(set(votes), key=lambda vote: (-votes.count(vote), vote))
+        elif len(images) >= min_samples:
+            group = ("track", track)
+        members.setdefault(group, set()).update(images)
+    nobody = members.pop("none", set())
+    return [nobody, *sorted(members.values(), key=min)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tracks_are_kept_together_as_the_loop_does(seed):
+    generator = np.random.default_rng(seed)
+    groups = generator.integers(-1, 4, 40)
+    tracks = 7 * generator.integers(0, [1, 3, 12, 40][seed % 4], 40)
+    found = with_tracks(groups, tracks, min_samples=3)
+    nobody = set(np.flatnonzero(found < 0).tolist())
+    of_groups = [set(np.flatnonzero(found == g).tolist()) for g in range(found.max() + 1)]
+    expected = tracks_by_hand(groups.tolist(), tracks.tolist(), min_samples=3)
+    assert [nobody, *sorted(of_groups, key=min)] == expected
+    assert found.dtype == np.int64
+
+
+def test_without_a_group_a_track_is_one_and_a_single_image_is_none():
+    groups = np.full(7, -1)
+    tracks = np.array([5, 5, 5, 5, 8, 9, 9])
+    assert with_tracks(groups, tracks, min_samples=4).tolist() == [0, 0, 0, 0, -1, -1, -1]
+
+
+def test_tracks_join_what_density_alone_leaves_apart():
+    """Two people, each in two tracks of which one image is far from all others."""
+    generator = np.random.default_rng(0)
+    people = np.repeat([0, 1], 12)
+    looks = np.eye(8)[people] + 0.05 * generator.normal(size=(24, 8))
+    looks[[0, 12]] = np.eye(8)[[4, 5]]
+    embeddings = torch.nn.functional.normalize(torch.tensor(looks, dtype=torch.float32), dim=1)
+    settings = {"k1": 8, "k2": 2, "eps": 0.5, "min_samples": 3}
+    alone = pseudo_labels(embeddings, **settings)
+    assert alone.groups[0] == alone.groups[12] == -1
+    together = pseudo_labels(embeddings, **settings, tracks=np.arange(24) // 6)
+    assert together.groups.tolist() == people.tolist()
+    assert (together.num_groups, together.outlier_share) == (2, 0.0)

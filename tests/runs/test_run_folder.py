@@ -8,7 +8,7 @@ import torch
 
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
-from daam.errors import CheckpointError, ConfigError, StorageError, TrainingError
+from daam.errors import CheckpointError, ConfigError, TrainingError
 from daam.runs import run_folder
 from daam.runs.checkpoint import latest_checkpoint
 from daam.runs.run_folder import (
@@ -165,23 +165,3 @@ def assert_same_weights(one: Store, other: Store) -> None:
     assert first["network"].keys() == second["network"].keys()
     for name, weight in first["network"].items():
         assert torch.equal(weight, second["network"][name]), name
-
-
-def test_reports_are_read_again_after_a_failure_that_passes(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append_report(store, {"epoch": 1})
-    failures = [StorageError("torn")] * 2
-    read = type(store).read
-
-    def torn(self: Store, key: str) -> bytes:
-        if failures:
-            raise failures.pop()
-        return read(self, key)
-
-    monkeypatch.setattr(type(store), "read", torn)
-    assert read_reports(store) == [{"epoch": 1}]
-    failures += [StorageError("gone for good")] * 1000
-    monkeypatch.setattr(run_folder, "REWRITTEN_WITHIN_S", 0.05)
-    with pytest.raises(StorageError, match="gone for good"):
-        read_reports(store)

@@ -89,7 +89,7 @@ def embeddings_by_hand(run: Run) -> torch.Tensor:
     )
 
 
-@pytest.mark.parametrize("centre_cameras", [False, True])
+@pytest.mark.parametrize("centre_cameras", [False, True, "auto"])
 @pytest.mark.parametrize("flip", [False, True])
 def test_groups_are_those_of_embeddings_with_the_targets_statistics(
     config_of, centre_cameras, flip

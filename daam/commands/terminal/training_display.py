@@ -3,7 +3,7 @@
 import textwrap
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +72,11 @@ class TrainingDisplay:
         )
 
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
-        """Print the epoch's line, and its warnings."""
+        """Print the epoch's line, its notes and its warnings."""
         self._last_epoch_s = metrics["seconds"]
         print_line(epoch_text(metrics, width=console.width if console.is_terminal else None))
+        for note in metrics.get("notes", ()):
+            print_line(f"  Note: {note}")
         for warning in metrics.get("warnings", ()):
             print_line(f"  Warning: {warning}")
 
@@ -85,6 +87,17 @@ class TrainingDisplay:
             return "finishing"  # diagnostics and the checkpoint
         rate = images_per_second(self._recent)
         return "" if rate is None else f"{rate:.0f} images/s"
+
+
+def last_warning(epochs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what to say at the end of a run whose last epoch had warnings; None: nothing."""
+    if not epochs or not (warnings := epochs[-1].get("warnings")):
+        return None
+    count = sum("warnings" in metrics for metrics in epochs)
+    return (
+        f"the adaptation seems not to have worked ({count} of {len(epochs)} epochs had warnings); "
+        f"the last: {'; '.join(warnings)}"
+    )
 
 
 def images_per_second(steps: deque[tuple[float, int]]) -> float | None:

@@ -7,6 +7,7 @@ import torch
 from daam.config.schema import RunConfig
 from daam.dataset.pixels.augmentation import Augmentation
 from daam.model.network import DaamNetwork
+from daam.pseudo_labels.automatic import Grouping, choose_grouping
 from daam.training.objective import Memory, Objective
 from daam.training.setup.compute import Compute, compute_of
 from daam.training.setup.data import (
@@ -37,6 +38,7 @@ class Run:
     augmentation: Augmentation
     source: LabelledRows
     target: UnlabelledRows
+    grouping: Grouping
     windows: Windows = field(default_factory=Windows)
     memory: Memory = field(default_factory=Memory)
     num_epochs_done: int = 0
@@ -111,5 +113,26 @@ def assemble(config: RunConfig) -> Run:
         augmentation=Augmentation(**augmentation.model_dump()),
         source=source,
         target=target,
+        grouping=grouping_of(config, source=source, target=target),
         windows=windows,
+    )
+
+
+def grouping_of(config: RunConfig, *, source: LabelledRows, target: UnlabelledRows) -> Grouping:
+    """Decide how the target is grouped, see `choose_grouping`.
+
+    Raises:
+        DataError: cameras are to be centred, but the target does not know them.
+    """
+    given = config.loss.target
+    return choose_grouping(
+        num_images=target.reader.num_rows,
+        cameras_N=target.cameras,
+        tracks_N=target.tracks,
+        source_images_per_person=len(source.identities) / max(1, source.num_identities),
+        num_neighbours=None if given.num_neighbours == "auto" else given.num_neighbours,
+        num_expansion=None if given.num_expansion == "auto" else given.num_expansion,
+        centre_cameras=None
+        if given.centre_cameras == "auto"
+        else given.centre_cameras and given.makes_groups,
     )
