@@ -26,10 +26,11 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from daam.config.load import load_config
 from daam.config.schema import RunConfig as Config
+from daam.dataset.importing.hold_out import cut_test_splits
 from daam.dataset.importing.import_domain import VALIDATION_SHARE
 from daam.dataset.importing.import_domain import import_domain as import_index
 from daam.dataset.importing.layouts import read_layout
@@ -77,12 +78,14 @@ class Domain:
         splits: what each of its splits holds: `num_images`, `num_identities`, `num_cameras` and
             distributions.
         skipped: reason -> number of files of the data set that were left out for it.
+        notes: how the data set was understood, and what is odd about it.
     """
 
     name: str
     root: str
     splits: Mapping[Split, SplitDescription]
     skipped: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,10 @@ def import_domain(
     layout: str,
     domain: str,
     to: str | Path,
+    pattern: str | None = None,
+    camera: Literal["folder"] | None = None,
+    identity: Literal["folder"] | None = None,
+    cut_test: float = 0.0,
     validation_share: float = VALIDATION_SHARE,
     reencode: tuple[int, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -117,11 +124,17 @@ def import_domain(
     the store lacks, so an import that was interrupted is resumed by repeating it.
 
     Args:
-        folder: of the data set as its authors publish it; for `csv` and `parquet`, the table.
-        layout: how it lies there: `market1501`, `msmt17`, `cuhk03`, `veri776`, `randperson`,
-            `personx`, `csv` or `parquet`.
+        folder: of your images, or of a data set as its authors publish it; for `csv` and
+            `parquet`, the table.
+        layout: how it lies there: `folder` (any tree of images), `csv`, `parquet`, `market1501`,
+            `msmt17`, `cuhk03`, `veri776`, `randperson` or `personx`.
         domain: name to give it: up to 64 lower-case letters, digits, `-` and `_`.
         to: folder or `s3://bucket/prefix` that holds domains.
+        pattern: for `folder`: a regular expression that is searched in each image's path, with
+            groups named `camera`, `person`, `track`, `time` or `split`.
+        camera: for `folder`: `"folder"` if the folder of an image is named after its camera.
+        identity: for `folder`: `"folder"` if it is named after the person.
+        cut_test: share of the train identities that becomes query and gallery.
         validation_share: share of the train identities that is held out for validation.
         reencode: (height, width) in pixels to store all images at; None keeps them as they are.
         progress: called with the images done and the images in total.
@@ -129,24 +142,29 @@ def import_domain(
     Raises:
         ConfigError: the domain's name is not valid.
         LayoutError: the folder does not have that layout.
-        DataError: an image is damaged, or too few people can be held out.
+        DataError: an image is damaged, too few people can be held out, or something is known of
+            some images of a split only.
         StorageError: the store cannot be written.
     """
     check_domain(domain)
     store = open_store(os.fspath(to))
+    notes: list[str] = []
+    index = read_layout(layout, Path(folder), pattern=pattern, camera=camera, identity=identity)
     manifest = import_index(
-        read_layout(layout, Path(folder)),
+        cut_test_splits(index, share=cut_test),
         domain=domain,
         to=store,
         validation_share=validation_share,
         reencode=reencode,
         progress=progress,
+        on_note=notes.append,
     )
     return Domain(
         name=domain,
         root=store.uri,
         splits=describe_domain(store, manifest),
         skipped=manifest.skipped,
+        notes=tuple(notes),
     )
 
 

@@ -4,9 +4,8 @@ import os
 import shlex
 from contextlib import suppress
 from dataclasses import replace
-from itertools import groupby, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,8 +20,9 @@ from daam.config.schema import RunConfig
 from daam.domains import check_domain
 
 DEFAULT_ROOT = RunConfig().data.root
-LAYOUT_HELP = "market1501, msmt17, cuhk03, veri776, randperson, personx, csv, parquet, dukemtmc."
-SKIPPED_FILES_NAMED = 3
+LAYOUT_HELP = (
+    "folder, csv, parquet, market1501, msmt17, cuhk03, veri776, randperson, personx, dukemtmc."
+)
 Recheck = Annotated[
     bool,
     typer.Option("--recheck", help="Read back every stored file and send damaged ones again."),
@@ -74,8 +74,30 @@ def data_import(
     root: Annotated[Path, typer.Option(help="Folder of the dataset.")],
     domain: Annotated[str, typer.Option(help="Name for the domain.")],
     to: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.")] = DEFAULT_ROOT,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="For folder: what paths say, in groups camera, person, track, time, split.",
+        ),
+    ] = None,
+    camera: Annotated[
+        Literal["folder"] | None,
+        typer.Option(help="For folder: images lie in a folder named after their camera."),
+    ] = None,
+    identity: Annotated[
+        Literal["folder"] | None,
+        typer.Option(help="For folder: images lie in a folder named after the person."),
+    ] = None,
+    dry_run: Annotated[  # noqa: FBT002  (typer's way)
+        bool, typer.Option("--dry-run", help="Print what is understood; write nothing.")
+    ] = False,
+    cut_test: Annotated[
+        float,
+        typer.Option(min=0, max=0.9, help="Share of people to make query and gallery of."),
+    ] = 0.0,
     validation_share: Annotated[
-        float, typer.Option(min=0.05, max=0.9, help="Share of train identities held out.")
+        float, typer.Option(min=0, max=0.9, help="Share of train identities held out.")
     ] = 0.25,
     reencode: Annotated[
         str | None,
@@ -98,8 +120,18 @@ def data_import(
         ),
     ] = False,
 ) -> None:
-    """Turn a dataset's folder into Arrow shards and a manifest."""
+    """Turn a folder or a table of images into a domain: Arrow shards and a manifest."""
     from daam.commands.terminal.domain_report import SentFiles, print_description, size_of
+    from daam.commands.terminal.import_report import (
+        print_note,
+        print_skipped,
+        print_understood,
+        print_unreadable,
+    )
+    from daam.dataset.importing.dry_run import unreadable_images
+    from daam.dataset.importing.encoding import check_size
+    from daam.dataset.importing.findings import findings
+    from daam.dataset.importing.hold_out import cut_test_splits, hold_out_validation
     from daam.dataset.importing.import_domain import import_domain
     from daam.dataset.importing.layouts import read_layout
     from daam.storage import open_store
@@ -108,8 +140,28 @@ def data_import(
     size = None if reencode is None else size_of(reencode)
     store = open_store(to)
     index = read_layout(
-        layout, root, without_val=without_val, acknowledge_withdrawal=acknowledge_withdrawal
+        layout,
+        root,
+        pattern=pattern,
+        camera=camera,
+        identity=identity,
+        without_val=without_val,
+        acknowledge_withdrawal=acknowledge_withdrawal,
     )
+    index = cut_test_splits(index, share=cut_test)
+    if dry_run:
+        if size is not None:
+            check_size(size, index=index)
+        index = hold_out_validation(index, share=validation_share)
+        print_understood(index)
+        print_skipped(index.skipped)
+        for note in findings(index):
+            print_note(note)
+        with progress_bar(f"reading {domain}") as advance:
+            unreadable = unreadable_images(index, progress=advance)
+        print_unreadable(unreadable)
+        print_line("nothing was written; to import, leave out --dry-run")
+        return
     sent = SentFiles()
     with resumed_when_repeated("the import"), progress_bar(f"importing {domain}") as advance:
         manifest = import_domain(
@@ -122,12 +174,9 @@ def data_import(
             recheck=recheck,
             progress=advance,
             on_file=sent.add,
+            on_note=print_note,
         )
-    for reason, files in groupby(index.skipped, key=lambda file: file.reason):
-        named = [file.path for file in islice(files, SKIPPED_FILES_NAMED)]
-        num_more = sum(1 for _ in files)
-        more = ", …" if num_more else ""
-        print_line(f"skipped {len(named) + num_more}, {reason}: {', '.join(named)}{more}")
+    print_skipped(index.skipped)
     print_line(sent.summary(to))
     print_description(store, manifest, at=to)
 

@@ -1,5 +1,6 @@
 """Work done in threads ahead of its consumer, with results in order."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,14 @@ from daam.errors import ConfigError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Draft = TypeVar("Draft")
+
+
+def num_processors() -> int:
+    """Processors that this process may use."""
+    # A container may be limited to some of them; only Linux reports which.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def parallel_map(

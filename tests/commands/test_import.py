@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from daam.commands.terminal.domain_report import SentFiles
-from daam.dataset.format.manifest import ShardEntry
+from daam.dataset.format.manifest import ShardEntry, read_manifest
+from daam.dataset.maintenance.verify import repair_commands
+from daam.domains import Split
 from daam.storage import open_store
 from tests.support.commands import Launch
 from tests.support.tiny_domains import write_market
@@ -63,6 +66,44 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ctrl_c")
+def test_a_dry_run_says_what_is_understood_and_writes_nothing(data: Launch, tmp_path: Path) -> None:
+    write_market(tmp_path / "raw", name="plaza")
+    crops = tmp_path / "raw" / "bounding_box_train"
+    (crops / "0001_c9s1_000000_00.jpg").write_bytes(b"")
+    (crops / "notes.txt").touch()
+    words = ("--layout", "folder", "--root", str(crops), "--domain", "mine")
+    pattern = ("--pattern", r"_c(?P<camera>\d)s\d_(?P<time>\d+)")
+    code, out, _ = data("import", *words, *pattern, "--to", str(tmp_path / "to"), "--dry-run")
+    assert code == 0
+    assert not (tmp_path / "to").exists()
+    num_images = len(list(crops.glob("*.jpg")))
+    assert re.search(rf"train +{num_images} +unknown +\d +unknown +known", out)
+    assert len(re.findall(r"^\d{4}_c\S*\.jpg +train|^\d{4}_c\S*", out, re.MULTILINE)) == 10
+    assert "images per camera: 1: " in out
+    assert "skipped 1, not an image file: notes.txt" in out
+    assert "1 image cannot be read" in out
+    assert "0001_c9s1_000000_00.jpg: an empty file" in out
+    assert "note: people of train are unknown, so none are held out" in out
+
+
+def test_a_folder_of_crops_becomes_a_domain_that_can_be_imported_again_as_said(
+    data: Launch, tmp_path: Path
+) -> None:
+    write_market(tmp_path / "raw", name="plaza")
+    crops = tmp_path / "raw" / "bounding_box_train"
+    to = str(tmp_path / "to")
+    words = ("--layout", "folder", "--root", str(crops), "--domain", "mine", "--to", to)
+    people = ("--pattern", r"(?P<person>\d+)_c(?P<camera>\d)", "--cut-test", "0.3")
+    code, _, _ = data("import", *words, *people)
+    assert code == 0
+    manifest = read_manifest(open_store(to), "mine")
+    assert {Split.QUERY, Split.GALLERY} < set(manifest.splits)
+    again, _ = repair_commands(manifest, at=to)
+    code, _, _ = data(*shlex.split(again.replace("FOLDER", str(crops)))[2:])
+    assert code == 0
+    assert read_manifest(open_store(to), "mine") == manifest
+
+
 @pytest.mark.parametrize("interrupted", ["import", "copy"])
 def test_ctrl_c_says_how_to_resume_and_the_same_command_does(
     interrupted: str, data: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,8 +1,8 @@
 """The images of a data set as columns in memory, sorted by path: what every layout becomes."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
@@ -65,6 +65,11 @@ class DatasetIndex:
             or for none; unknown is null.
         skipped: files that are not imported, by reason, then by path.
         without_val: whether the authors' validation list was left out of the train split.
+        cut_test: share of the identities that `cut_test_splits` made query and gallery of; 0: none.
+        options: of the layout, by their names on the command line.
+        camera_names: number -> name of each camera, where the data set has names.
+        identity_names: likewise.
+        notes: what a user should know about how the data set was understood.
     """
 
     layout: str
@@ -72,6 +77,11 @@ class DatasetIndex:
     splits: Mapping[Split, pa.Table]
     skipped: tuple[SkippedFile, ...]
     without_val: bool = False
+    cut_test: float = 0.0
+    options: Mapping[str, str] = field(default_factory=dict)
+    camera_names: Mapping[int, str] = field(default_factory=dict)
+    identity_names: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return sum(images.num_rows for images in self.splits.values())
@@ -160,21 +170,11 @@ class IndexBuilder:
         self._flush()
         images = pa.Table.from_batches(self._batches, SCHEMA)
         self._batches = []  # so that no more than two tables are in memory at once
-        images = images.sort_by("path")
-        if (repeated := first_repeated(images["path"])) is not None:
-            raise DuplicatePathError(images["path"][repeated].as_py(), root=self.root)
-        codes = numbers(images["split"])
-        images = images.select(COLUMNS)
-        by_split = {
-            split: images.filter(pa.array(codes == code)) for split, code in SPLIT_CODES.items()
-        }
-        for split, table in by_split.items():
-            _check_known(table, split=split, root=self.root)
         return DatasetIndex(
             layout=self._layout,
             root=self.root,
-            splits={split: table for split, table in by_split.items() if table.num_rows},
-            skipped=tuple(sorted(self._skipped, key=attrgetter("reason", "path"))),
+            splits=split_images(images, root=self.root),
+            skipped=sorted_files(self._skipped),
             without_val=self._without_val,
         )
 
@@ -182,6 +182,31 @@ class IndexBuilder:
         columns = list(zip(*self._rows, strict=True)) or [[]] * len(SCHEMA)
         self._batches.append(pa.record_batch(columns, schema=SCHEMA))
         self._rows = []
+
+
+def split_images(images: pa.Table, *, root: Path) -> dict[Split, pa.Table]:
+    """The `splits` of a `DatasetIndex` from all of its images, in any order, as in `SCHEMA`.
+
+    Raises:
+        DuplicatePathError: an image is there twice.
+        DataError: something is known of some images of a split only.
+    """
+    images = images.sort_by("path")
+    if (repeated := first_repeated(images["path"])) is not None:
+        raise DuplicatePathError(images["path"][repeated].as_py(), root=root)
+    codes = numbers(images["split"])
+    images = images.select(COLUMNS)
+    by_split = {
+        split: images.filter(pa.array(codes == code)) for split, code in SPLIT_CODES.items()
+    }
+    for split, table in by_split.items():
+        _check_known(table, split=split, root=root)
+    return {split: table for split, table in by_split.items() if table.num_rows}
+
+
+def sorted_files(skipped: Iterable[SkippedFile]) -> tuple[SkippedFile, ...]:
+    """Sort skipped files by reason, then by path."""
+    return tuple(sorted(skipped, key=attrgetter("reason", "path")))
 
 
 def first_repeated(values: pa.ChunkedArray) -> int | None:
@@ -192,12 +217,10 @@ def first_repeated(values: pa.ChunkedArray) -> int | None:
 
 
 def check_index(index: DatasetIndex) -> DatasetIndex:
-    """Return an index if people can be matched in it.
+    """Return an index if a domain can be made of it.
 
     Raises:
         LayoutError: it has neither a train split nor query and gallery, or only one of those two.
-        DataError: its train split, or query and gallery together, come from a single camera, so
-            that no person can be matched across cameras.
     """
     if (Split.QUERY in index.splits) != (Split.GALLERY in index.splits):
         raise LayoutError(
@@ -205,17 +228,6 @@ def check_index(index: DatasetIndex) -> DatasetIndex:
         )
     if not index.splits:
         raise LayoutError(f"{index.root} has no images; check the folder and the layout")
-    for name, splits in (
-        ("train", (Split.TRAIN,)),
-        ("query and gallery", (Split.QUERY, Split.GALLERY)),
-    ):
-        tables = [index.splits[split] for split in splits if split in index.splits]
-        cameras = {camera for table in tables for camera in table["camera"].unique().to_pylist()}
-        if len(cameras) == 1 and None not in cameras:
-            raise DataError(
-                f"{name} of {index.root} has images of camera {cameras.pop()} only; people are "
-                "matched across cameras, so at least two are needed"
-            )
     return index
 
 
@@ -233,8 +245,8 @@ def _check_known(images: pa.Table, *, split: Split, root: Path) -> None:
         named = ", ".join(without.slice(0, NUM_NAMED).to_pylist())
         raise DataError(
             f"{column.null_count:,} of {len(column):,} images of {split} in {root} have no {name} "
-            f"({named}{', …' if len(without) > NUM_NAMED else ''}): leave them out, give each its "
-            f"{name}, or give none"
+            f"({named}{', …' if len(without) > NUM_NAMED else ''}). It is known for all images of "
+            f"a split or for none: move these away, give each its {name}, or give none"
         )
 
 

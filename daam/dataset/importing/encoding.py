@@ -54,6 +54,15 @@ def read_jpeg(path: Path, *, size: tuple[int, int] | None = None) -> bytes:
     return simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorsubsampling="444")
 
 
+def problem_of(path: Path) -> str | None:
+    """Why an image file cannot be imported; None if it can."""
+    try:
+        decode_image(_read(path))
+    except DataError as error:
+        return str(error)
+    return None
+
+
 def check_size(size: tuple[int, int], *, index: DatasetIndex) -> None:
     """Refuse a size to store images at that is absurd, or larger than most images.
 
@@ -96,4 +105,7 @@ def _read(path: Path) -> bytes:
 
 
 def _unreadable(path: Path, error: DataError) -> DataError:
-    return DataError(f"{path} cannot be read: {error}; replace or remove it, then import again")
+    return DataError(
+        f"{path} cannot be read: {error}; replace or remove it, then import again (--dry-run finds "
+        "all such files)"
+    )

@@ -1,6 +1,7 @@
-"""Cut validation people out of the train split, so that tuning never sees query and gallery."""
+"""Move people out of the train split: for validation, or as query and gallery."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -13,24 +14,54 @@ from daam.dataset.importing.dataset_index import DatasetIndex
 from daam.domains import VALIDATION_SPLITS, Split
 from daam.errors import DataError
 
-SALT = "daam validation"
+VALIDATION_SALT, TEST_SALT = "daam validation", "daam test"
 MIN_IDENTITIES = 2
+
+
+def cut_test_splits(index: DatasetIndex, *, share: float) -> DatasetIndex:
+    """Make query and gallery of a share of the train identities, for a data set that has neither.
+
+    They are chosen, and their images divided, as in `hold_out_validation`, by another hash.
+
+    Args:
+        index: from a layout.
+        share: of the train identities, 0 <= share < 1; 0 returns the index as it is.
+
+    Raises:
+        DataError: the share is out of range, the index has a query or gallery split, or does not
+            know who is in its images, or none of the people chosen can be a query.
+    """
+    if not 0 <= share < 1:
+        raise DataError(f"share {share} of the test set is not in [0, 1); .3 is usual")
+    if share == 0:
+        return index
+    if Split.QUERY in index.splits:
+        raise DataError(f"{index.root} has query and gallery already; import it without --cut-test")
+    if index.splits[Split.TRAIN]["identity"].null_count:
+        raise DataError(
+            f"--cut-test moves whole people to query and gallery, but nothing says who is in the "
+            f"images of {index.root}; give their identities, or leave it out"
+        )
+    cut = _move_people(
+        index, share=share, salt=TEST_SALT, to=(Split.QUERY, Split.GALLERY), aim="tested"
+    )
+    return replace(cut, cut_test=float(share))
 
 
 def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
     """Move a share of the train identities, with all their images, to the validation splits.
 
-    Who is moved depends on a hash of the identity's number alone, so that adding people later
-    moves few others. At least two are moved and one stays, if there are three. The first image of
-    each camera that has another image of the person becomes a validation query; if none has, the
-    first image of the first camera. So every query has a match in the gallery under another
-    camera. Everything else, and people seen by one camera, is gallery. Where cameras are unknown,
-    the first image of each person who has another becomes a query.
+    Who is moved depends on a hash of the identity's number alone, or of its name if it has one, so
+    that adding people later moves few others. At least two are moved and one stays, if there are
+    three. The first image of each camera that has another image of the person becomes a validation
+    query; if none has, the first image of the first camera. So every query has a match in the
+    gallery under another camera. Everything else, and people seen by one camera, is gallery. Where
+    cameras are unknown, the first image of each person who has another becomes a query.
 
     Args:
         index: from a layout.
-        share: of the train identities, 0 <= share < 1; 0 returns the index as it is, as do unknown
-            identities.
+        share: of the train identities, 0 <= share < 1; 0 returns the index as it is. So do
+            identities that are unknown or never seen by two cameras, and this adds a note.
 
     Raises:
         DataError: the share is out of range, the index has validation splits already, or no moved
@@ -42,40 +73,63 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
         raise DataError(f"{index.root} has validation splits already; hold out only once")
     if share == 0 or Split.TRAIN not in index.splits:
         return index
-
     train = index.splits[Split.TRAIN]
     if train["identity"].null_count:
-        return index
-    identities = numbers(train["identity"])
-    cameras = None if train["camera"].null_count else numbers(train["camera"])
-    people = sorted(np.unique(identities).tolist(), key=_hash)
-    num_held_out = min(max(MIN_IDENTITIES, round(share * len(people))), len(people) - 1)
-    is_held_out = np.isin(identities, people[:num_held_out])
-    rows = np.flatnonzero(is_held_out)
-    if cameras is None:
-        _, first, num_images = np.unique(identities[rows], return_index=True, return_counts=True)
-        queries = rows[first[num_images > 1]]
-    else:
-        queries = rows[_queries(identities[rows], cameras[rows])]
+        return _with_note(index, "people of train are unknown, so none are held out for validation")
+    identities, cameras = _people(train)
+    if not len(_queries(identities, cameras)):
+        twice = "has two images" if cameras is None else "was seen by two cameras"
+        return _with_note(index, f"nobody in train {twice}, so none are held out for validation")
+    return _move_people(
+        index, share=share, salt=VALIDATION_SALT, to=VALIDATION_SPLITS, aim="validated"
+    )
+
+
+def _with_note(index: DatasetIndex, note: str) -> DatasetIndex:
+    return replace(index, notes=(*index.notes, note))
+
+
+def _move_people(
+    index: DatasetIndex, *, share: float, salt: str, to: tuple[Split, Split], aim: str
+) -> DatasetIndex:
+    train = index.splits[Split.TRAIN]
+    identities, cameras = _people(train)
+    people = sorted(
+        np.unique(identities).tolist(),
+        key=lambda identity: _hash(identity, names=index.identity_names, salt=salt),
+    )
+    num_moved = min(max(MIN_IDENTITIES, round(share * len(people))), len(people) - 1)
+    is_moved = np.isin(identities, people[:num_moved])
+    rows = np.flatnonzero(is_moved)
+    queries = rows[_queries(identities[rows], None if cameras is None else cameras[rows])]
     if not len(queries):
         seen_twice = "has two images" if cameras is None else "was seen by two cameras"
         raise DataError(
-            f"none of the {num_held_out} identities held out of {index.root} {seen_twice}, so "
-            "nothing can be validated; give more people, or a larger share of them"
+            f"none of the {num_moved} identities held out of {index.root} {seen_twice}, so "
+            f"nothing can be {aim}; give more people, or a larger share of them"
         )
-    is_query = np.zeros_like(is_held_out)
+    is_query = np.zeros_like(is_moved)
     is_query[queries] = True
+    query, gallery = to
     splits = {
         **index.splits,
-        Split.TRAIN: train.filter(pa.array(~is_held_out)),
-        Split.VALIDATION_QUERY: train.filter(pa.array(is_query)),
-        Split.VALIDATION_GALLERY: train.filter(pa.array(is_held_out & ~is_query)),
+        Split.TRAIN: train.filter(pa.array(~is_moved)),
+        query: train.filter(pa.array(is_query)),
+        gallery: train.filter(pa.array(is_moved & ~is_query)),
     }
     return replace(index, splits={split: splits[split] for split in Split if split in splits})
 
 
-def _queries(identities: np.ndarray, cameras: np.ndarray) -> list[int]:
+def _people(images: pa.Table) -> tuple[np.ndarray, np.ndarray | None]:
+    cameras = None if images["camera"].null_count else numbers(images["camera"])
+    return numbers(images["identity"]), cameras
+
+
+def _queries(identities: np.ndarray, cameras: np.ndarray | None) -> np.ndarray:
     """The rows that become queries, of rows sorted by path."""
+    if cameras is None:
+        _, first, num_images = np.unique(identities, return_index=True, return_counts=True)
+        return first[num_images > 1]
     pairs, first, counts = np.unique(
         np.column_stack([identities, cameras]), axis=0, return_index=True, return_counts=True
     )
@@ -86,8 +140,8 @@ def _queries(identities: np.ndarray, cameras: np.ndarray) -> list[int]:
         if len(of_cameras) > 1:
             repeated = [row for _, row, num_images in of_cameras if num_images > 1]
             queries += repeated or [of_cameras[0][1]]
-    return queries
+    return np.array(queries, np.int64)
 
 
-def _hash(identity: int) -> bytes:
-    return hashlib.sha256(f"{SALT} {identity}".encode()).digest()
+def _hash(identity: int, *, names: Mapping[int, str], salt: str) -> bytes:
+    return hashlib.sha256(f"{salt} {names.get(identity, identity)}".encode()).digest()

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from daam.dataset.parallel import parallel_map
 from daam.dataset.pixels.decode import resized
-from daam.dataset.pixels.image_file import decode_image
+from daam.dataset.pixels.image_file import SUFFIXES, decode_image
 from daam.errors import DataError, StorageError
 from daam.storage import MissingKeyError, Store
 from daam.storage.store import check_key
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 # Reads from a server are latency-bound, so more run at once; a disk keeps up with decoding.
 REMOTE_THREADS = 8
 

@@ -1,13 +1,13 @@
 """From a data set's folder to a domain in a store."""
 
 import logging
-import os
 import random
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from daam.dataset.format.shards import (
 from daam.dataset.importing.dataset_index import DatasetIndex
 from daam.dataset.importing.duplicates import Duplicates
 from daam.dataset.importing.encoding import check_size, read_jpeg
+from daam.dataset.importing.findings import findings
 from daam.dataset.importing.hold_out import hold_out_validation
-from daam.dataset.parallel import parallel_map
+from daam.dataset.parallel import num_processors, parallel_map
 from daam.domains import Split, check_domain
 from daam.errors import StorageError
 from daam.storage import Store
@@ -49,6 +50,7 @@ MAX_ATTEMPTS, FIRST_PAUSE_S = 6, 0.1
 
 Progress = Callable[[int, int], None]
 FileReport = Callable[[ShardEntry, bool], None]
+NoteReport = Callable[[str], None]
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ def import_domain(
     recheck: bool = False,
     progress: Progress | None = None,
     on_file: FileReport | None = None,
+    on_note: NoteReport | None = None,
 ) -> DomainManifest:
     """Write the images of a data set to a store as a domain, and return its manifest.
 
@@ -71,7 +74,7 @@ def import_domain(
     damaged ones now and not in training. PNG and BMP images become JPEGs. The manifest is published
     last: a reader sees the whole domain or none of it, and an interrupted import is resumed by
     running it again, which uploads only what the store lacks. The same input gives the same keys
-    and bytes. Gallery images that duplicate a query are kept, and reported in a warning. Memory
+    and bytes. Gallery images that duplicate a query are kept, and reported in a note. Memory
     holds the paths of all images and a few shards.
 
     Args:
@@ -85,6 +88,8 @@ def import_domain(
             name and size are enough.
         progress: called with (images done, images in all).
         on_file: called with each file that the store has now, and whether it was uploaded.
+        on_note: called with each line of `findings`, before anything is written, and at the end
+            with one about duplicates; by default these are logged as warnings.
 
     Raises:
         ConfigError: `domain` is not a valid domain name.
@@ -96,11 +101,16 @@ def import_domain(
     if reencode is not None:
         check_size(reencode, index=index)
     index = hold_out_validation(index, share=validation_share)
+    note = on_note or partial(log.warning, "%s: %s", domain)
+    for line in findings(index):
+        note(line)
     settings = ImportSettings(
         validation_share=float(validation_share),
         without_val=index.without_val,
         reencoded=reencode,
         shard_size_bytes=shard_size_bytes,
+        cut_test=index.cut_test,
+        options=index.options,
     )
 
     def store_file(file: WrittenShard) -> ShardEntry:
@@ -137,6 +147,7 @@ def import_domain(
             settings=settings,
             splits=splits,
             skipped=dict(Counter(file.reason for file in index.skipped)),
+            cameras=dict(index.camera_names),
         )
 
     attempt = 0
@@ -154,7 +165,7 @@ def import_domain(
             # Random, so that imports that collided do not collide again.
             time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**attempt))
     if (found := duplicates.report(index)) is not None:
-        log.warning("%s: %s", domain, found)
+        note(found)
     return manifest
 
 
@@ -214,7 +225,7 @@ def _read_jpegs(images: pa.Table, *, root: Path, size: tuple[int, int] | None) -
     def read(paths: list[str]) -> list[bytes]:
         return [read_jpeg(root / path, size=size) for path in paths]
 
-    num_threads = _num_processors()
+    num_threads = num_processors()
     tasks = in_groups(_values(images["path"]), size=IMAGES_PER_TASK)
     return chain.from_iterable(
         parallel_map(read, tasks, num_threads=num_threads, prefetch=num_threads)
@@ -227,10 +238,3 @@ def _num_known(column: pa.ChunkedArray) -> int | None:
 
 def _values(column: pa.ChunkedArray) -> Iterator[Any]:
     return (value.as_py() for value in column)
-
-
-def _num_processors() -> int:
-    # A container may be limited to some of them; only Linux reports which.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -14,6 +14,8 @@ from daam.errors import DataError
 
 # Pillow knows more, among them EPS, for which it runs a PostScript interpreter.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# How such files are named.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 JPEG_START = b"\xff\xd8\xff"
 MAX_PIXELS = 80_000_000  # 240 MB once decoded; a file of a few kB can claim any size
 MAX_SIDE = 65_500  # of what JPEG can store, as which an import stores it

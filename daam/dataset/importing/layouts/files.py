@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from daam.dataset.importing.dataset_index import IndexBuilder
+from daam.dataset.importing.layouts.own_images import OwnImages
 from daam.errors import LayoutError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
@@ -44,11 +45,18 @@ def images_in(folder: str, *, index: IndexBuilder) -> Iterator[str]:
         )
 
 
-def files_below(folder: str, *, index: IndexBuilder) -> Iterator[str]:
+def files_below(
+    folder: str, *, index: IndexBuilder | OwnImages, notes_links: bool = False
+) -> Iterator[str]:
     """Yield all files in a folder and its subfolders.
 
     Links to folders are not followed. A subfolder without permission to read is skipped in the
     index.
+
+    Args:
+        folder: relative to the data set's folder.
+        index: of the data set.
+        notes_links: whether links to folders, and broken links, are skipped in the index as well.
 
     Raises:
         LayoutError: the folder itself is missing or unreadable.
@@ -58,8 +66,11 @@ def files_below(folder: str, *, index: IndexBuilder) -> Iterator[str]:
         if not entry.is_dir(follow_symlinks=False):
             if os.path.isfile(entry) if entry.is_symlink() else entry.is_file():
                 yield path
+            elif notes_links and entry.is_symlink():
+                is_folder = os.path.isdir(entry)
+                index.skip(path, "a link to a folder" if is_folder else "a broken link")
         elif os.access(entry.path, os.R_OK | os.X_OK):
-            yield from files_below(path, index=index)
+            yield from files_below(path, index=index, notes_links=notes_links)
         else:
             index.skip(path, "a folder that may not be read")
 

@@ -116,6 +116,8 @@ FOLDER_LAYOUTS: Mapping[str, FolderLayout] = {
 def read_folders(root: Path, *, layout: str, rules: FolderLayout) -> DatasetIndex:
     """Index the images in a folder per split.
 
+    The train folder, or both others, may be missing.
+
     Args:
         root: the data set's folder.
         layout: its name.
@@ -129,7 +131,12 @@ def read_folders(root: Path, *, layout: str, rules: FolderLayout) -> DatasetInde
     subset_of: dict[int, str] = {}
     for subset in _subsets(root, rules=rules):
         of_splits = zip(SPLITS, rules.folders, rules.first_identities, strict=True)
+        is_there = [os.path.isdir(root / f"{subset}{folder}") for folder in rules.folders]
         for split, folder, first_identity in of_splits:
+            if is_there in ([True, False, False], [False, True, True]) and (
+                not os.path.lexists(root / f"{subset}{folder}")
+            ):
+                continue
             for path in images_in(f"{subset}{folder}", index=index):
                 numbers = rules.names.numbers(path, root=root)
                 identity, camera = numbers["identity"], numbers["camera"]

@@ -43,7 +43,8 @@ TREES = {
         "bounding_box_test/0002_c3_f0000103.jpg",
     ],
 }
-PAIRS = [(asked, there) for asked in LAYOUTS for there in TREES if asked != there]
+# Any tree of images has the layout `folder`.
+PAIRS = [(asked, there) for asked in LAYOUTS for there in TREES if asked not in (there, "folder")]
 
 
 @pytest.mark.parametrize(("asked", "there"), PAIRS)
@@ -83,13 +84,18 @@ def test_only_msmt17_can_leave_a_validation_list_out(tmp_path: Path, layout: str
         read_layout(layout, tmp_path, without_val=True, acknowledge_withdrawal=layout == "dukemtmc")
 
 
-@pytest.mark.parametrize("folders", [["bounding_box_train"], ["query", "bounding_box_test"]])
-def test_one_camera_cannot_be_matched(small_market: Path, folders: list[str]) -> None:
-    for folder in folders:
-        for path in (small_market / folder).glob("*_c[23]s*"):
-            path.unlink()
-    with pytest.raises(DataError, match="camera 1 only"):
-        read_layout("market1501", small_market)
+@pytest.mark.parametrize("there", TREES)
+def test_a_layout_that_says_more_than_any_folder_is_noted(tmp_path: Path, there: str) -> None:
+    root = make_tree(tmp_path, *TREES[there])
+    notes = read_layout("folder", root).notes
+    assert any(f"looks like --layout {there}," in note for note in notes)
+
+
+def test_query_and_gallery_without_identities_are_refused(tmp_path: Path) -> None:
+    make_tree(tmp_path, "q.png", "g.png")
+    (tmp_path / "index.csv").write_text("path,split\nq.png,query\ng.png,gallery\n")
+    with pytest.raises(DataError, match="has images without an identity; a test needs them"):
+        read_layout("csv", tmp_path)
 
 
 def test_query_without_gallery_is_refused(tmp_path: Path) -> None:

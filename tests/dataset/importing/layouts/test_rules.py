@@ -1,14 +1,17 @@
 """Layouts that are a folder per split and a rule for names; names here are made up by the rules."""
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from daam.dataset.importing.findings import findings
 from daam.dataset.importing.layouts import read_layout
+from daam.dataset.importing.layouts.rules import MARKET_FOLDERS
 from daam.domains import Split
-from daam.errors import DataError, LayoutError
+from daam.errors import LayoutError
 from tests.support.layout_trees import found, make_tree, records, skipped
 
 
@@ -159,8 +162,24 @@ def test_one_folder_with_several_backgrounds_of_personx_is_read_as_it_is(tmp_pat
 
 
 def test_one_background_of_personx_alone_cannot_be_matched(personx: Path) -> None:
-    with pytest.raises(DataError, match="camera 6 only"):
-        read_layout("personx", personx / "6")
+    said = findings(read_layout("personx", personx / "6"))
+    assert any("all train images are of one camera, 6" in line for line in said)
+    assert any("no query has its person in the gallery under another" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("there", "splits"),
+    [
+        (["bounding_box_train"], ["train"]),
+        (["query", "bounding_box_test"], ["query", "gallery"]),
+    ],
+)
+def test_market_may_be_train_alone_or_query_and_gallery(
+    small_market: Path, there: list[str], splits: list[str]
+) -> None:
+    for folder in {*MARKET_FOLDERS} - {*there}:
+        shutil.rmtree(small_market / folder)
+    assert list(read_layout("market1501", small_market).splits) == splits
 
 
 def test_subsets_of_personx_that_share_a_camera_are_refused(personx: Path) -> None:
