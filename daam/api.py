@@ -43,6 +43,7 @@ from daam.inference.evaluation import Evaluation, evaluate
 from daam.inference.export import Exported, export
 from daam.runs.card import write_card
 from daam.runs.demo_domains import demo_plan
+from daam.runs.report.page import write_report
 from daam.runs.run_folder import CONFIG, abandon_run, portable, read_reports, start_run
 from daam.runs.worker import train_run
 from daam.storage import Store, open_store
@@ -256,6 +257,7 @@ def train(
     try:
         with closing(_epochs(folder, config, address=address, on_step=on_step)) as epochs:
             for metrics in epochs:
+                write_report(folder)
                 if on_epoch is not None:
                     on_epoch(metrics)
     except BaseException:

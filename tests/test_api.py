@@ -77,6 +77,7 @@ def test_a_day_with_two_data_sets(tmp_path: Path, tiny_file: Path) -> None:
     both = batch + config.data.target_batch_size
     assert [step.num_images for step in steps][3:] == [0, both, both]
     assert run.epochs == epochs
+    assert "2 of 2 epochs" in (tmp_path / "run" / "report.html").read_text()
 
     found = daam.evaluate(run.folder)
     assert found.domain == "campus"

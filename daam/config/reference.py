@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from daam.config.load import setting
 from daam.config.schema import RunConfig
 from daam.config.section import Section
 
@@ -37,6 +38,14 @@ def settings_reference(model: type[Section] = RunConfig, *, prefix: str = "") ->
     """Yield every setting of a run, or of another model, in the schema's order."""
     schema = model.model_json_schema()
     yield from _settings_of(schema, schema.get("$defs", {}), prefix=prefix)
+
+
+def changed_settings(config: RunConfig) -> Iterator[tuple[Setting, Any]]:
+    """Yield the settings of a run that differ from the defaults, with their values."""
+    for known in settings_reference():
+        value = setting(config, known.path)
+        if value != known.default:
+            yield known, value
 
 
 def _settings_of(

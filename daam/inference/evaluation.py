@@ -133,7 +133,13 @@ def evaluate(
         if network.attention is not None:
             files.append(draw_maps(test, result, config, title=title, to=to / "attention.png"))
         atomic_write(to / "scores.json", [json.dumps(document, indent=1).encode()])
-        record_result(open_store(os.fspath(run)), domain=domain, kind="scores", document=document)
+        record_result(
+            open_store(os.fspath(run)),
+            domain=domain,
+            kind="scores",
+            document=document,
+            pictures=[file for file in files if file.suffix == ".png"],
+        )
     return Evaluation(
         domain=domain,
         scores=result.scores,

@@ -74,6 +74,7 @@ def curves(
         f'<span><svg viewBox="0 0 24 8" aria-hidden="true"><line x1="0" x2="24" y1="4" y2="4" '
         f"{stroke(number)}/></svg>{escape(name)}</span>"
         for number, name in enumerate(drawn)
+        if len(drawn) > 1  # one line is what the title says
     )
     below = f'<p class="note">{escape(note)}</p>' if note else ""
     return (
@@ -90,6 +91,7 @@ def grid(
     place: Callable[[float, float], tuple[float, float]],
 ) -> Iterator[str]:
     """Draw the lines and labels of both axes."""
+    yield f'<text x="{LEFT - 6}" y="{HEIGHT - 8}" text-anchor="end">epoch</text>'
     for row in rows:
         _, y = place(0, row)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'

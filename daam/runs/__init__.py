@@ -5,6 +5,7 @@ checkpoint     a state on disk or S3: stored, found, loaded
 worker         training from settings to the last epoch: one run, or several in lockstep
 results        what was found out about a finished run
 card           its model card
+report/        report.html, and runs compared
 preparation    the domains a run or study needs, checked or rendered before it starts
 demo_domains   the rendered domains of the demo
 """

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from daam import __version__
-from daam.config.load import setting
-from daam.config.reference import settings_reference
+from daam.config.reference import changed_settings
 from daam.config.schema import RunConfig
 from daam.dataset.format.manifest import DomainManifest, read_manifest
 from daam.domains import Split
@@ -57,8 +56,7 @@ def card_text(folder: Store) -> str:
     Raises:
         DaamError: there is no run in the folder, or a file of it is damaged.
     """
-    # A folder that was copied without its settings has them in the checkpoint.
-    config = open_run(folder) if folder.exists(CONFIG) else trained(folder.uri)[0]
+    config = settings_of(folder)
     reports = read_reports(folder)
     lines = [
         f"# Model card: {folder.name}",
@@ -94,6 +92,25 @@ def card_text(folder: Store) -> str:
     return "\n".join(lines) + "\n"
 
 
+def settings_of(folder: Store) -> RunConfig:
+    """The settings of the run in a folder, or, where it has none, those in its checkpoint.
+
+    Raises:
+        DaamError: it has neither, or they are damaged.
+    """
+    return open_run(folder) if folder.exists(CONFIG) else trained(folder.uri)[0]
+
+
+def results_in_words(folder: Store) -> list[str]:
+    """What evaluations found out about a run, a line each.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+    found = sorted(read_results(folder).items())
+    return [IN_WORDS[kind](domain, document) for (domain, kind), document in found]
+
+
 def _data(config: RunConfig) -> Iterator[tuple[str, ...]]:
     store = open_store(config.data.root)
     for name in config.domains():
@@ -120,11 +137,10 @@ def _cameras(manifest: DomainManifest) -> str:
 
 
 def _scores(folder: Store, reports: list[dict[str, Any]]) -> Iterator[str]:
-    results = read_results(folder)
+    results = results_in_words(folder)
     if folder.exists(SCORES):
         yield f"- Test after training: `{SCORES}`."
-    for (domain, kind), found in sorted(results.items()):
-        yield f"- {IN_WORDS[kind](domain, found)}"
+    yield from (f"- {line}" for line in results)
     if not results and not folder.exists(SCORES):
         yield (
             "Nothing was measured yet: `daam evaluate` tests it, with or without labels, and "
@@ -183,10 +199,9 @@ IN_WORDS: Mapping[Kind, Any] = {
 
 
 def _changed(config: RunConfig) -> Iterator[tuple[str, ...]]:
-    for default in settings_reference():
-        value = setting(config, default.path)
-        if value != default.default and default.path not in WHERE:
-            yield f"`{default.path}`", f"{value}"
+    for known, value in changed_settings(config):
+        if known.path not in WHERE:
+            yield f"`{known.path}`", f"{value}"
 
 
 def _table(header: tuple[str, ...], rows: Any) -> Iterator[str]:

@@ -4,6 +4,8 @@ config.toml      its settings
 checkpoints/     the newest state, and latest.json that names it
 reports.json     the metrics of every epoch so far
 scores.json      how the finished run did on its target's query and gallery
+report.html      all of it to look at
+card.md          its model card
 """
 
 import json

@@ -11,6 +11,7 @@ from typing import Any
 from daam.config.schema import RunConfig
 from daam.runs.card import write_card
 from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from daam.runs.report.page import write_report
 from daam.runs.run_folder import CHECKPOINTS, SCORES, append_report, read_reports
 from daam.storage import Store
 from daam.training import collectives
@@ -40,6 +41,7 @@ def train_and_test(folder: Store, config: RunConfig) -> Iterator[dict[str, Any]]
     if collectives.rank() == 0:
         folder.write(SCORES, json.dumps(scores.as_document(), indent=1).encode())
         write_card(folder)
+        write_report(folder)
 
 
 def train_together(
