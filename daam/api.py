@@ -45,6 +45,7 @@ from daam.runs.card import write_card
 from daam.runs.demo_domains import demo_plan
 from daam.runs.report.page import write_report
 from daam.runs.run_folder import CONFIG, abandon_run, portable, read_reports, start_run
+from daam.runs.run_folder import start_from as start_run_from
 from daam.runs.worker import train_run
 from daam.storage import Store, open_store
 from daam.synthetic import render_domain as render_plan
@@ -219,6 +220,7 @@ def train(
     config: Config,
     *,
     to: str | Path,
+    start_from: str | Path | None = None,
     resume: bool = False,
     address: str | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -232,6 +234,8 @@ def train(
     Args:
         config: settings, see `load_config`.
         to: folder of the run, local or on S3.
+        start_from: folder of a run with `stage="source"`, whose source stage a new run takes
+            instead of training its own, with the same result to the bit.
         resume: go on with the run that is in the folder, if there is one. Its settings must be the
             same, but for `compute` and where its data are.
         address: of a Ray cluster (`auto`: the one of this machine). By default one worker trains in
@@ -247,7 +251,7 @@ def train(
         DataError: a domain is missing or damaged.
         TrainingError: the folder holds a run and `resume` is not set; a loss became infinite; the
             cluster is too small; workers failed more often than `compute.max_failures`.
-        CheckpointError: the run to resume has other settings or data.
+        CheckpointError: the run to resume or to start from has other settings or data.
     """
     folder = open_store(os.fspath(to))
     is_new = not (resume and folder.exists(CONFIG))
@@ -255,6 +259,8 @@ def train(
         start_run(os.fspath(to), config)
     config = portable(config)
     try:
+        if is_new and start_from is not None:
+            start_run_from(folder, os.fspath(start_from), config)
         with closing(_epochs(folder, config, address=address, on_step=on_step)) as epochs:
             for metrics in epochs:
                 write_report(folder)

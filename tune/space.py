@@ -26,6 +26,7 @@ from daam.storage import open_parent
 CHOICE_TYPES = (str, int, float, bool)
 NOT_SEARCHABLE = (
     "transfer",
+    "stage",
     "seed",
     "data.root",
     "data.oracle_labels",
@@ -149,6 +150,11 @@ def check_transfers(config: StudyConfig) -> None:
             "data.oracle_labels = true trains on the target's own labels, which a search must not "
             "see; leave it out, and train the ceiling apart: "
             "daam train --preset supervised_target --transfer 'SOURCE->TARGET'"
+        )
+    if config.run.stage != "all":
+        raise ConfigError(
+            f"stage = '{config.run.stage}' ends before the adaptation that a study tunes; leave it "
+            "out"
         )
     holdout = Transfer.parse(config.study.holdout)
     texts = config.study.search_transfers

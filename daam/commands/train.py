@@ -29,6 +29,10 @@ def train(
         str | None, typer.Option(help="Folder or s3:// for runs; default: runs.")
     ] = None,
     address: Address = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Folder of a source run (stage=source) to start from."),
+    ] = None,
     resume: Annotated[str | None, typer.Option(help="Folder of a run to resume.")] = None,
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
@@ -38,13 +42,21 @@ def train(
     # Everything that can be refused is, before torch and Ray are imported.
     if resume is None:
         run = settings_of(
-            transfer=transfer, config=config, preset=preset, settings=settings, workers=workers
+            transfer=transfer,
+            config=config,
+            preset=preset,
+            settings=settings,
+            workers=workers,
+            start=start,
         )
         ready_domains(run, {domain: {Split.TRAIN} for domain in run.domains()})
         default_name = run.transfer.replace("->", "-")
+        if run.stage == "source":
+            default_name = f"{run.pair().source}-source"
         folder = open_store(open_store(storage or "runs").locate(name or default_name))
     else:
-        if any(other is not None for other in (config, settings, transfer, preset, name, storage)):
+        others = (config, settings, transfer, preset, name, storage, start)
+        if any(other is not None for other in others):
             raise ConfigError(
                 "--resume continues a run with the settings it began with; give it alone"
             )
@@ -68,6 +80,7 @@ def train(
             trained = api.train(
                 run,
                 to=folder.uri,
+                start_from=start,
                 resume=resume is not None,
                 address=address,
                 on_epoch=show,
@@ -90,8 +103,11 @@ def settings_of(
     preset: str | None,
     settings: list[str] | None,
     workers: int | None,
+    start: str | None,
 ) -> RunConfig:
     """Make the settings of a new run from its preset, its file and the command line.
+
+    They change daam's defaults, or the settings of the run to start from.
 
     Raises:
         ConfigError: one of them is wrong, or none of them names a transfer.
@@ -101,7 +117,13 @@ def settings_of(
         changes["transfer"] = transfer
     if workers is not None:
         changes["compute.num_workers"] = workers
+    base: dict[str, Any] = {}
+    if start is not None:
+        from daam.runs.run_folder import open_run
+
+        base = open_run(open_store(start)).model_dump() | {"stage": "all"}
     layers = (
+        base,
         read_preset(preset) if preset else {},
         read_toml(config) if config else {},
         nested(changes),
@@ -119,6 +141,8 @@ def next_step(run: RunConfig, folder: str) -> str:
     from daam.dataset.format.manifest import read_manifest
 
     target = run.pair().target
+    if run.stage == "source":
+        return f"Adapt it: daam train --transfer {shlex.quote(run.transfer)} --from {folder}"
     splits = read_manifest(open_store(run.data.root), target).splits
     if splits.keys() >= {Split.QUERY, Split.GALLERY}:
         return f"Test it: daam evaluate --checkpoint {folder} --domain {target}"

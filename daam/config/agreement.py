@@ -60,8 +60,13 @@ def check_batches(config: "RunConfig") -> None:
 
 
 def check_epochs(config: "RunConfig") -> None:
-    """The warm-ups end before the run does."""
+    """The warm-ups end before the run does, and a source stage has epochs."""
     num_epochs = config.optimiser.num_epochs
+    if config.stage == "source" and not 0 < config.loss.warmup_epochs <= num_epochs:
+        raise ValueError(
+            f"stage = 'source' ends after loss.warmup_epochs = {config.loss.warmup_epochs} epochs; "
+            f"use 1 to optimiser.num_epochs = {num_epochs}"
+        )
     if config.optimiser.warmup_epochs > num_epochs:
         raise ValueError(
             f"optimiser.warmup_epochs = {config.optimiser.warmup_epochs:g} is longer than the "

@@ -243,6 +243,11 @@ class RunConfig(Section):
     transfer: str = Field(
         default="plaza->campus", description="source and target domain, as source->target"
     )
+    stage: Literal["all", "source"] = Field(
+        default="all",
+        description="what to train: all, or only the source: the run then ends after "
+        "loss.warmup_epochs, and others can start from it (`daam train --from`)",
+    )
     seed: int = Field(
         default=1,
         ge=0,
@@ -266,6 +271,11 @@ class RunConfig(Section):
         for check in (check_batches, check_epochs, check_parts, check_losses):
             check(self)
         return self
+
+    @property
+    def num_epochs(self) -> int:
+        """The epochs that are trained: all, or those of the source stage."""
+        return self.loss.warmup_epochs if self.stage == "source" else self.optimiser.num_epochs
 
     def pair(self) -> Transfer:
         """The transfer as source and target."""

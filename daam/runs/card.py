@@ -64,7 +64,7 @@ def card_text(folder: Store) -> str:
         "Embeds crops of people so that those of one person lie close together. A Domain Adaptive "
         "Attention Model,",
         f"trained with daam {__version__} on `{config.transfer}`: "
-        f"{len(reports)} of {config.optimiser.num_epochs} epochs, backbone "
+        f"{len(reports)} of {config.num_epochs} epochs, backbone "
         f"{config.model.backbone}, crops of {config.data.height} x {config.data.width}.",
         "",
         "## Data",

@@ -18,9 +18,10 @@ from typing import Any
 from daam.config.load import run_config, to_toml, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError, ConfigError, TrainingError
-from daam.runs.checkpoint import latest_checkpoint, load_checkpoint
+from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.storage import MissingKeyError, Store, open_parent, open_store
 from daam.storage.local import absolute_folder
+from daam.training.source_stage import taken_over
 
 CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
@@ -87,6 +88,29 @@ def open_run(folder: Store, *, num_workers: int | None = None) -> RunConfig:
     if num_workers is not None:
         config = with_settings(config, {"compute.num_workers": num_workers})
     return config
+
+
+def start_from(folder: Store, source: str, config: RunConfig) -> None:
+    """Put a new run at the end of its source stage, which another run has trained.
+
+    The run then resumes from there. The other's metrics are copied, but for diagnostics: those were
+    of another target.
+
+    Args:
+        folder: of the new run, from `start_run`.
+        source: folder of the other.
+        config: the new run's settings, in portable form.
+
+    Raises:
+        ConfigError, CheckpointError: as for `daam.training.source_stage.taken_over`.
+    """
+    then, state = trained(source)
+    own = taken_over(config, state, then=then, where=source)
+    for row in read_reports(open_store(source)):
+        if row["epoch"] <= own["num_epochs_done"]:
+            kept = {name: row[name] for name in row if not name.startswith("diagnostic/")}
+            append_report(folder, kept | {"num_epochs": config.num_epochs})
+    save_checkpoint(folder.child(CHECKPOINTS), own)
 
 
 def abandon_run(folder: Store) -> None:

@@ -95,7 +95,7 @@ def fit(run: Run, *, on_step: OnStep | None = None) -> Generator[EpochReport, No
         TrainingError: the network's features did.
     """
     network = data_parallel(run)
-    num_epochs = run.config.optimiser.num_epochs
+    num_epochs = run.config.num_epochs
     for epoch in range(run.num_epochs_done, num_epochs):
         seconds: dict[str, float] = {}
         weights = weights_at(run.config, epoch=epoch)
@@ -181,7 +181,7 @@ def progress_of(run: Run, *, epoch: int, step: int, num_images: int) -> StepProg
     """Return how far a run is; epochs are counted from 0 here, as everywhere but in reports."""
     return StepProgress(
         epoch=epoch + 1,
-        num_epochs=run.config.optimiser.num_epochs,
+        num_epochs=run.config.num_epochs,
         step=step,
         num_steps=run.config.optimiser.steps_per_epoch,
         num_images=num_images,

@@ -51,18 +51,9 @@ def load_state_dict(run: Run, state: dict[str, Any], *, where: str) -> None:
     Raises:
         CheckpointError: it has another format, or is of a run with other settings or other data.
     """
-    if state.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{where} has checkpoint format {state.get('format')}, this daam reads {FORMAT}; "
-            "start a new run under another name"
-        )
+    check_format(state, where=where)
     then, now = state["config"], run.config.model_dump()
-    changed = sorted(
-        path
-        for path in {*flat(then), *flat(now)}
-        if flat(then).get(path) != flat(now).get(path) and not is_replaceable(path)
-    )
-    if changed:
+    if changed := changed_settings(then, now):
         raise CheckpointError(
             f"{where} is of a run with other settings: {', '.join(changed)}; "
             "resume with the same settings, or start a new run under another name"
@@ -113,10 +104,38 @@ def trained_network(config: RunConfig, state: dict[str, Any]) -> DaamNetwork:
 REPLACEABLE = ("compute.", "data.root", "data.cache", "data.cache_gb", "data.num_threads")
 
 
-def is_replaceable(path: str) -> bool:
-    """Whether a resumed run may have another value of a setting."""
-    return any(
-        path.startswith(name) if name.endswith(".") else path == name for name in REPLACEABLE
+def check_format(state: dict[str, Any], *, where: str) -> None:
+    """Refuse a state that another version of daam wrote.
+
+    Raises:
+        CheckpointError: it has another format.
+    """
+    if state.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{where} has checkpoint format {state.get('format')}, this daam reads {FORMAT}; "
+            "start a new run under another name"
+        )
+
+
+def changed_settings(
+    then: dict[str, Any], now: dict[str, Any], *, replaceable: tuple[str, ...] = ()
+) -> list[str]:
+    """Return the paths of the settings that differ, but for those that cannot change the result.
+
+    Args:
+        then: nested tables, and so below.
+        now: to compare with.
+        replaceable: more settings that may differ, as in `REPLACEABLE`.
+    """
+    before, after = flat(then), flat(now)
+    return sorted(
+        path
+        for path in {*before, *after}
+        if before.get(path) != after.get(path)
+        and not any(
+            path.startswith(name) if name.endswith(".") else path == name
+            for name in (*REPLACEABLE, *replaceable)
+        )
     )
 
 

@@ -171,6 +171,18 @@ def test_a_finished_run_that_is_resumed_trains_nothing(checkpoint: str, run: Run
     assert trained(checkpoint)[1]["num_epochs_done"] == before == 2
 
 
+def test_a_source_run_is_adapted_to_a_target_with_its_settings(
+    run: Run, tiny_file: Path, work: Path
+) -> None:
+    out = run("train", "--config", str(tiny_file), "--set", "stage=source")
+    assert "train --transfer 'plaza->campus' --from " in out
+    out = run("train", "--transfer", "plaza->station", "--from", "runs/plaza-source")
+    assert re.findall(r"^epoch (\d)/2 ", out, re.M) == ["2"]
+    config, state = trained("runs/plaza-station")
+    assert (config.model.backbone, config.stage) == ("tiny", "all")
+    assert state["num_epochs_done"] == 2
+
+
 def test_config_prints_settings_that_can_be_read_back(run: Run) -> None:
     out = run("config", "--preset", "source_only", "--set", "optimiser.learning_rate=0.01")
     config = run_config(tomllib.loads(out))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import daam
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError, ConfigError, TrainingError
@@ -17,6 +18,7 @@ from daam.runs.run_folder import (
     open_run,
     portable,
     read_reports,
+    start_from,
     start_run,
     trained,
 )
@@ -149,6 +151,34 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
     other = with_settings(tiny_config, {"optimiser.learning_rate": 0.5})
     with pytest.raises(CheckpointError, match=r"other settings: optimiser\.learning_rate"):
         list(train_run(folder, other))
+
+
+def test_a_run_from_a_source_run_ends_as_one_that_trained_it_all(
+    tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    whole = start_run(str(tmp_path / "whole"), tiny_config)
+    epochs = list(train_run(whole, tiny_config))
+    of_source = with_settings(tiny_config, {"transfer": "plaza->station", "stage": "source"})
+    source = start_run(str(tmp_path / "source"), of_source)
+    assert [row["num_epochs"] for row in train_run(source, of_source)] == [1]
+    folder = start_run(str(tmp_path / "run"), tiny_config)
+    start_from(folder, source.uri, tiny_config)
+    second = list(train_run(folder, tiny_config))
+    assert [row["epoch"] for row in second] == [2]
+    assert_same_weights(folder, whole)
+    taken, trained_here = read_reports(folder)
+    assert taken["loss/total"] == epochs[0]["loss/total"]
+    assert (taken["epoch"], taken["num_epochs"]) == (1, 2)
+    assert not [name for name in taken if name.startswith("diagnostic/")]  # of another target
+    assert trained_here["diagnostic/num_groups"] == epochs[1]["diagnostic/num_groups"]
+
+
+def test_a_refused_start_leaves_nothing(tiny_config: RunConfig, tmp_path: Path) -> None:
+    of_source = with_settings(tiny_config, {"stage": "source", "seed": 5})
+    source = daam.train(of_source, to=tmp_path / "source")
+    with pytest.raises(CheckpointError, match="another source stage than this run would: seed"):
+        daam.train(tiny_config, to=tmp_path / "run", start_from=source.folder)
+    assert not LocalStore(tmp_path / "run").list()
 
 
 def test_an_s3_run_loads_from_anywhere(tiny_config: RunConfig, s3_uri: str) -> None:

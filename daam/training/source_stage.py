@@ -1,0 +1,135 @@
+"""The source stage of a run, taken from another run: bit for bit what training it would have given.
+
+Until the end of `loss.warmup_epochs` a run trains on its source alone, so one such stage can be
+adapted to many targets. A state may be taken over if everything that acted on it is the same.
+"""
+
+from typing import Any
+
+from daam.config.schema import RunConfig
+from daam.errors import CheckpointError, ConfigError
+from daam.training.schedule import learning_rate_at, weights_at
+from daam.training.setup.data import lay_out_windows, manifest_of, source_splits, target_splits
+from daam.training.state import changed_settings, check_format
+
+# Settings that act only on the target, on its losses, or on how a trained network is tested. A name
+# that ends in a dot is a whole table.
+ADAPTATION = (
+    "transfer",
+    "stage",
+    "data.target_batch_size",
+    "loss.domain_similarity.",
+    "loss.domain_classification.",
+    "loss.target.",
+    "loss.warmup_epochs",
+    "loss.ramp_epochs",
+    "teacher.labels",
+    "teacher.embeds",
+    "evaluation.",
+)
+# Their effect on the source stage is compared: the learning rate of each step.
+SCHEDULE = (
+    "optimiser.num_epochs",
+    "optimiser.learning_rate",
+    "optimiser.warmup_epochs",
+    "optimiser.schedule",
+)
+# Forms of domain similarity whose head is part of the network from the start.
+WITH_HEAD = ("nominal_classifier", "domain_confusion", "gradient_reversal")
+
+
+def taken_over(
+    config: RunConfig, state: dict[str, Any], *, then: RunConfig, where: str
+) -> dict[str, Any]:
+    """Return the state of another run's source stage as the state of a run with these settings.
+
+    Args:
+        config: settings of the new run, in portable form.
+        state: from `daam.training.state.state_dict`, after one epoch or more.
+        then: the settings of the run that it is of.
+        where: the state comes from, for messages.
+
+    Raises:
+        ConfigError: the new run would not adapt.
+        CheckpointError: the state has another format or has seen a target, or its source stage was
+            not what the new run's would be; the message says what differs.
+    """
+    check_format(state, where=where)
+    if not config.loss.uses_target or config.stage == "source":
+        raise ConfigError(
+            f"there is nothing to start from {where}: no loss of this run uses the target; choose "
+            "a preset that adapts, and leave stage at 'all'"
+        )
+    check_source_settings(config, state, then=then, where=where)
+    num_epochs = state["num_epochs_done"]
+    check_schedule(config, num_epochs, then=then, where=where)
+    pair = config.pair()
+    source, target = (manifest_of(config, domain) for domain in (pair.source, pair.target))
+    if state["source_digest"] != source.digest(source_splits(config, source), with_labels=True):
+        raise CheckpointError(
+            f"{where} was trained on {then.pair().source}, and {pair.source} in "
+            f"{config.data.root} has other images or labels; name that source, import it again as "
+            "it was, or train the source stage anew"
+        )
+    target_digest = target.digest(target_splits(config, target), with_labels=False)
+    windows = lay_out_windows(
+        config,
+        source=source.shards(source_splits(config, source)),
+        target=target.shards(target_splits(config, target)),
+    ).counts
+    # Which shards share a window depends on the sizes of both domains.
+    if (windows[0] or state["windows"][0]) and target_digest != state["target_digest"]:
+        raise CheckpointError(
+            f"{where} cannot be adapted to another target: the images are more than "
+            "data.cache_gb, so that the order of the source's batches depends on the target; set "
+            "a data.cache_gb that holds both domains, in both runs"
+        )
+    return state | {
+        "config": config.model_dump(),
+        "target_digest": target_digest,
+        "windows": windows,
+    }
+
+
+def check_source_settings(
+    config: RunConfig, state: dict[str, Any], *, then: RunConfig, where: str
+) -> None:
+    """Refuse a state of a network or of source batches that are not those of these settings."""
+    changed = changed_settings(
+        then.model_dump(), config.model_dump(), replaceable=(*ADAPTATION, *SCHEDULE)
+    )
+    kinds = {each.loss.domain_similarity.kind for each in (then, config)}
+    if len(kinds) > 1 and kinds & set(WITH_HEAD):
+        changed.append("loss.domain_similarity.kind")
+    if (state["teacher"] is not None) != config.teacher.is_used:
+        changed.append("teacher.labels or teacher.embeds")
+    if changed:
+        raise CheckpointError(
+            f"{where} has another source stage than this run would: {', '.join(changed)}; "
+            "use the same values, or train the source stage anew with these"
+        )
+
+
+def check_schedule(config: RunConfig, num_epochs: int, *, then: RunConfig, where: str) -> None:
+    """Refuse a state that has seen a target, or was trained at other learning rates."""
+    for epoch in range(num_epochs):
+        if weights_at(then, epoch=epoch).need_target:
+            raise CheckpointError(
+                f"{where} has been adapted to {then.pair().target}: {num_epochs} epochs, of which "
+                f"{epoch} on the source alone; start from a run that ends there: "
+                f"daam train --transfer '{then.transfer}' --set stage=source"
+            )
+        if weights_at(config, epoch=epoch).need_target:
+            raise CheckpointError(
+                f"{where} has {num_epochs} epochs on the source alone, and this run would have "
+                f"{epoch}; set loss.warmup_epochs={num_epochs}"
+            )
+        for step in range(
+            epoch * config.optimiser.steps_per_epoch, (epoch + 1) * config.optimiser.steps_per_epoch
+        ):
+            rates = [learning_rate_at(each, step=step) for each in (then, config)]
+            if rates[0] != rates[1]:
+                raise CheckpointError(
+                    f"{where} had a learning rate of {rates[0]:g} in epoch {epoch + 1}, and this "
+                    f"run would have {rates[1]:g}; use the same {', '.join(SCHEDULE)}"
+                )
