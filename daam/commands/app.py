@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from daam import __version__
+from daam.commands.compare import compare
 from daam.commands.data import data
 from daam.commands.embed import embed
 from daam.commands.evaluate import evaluate
@@ -24,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(tune)
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(export)
 app.command()(embed)
 app.command()(label)

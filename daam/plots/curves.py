@@ -25,7 +25,8 @@ def curves(
 
     Args:
         series: name -> (epoch, value) in rising order of epochs; values that are not finite are
-            left out. At most eight have colours of their own.
+            left out. At most eight have colours of their own, by their place; one without values
+            keeps its place.
         title: plain text.
         note: what the values are, plain text.
         limits: of the values' axis; None is that of the data.
@@ -34,6 +35,7 @@ def curves(
         name: [point for point in points if math.isfinite(point[1])]
         for name, points in series.items()
     }
+    numbers = {name: number for number, name in enumerate(drawn)}  # of colours: gaps stay gaps
     drawn = {name: points for name, points in drawn.items() if points}
     if not drawn:
         return ""
@@ -56,7 +58,8 @@ def curves(
         )
 
     parts = list(grid(rows, columns, place=place))
-    for number, (name, points) in enumerate(drawn.items()):
+    for name, points in drawn.items():
+        number = numbers[name]
         places = [place(*point) for point in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         if len(points) == 1:
@@ -72,8 +75,8 @@ def curves(
             )
     legend = "".join(
         f'<span><svg viewBox="0 0 24 8" aria-hidden="true"><line x1="0" x2="24" y1="4" y2="4" '
-        f"{stroke(number)}/></svg>{escape(name)}</span>"
-        for number, name in enumerate(drawn)
+        f"{stroke(numbers[name])}/></svg>{escape(name)}</span>"
+        for name in drawn
         if len(drawn) > 1  # one line is what the title says
     )
     below = f'<p class="note">{escape(note)}</p>' if note else ""
@@ -91,7 +94,7 @@ def grid(
     place: Callable[[float, float], tuple[float, float]],
 ) -> Iterator[str]:
     """Draw the lines and labels of both axes."""
-    yield f'<text x="{LEFT - 6}" y="{HEIGHT - 8}" text-anchor="end">epoch</text>'
+    yield f'<text x="0" y="{HEIGHT - 8}">epoch</text>'
     for row in rows:
         _, y = place(0, row)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'

@@ -69,7 +69,7 @@ def report_page(folder: Store) -> str:
             summary(config, rows),
             warnings_section(rows),
             results_section(folder),
-            curves_section({"": rows}),
+            curves_section(rows),
             pictures_section(folder),
             settings_section(config),
             last_epoch_section(rows),
@@ -207,7 +207,7 @@ def last_epoch_section(rows: Sequence[Row]) -> str:
     cells = [
         [f"<code>{escape(name)}</code>", shown(value)]
         for name, value in rows[-1].items()
-        if name != "warnings"
+        if not isinstance(value, list)
     ]
     table = html_table(["Metric", "Value"], cells, num_texts=1)
     return f"<details><summary>All metrics of the last epoch</summary>{table}</details>"
