@@ -10,8 +10,9 @@ from daam.dataset.importing.dataset_index import DatasetIndex
 from daam.domains import DISTRACTOR, Split
 
 NUM_NAMED = 3
-# With fewer images per number than this, it is rather a counter than a camera or a track.
-FEW_IMAGES = 1.5
+# With fewer images per number than these, it is rather a counter than a camera or a track.
+IMAGES_PER_CAMERA, IMAGES_PER_TRACK = 4, 1.5
+IMAGES_PER_PERSON = 1.5
 MIN_IMAGES = 10  # from which on that is odd
 
 
@@ -21,26 +22,28 @@ def findings(index: DatasetIndex) -> tuple[str, ...]:
 
 
 def _odd_counts(index: DatasetIndex) -> Iterator[str]:
-    for split, name in ((split, name) for split in index.splits for name in ("camera", "track")):
-        values = _known(index.splits[split], name)
-        if values is None or split in (Split.QUERY, Split.VALIDATION_QUERY):
-            continue
-        num_values = len(np.unique(values))
-        if len(values) >= MIN_IMAGES and len(values) < FEW_IMAGES * num_values:
-            yield (
-                f"{split}: {len(values):,} images have {num_values:,} {name}s; is that number a "
-                "counter of images?"
-            )
     train = index.splits.get(Split.TRAIN)
     if train is None:
         return
+    for name, fewest in (("camera", IMAGES_PER_CAMERA), ("track", IMAGES_PER_TRACK)):
+        values = _known(train, name)
+        num_values = 0 if values is None else len(np.unique(values))
+        if values is not None and MIN_IMAGES <= len(values) < fewest * num_values:
+            yield (
+                f"train: {len(values):,} images have {num_values:,} {name}s; is that number a "
+                "counter of images?"
+            )
     cameras, identities = _known(train, "camera"), _known(train, "identity")
     if cameras is not None and len(np.unique(cameras)) == 1:
         yield (
             f"all train images are of one camera, {_camera(index, int(cameras[0]))}: enough to "
             "train and embed, but nobody can be matched across cameras"
         )
-    if identities is not None and len(identities) < FEW_IMAGES * len(np.unique(identities)):
+    if identities is not None and len(np.unique(identities)) == 1:
+        yield "all train images show one person: a target can be that, but not a source"
+    elif identities is not None and len(identities) < IMAGES_PER_PERSON * len(
+        np.unique(identities)
+    ):
         yield (
             f"train: {len(identities):,} images show {len(np.unique(identities)):,} people; few "
             "have two images, so little can be learnt from their labels"

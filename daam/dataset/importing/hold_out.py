@@ -42,8 +42,15 @@ def cut_test_splits(index: DatasetIndex, *, share: float) -> DatasetIndex:
             f"--cut-test moves whole people to query and gallery, but nothing says who is in the "
             f"images of {index.root}; give their identities, or leave it out"
         )
+    if (problem := _nobody_to_query(index)) is not None:
+        raise DataError(f"{problem}, so nothing can be tested; leave --cut-test out")
     cut = _move_people(
-        index, share=share, salt=TEST_SALT, to=(Split.QUERY, Split.GALLERY), aim="tested"
+        index,
+        share=share,
+        salt=TEST_SALT,
+        to=(Split.QUERY, Split.GALLERY),
+        aim="tested",
+        option="--cut-test",
     )
     return replace(cut, cut_test=float(share))
 
@@ -73,15 +80,17 @@ def hold_out_validation(index: DatasetIndex, *, share: float) -> DatasetIndex:
         raise DataError(f"{index.root} has validation splits already; hold out only once")
     if share == 0 or Split.TRAIN not in index.splits:
         return index
-    train = index.splits[Split.TRAIN]
-    if train["identity"].null_count:
+    if index.splits[Split.TRAIN]["identity"].null_count:
         return _with_note(index, "people of train are unknown, so none are held out for validation")
-    identities, cameras = _people(train)
-    if not len(_queries(identities, cameras)):
-        twice = "has two images" if cameras is None else "was seen by two cameras"
-        return _with_note(index, f"nobody in train {twice}, so none are held out for validation")
+    if (problem := _nobody_to_query(index)) is not None:
+        return _with_note(index, f"{problem}, so none are held out for validation")
     return _move_people(
-        index, share=share, salt=VALIDATION_SALT, to=VALIDATION_SPLITS, aim="validated"
+        index,
+        share=share,
+        salt=VALIDATION_SALT,
+        to=VALIDATION_SPLITS,
+        aim="validated",
+        option="--validation-share",
     )
 
 
@@ -89,8 +98,15 @@ def _with_note(index: DatasetIndex, note: str) -> DatasetIndex:
     return replace(index, notes=(*index.notes, note))
 
 
+def _nobody_to_query(index: DatasetIndex) -> str | None:
+    identities, cameras = _people(index.splits[Split.TRAIN])
+    if len(_queries(identities, cameras)):
+        return None
+    return f"nobody in train {'has two images' if cameras is None else 'was seen by two cameras'}"
+
+
 def _move_people(
-    index: DatasetIndex, *, share: float, salt: str, to: tuple[Split, Split], aim: str
+    index: DatasetIndex, *, share: float, salt: str, to: tuple[Split, Split], aim: str, option: str
 ) -> DatasetIndex:
     train = index.splits[Split.TRAIN]
     identities, cameras = _people(train)
@@ -106,7 +122,7 @@ def _move_people(
         seen_twice = "has two images" if cameras is None else "was seen by two cameras"
         raise DataError(
             f"none of the {num_moved} identities held out of {index.root} {seen_twice}, so "
-            f"nothing can be {aim}; give more people, or a larger share of them"
+            f"nothing can be {aim}; give more people, a larger {option}, or {option} 0 to move none"
         )
     is_query = np.zeros_like(is_moved)
     is_query[queries] = True

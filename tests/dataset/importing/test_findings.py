@@ -25,14 +25,14 @@ def test_nothing_is_said_of_a_good_data_set(small_market: Path) -> None:
 
 
 def test_one_camera_is_said() -> None:
-    assert findings(make_index((Split.TRAIN, 1, 4, None), (Split.TRAIN, 1, 4, None))) == (
+    assert findings(make_index((Split.TRAIN, None, 4, None), (Split.TRAIN, None, 4, None))) == (
         "all train images are of one camera, 4: enough to train and embed, but nobody can be "
         "matched across cameras",
     )
 
 
 def test_a_counter_that_is_no_camera_is_said() -> None:
-    rows: list[Row] = [(Split.TRAIN, None, number // 2, number) for number in range(12)]
+    rows: list[Row] = [(Split.TRAIN, None, number % 2, number) for number in range(12)]
     (said,) = findings(make_index(*rows))
     assert said == "train: 12 images have 12 tracks; is that number a counter of images?"
     rows = [(Split.TRAIN, None, number, None) for number in range(12)]
@@ -44,6 +44,11 @@ def test_people_with_one_image_are_said() -> None:
     rows: list[Row] = [(Split.TRAIN, number + 1, number % 2, None) for number in range(12)]
     (said,) = findings(make_index(*rows))
     assert "12 images show 12 people" in said
+
+
+def test_one_person_is_said() -> None:
+    (said,) = findings(make_index((Split.TRAIN, 7, 1, None), (Split.TRAIN, 7, 2, None)))
+    assert said == "all train images show one person: a target can be that, but not a source"
 
 
 def test_a_track_of_two_people_is_said() -> None:
@@ -82,8 +87,7 @@ def test_without_cameras_any_image_of_the_person_is_a_match() -> None:
 
 def test_people_in_train_and_test_are_said() -> None:
     rows: list[Row] = [
-        (Split.TRAIN, 1, 1, None),
-        (Split.TRAIN, 1, 2, None),
+        *[(Split.TRAIN, identity, camera, None) for identity in (1, 2) for camera in (1, 2)],
         (Split.QUERY, 1, 1, None),
         (Split.GALLERY, 1, 2, None),
         (Split.GALLERY, 0, 2, None),

@@ -168,7 +168,11 @@ def test_names_decide_who_is_moved_whatever_their_numbers_are() -> None:
     ("index", "share", "complaint"),
     [
         (make_index({1: [1, 2], 2: [1, 2]}), 1.0, "not in"),
-        (make_index({1: [1, 1], 2: [2, 2]}), 0.3, "nothing can be tested"),
+        (
+            make_index({1: [1, 1], 2: [2, 2]}),
+            0.3,
+            "nobody in train was seen by two cameras, so nothing can be tested; leave",
+        ),
         (
             make_index({1: [1, 2]}, split=Split.QUERY),
             0.3,

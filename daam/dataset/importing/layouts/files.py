@@ -118,7 +118,7 @@ def _entries(folder: str, *, root: Path) -> Iterator[os.DirEntry[str]]:
 def _advice(error: OSError, folder: str, *, root: Path) -> str:
     if isinstance(error, PermissionError):
         return "change its permissions"
-    for child in folders_in(root):
-        if os.path.isdir(child / folder):
-            return f"did you mean --root {child}?"
+    for place in (root.absolute().parent, *folders_in(root)):
+        if folder and os.path.isdir(place / folder):
+            return f"did you mean --root {place}?"
     return "check --root and --layout"

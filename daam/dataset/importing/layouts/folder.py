@@ -89,18 +89,15 @@ def read_folder(
         images.add(path, values=values)
     if not num_images:
         raise LayoutError(
-            f"{root} holds no image ({', '.join(SUFFIXES)}){_others(images)}; check --root"
+            f"{root} holds no image ({', '.join(SUFFIXES)}){_others(images)}; check --root, or "
+            "convert the images"
         )
     if unmatched:
-        raise LayoutError(
-            f"--pattern {pattern!r} matches {num_images - len(unmatched):,} of {num_images:,} "
-            f"images of {root}, and not {_first(sorted(unmatched))}; correct the pattern, or move "
-            "these images away"
-        )
+        raise _mismatch(sorted(unmatched), pattern=pattern, num_images=num_images, root=root)
     if camera is None and "camera" not in meanings.values():
         images.notes.append(
-            "cameras are unknown; --pattern takes them from the paths, --camera folder from the "
-            f"folders' names (a pattern, for example: {EXAMPLE})"
+            f"cameras are unknown: --pattern takes them from paths (for example {EXAMPLE}), "
+            "--camera folder from the folders' names"
         )
     return images.build()
 
@@ -114,18 +111,33 @@ def _compiled(pattern: str | None) -> tuple[re.Pattern[str] | None, dict[str, st
         rule = re.compile(pattern)
     except re.error as error:
         raise LayoutError(
-            f"--pattern {pattern!r} is no regular expression: {error}; an example is {EXAMPLE}"
+            f"--pattern '{pattern}' is no regular expression: {error}; an example is {EXAMPLE}"
         ) from error
     meanings = {group: MEANINGS.get(group.lower(), "") for group in rule.groupindex}
     unknown = [group for group, meaning in meanings.items() if meaning not in GROUPS]
     if unknown or not meanings:
         problem = f"has a group {unknown[0]!r}" if unknown else "has no named group"
         raise LayoutError(
-            f"--pattern {pattern!r} {problem}; groups are {known}, for example {EXAMPLE}"
+            f"--pattern '{pattern}' {problem}; groups are {known}, for example {EXAMPLE}"
         )
     if len(set(meanings.values())) < len(meanings):
-        raise LayoutError(f"--pattern {pattern!r} has two groups of one meaning; leave one out")
+        raise LayoutError(f"--pattern '{pattern}' has two groups of one meaning; leave one out")
     return rule, meanings
+
+
+def _mismatch(
+    unmatched: list[str], *, pattern: str | None, num_images: int, root: Path
+) -> LayoutError:
+    if len(unmatched) == num_images:
+        shell = "" if "\\" in str(pattern) else "; in a shell, put it into single quotes"
+        return LayoutError(
+            f"--pattern '{pattern}' matches none of the {num_images:,} images of {root}, whose "
+            f"paths there are like {_first(unmatched)}{shell}"
+        )
+    return LayoutError(
+        f"--pattern '{pattern}' does not match {len(unmatched):,} of {num_images:,} images of "
+        f"{root}: {_first(unmatched)}; correct the pattern, or move these images away"
+    )
 
 
 def _others(images: OwnImages) -> str:

@@ -228,8 +228,8 @@ class OwnImages:
                         raw,
                         name,
                         value,
-                        f"{name} {value!r} is neither a whole number nor a time in ISO 8601, like "
-                        "2026-05-01T12:30:00, or not the same of these two as in the lines before",
+                        f"{name} {value!r} is neither a whole number nor ISO 8601, like "
+                        "2026-05-01T12:30:00 (all times of a data set are one of the two)",
                     )
                 if abs(number) > LARGEST[name]:
                     largest = LARGEST[name]

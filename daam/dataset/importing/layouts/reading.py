@@ -1,5 +1,7 @@
 """The layouts by name."""
 
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,7 +28,7 @@ READERS: Mapping[str, Callable[[Path], DatasetIndex]] = {
     "parquet": partial(read_table, layout="parquet"),
 }
 FOLDER = "folder"
-LAYOUTS = (*READERS, FOLDER)
+LAYOUTS = (FOLDER, *READERS)
 WITHDRAWAL_NOTICE = (
     "DukeMTMC-reID was withdrawn by its authors in 2019 over the privacy of the people in it, so "
     "it should not be used for new work; daam gives no way to get it. To read a copy you have, "
@@ -62,6 +64,10 @@ def read_layout(
     """
     if layout not in LAYOUTS:
         raise LayoutError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
+    if (scheme := re.match(r"(\w+):/", str(root))) is not None and not os.path.exists(root):
+        raise LayoutError(
+            f"an import reads a folder of this machine, not {scheme[1]}://; copy the images first"
+        )
     if layout == "dukemtmc" and not acknowledge_withdrawal:
         raise LayoutError(WITHDRAWAL_NOTICE)
     only_for = {

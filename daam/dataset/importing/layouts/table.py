@@ -8,6 +8,7 @@ names or the usual others in `own_images.NAMES`. Further columns are not read, a
 import csv
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -68,13 +69,22 @@ def read_table(root: Path, *, layout: Literal["csv", "parquet"]) -> DatasetIndex
     except DuplicatePathError as error:
         lines = _lines_of(error.path, rows=rows_of(table), table=table)
         raise LayoutError(
-            f"{place('', lines[1])} names {error.path} a second time; remove one"
+            f"{place('', lines[1])} names {error.path} a second time; a row is one image of one "
+            "person: remove one, or cut the people out of the image first"
         ) from error
     except OSError as error:
         raise LayoutError(
             f"cannot read {table}: {error.strerror}; --root is the table or the folder that holds "
-            f"{name}; for images without a table there is --layout folder"
+            f"{name}{_other_tables(table)}; for images without a table there is --layout folder"
         ) from error
+
+
+def _other_tables(table: Path) -> str:
+    with suppress(OSError), os.scandir(table.parent) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.endswith(table.suffix))
+        if names:
+            return f" (did you mean --root {table.parent / names[0]}?)"
+    return ""
 
 
 def _csv_rows(table: Path) -> Rows:
@@ -159,8 +169,8 @@ def _meanings(header: Sequence[str | None], *, table: Path) -> list[str | None]:
                 if of_column == meaning
             ]
             raise LayoutError(
-                f"{table} has {len(same)} columns for {meaning}: {', '.join(same)}; rename or "
-                "remove all but one"
+                f"{table} has {len(same)} columns for {meaning}: {', '.join(same)[:HEADER_SHOWN]}; "
+                "rename or remove all but one"
             )
     return meanings
 
