@@ -12,7 +12,9 @@ import pytest
 
 import daam
 from daam import api
+from daam.dataset.format.manifest import read_manifest
 from daam.domains import Split
+from daam.storage import open_store
 from tests.support.tiny_domains import write_market
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +48,25 @@ assert not {"ray", "typer", "optuna"} & sys.modules.keys()
 @pytest.fixture
 def config(tiny_config: daam.Config) -> daam.Config:
     return tiny_config
+
+
+def test_a_folder_of_crops_becomes_a_domain(tmp_path: Path) -> None:
+    write_market(tmp_path / "raw", name="plaza")
+    crops = tmp_path / "raw" / "bounding_box_train"
+    to = tmp_path / "domains"
+    pattern = r"(?P<person>\d+)_(?P<camera>c\d)"
+    mine = daam.import_domain(
+        crops, layout="folder", pattern=r"(?P<camera>c\d)", domain="mine", to=to
+    )
+    train = mine.splits[Split.TRAIN]
+    assert list(mine.splits) == [Split.TRAIN]
+    assert (train.num_images, train.num_identities, train.num_cameras) == (72, None, 3)
+    assert "people of train are unknown, so none are held out for validation" in mine.notes
+    assert read_manifest(open_store(str(to)), "mine").cameras == {1: "c1", 2: "c2", 3: "c3"}
+    known = daam.import_domain(
+        crops, layout="folder", pattern=pattern, cut_test=0.3, domain="known", to=to
+    )
+    assert set(known.splits) == set(Split)
 
 
 def test_a_day_with_two_data_sets(tmp_path: Path, tiny_file: Path) -> None:
