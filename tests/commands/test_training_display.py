@@ -8,6 +8,7 @@ from daam.commands.terminal import screen, training_display
 from daam.commands.terminal.training_display import (
     epoch_text,
     images_per_second,
+    last_warning,
     seconds_left,
 )
 from daam.training.loop import StepProgress
@@ -106,3 +107,14 @@ def test_a_log_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         display.on_step(at(1))
         display.on_epoch(METRICS)
     assert written.getvalue() == epoch_text(METRICS, width=None) + "\n"
+
+
+def test_a_run_ends_with_the_warnings_of_its_last_epoch():
+    fine = {"epoch": 1}
+    broken = {"epoch": 2, "warnings": ["no group", "a loss of 0"]}
+    assert last_warning([]) is None
+    assert last_warning([broken, fine]) is None
+    warning = last_warning([fine, broken, broken])
+    assert warning is not None
+    assert "2 of 3 epochs" in warning
+    assert warning.endswith("no group; a loss of 0")

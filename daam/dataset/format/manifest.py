@@ -122,10 +122,14 @@ class DomainManifest:
             ShardError: the domain has no such split.
         """
         if split not in self.splits:
-            raise ShardError(
-                f"domain {self.domain} has no split {split}, only {', '.join(self.splits)}; "
-                "import a data set that has it"
-            )
+            advice = "import a data set that has it"
+            if split in VALIDATION_SPLITS:
+                advice = (
+                    "it is cut from a train split with identities: import one with a "
+                    "--validation-share above 0"
+                )
+            known = ", ".join(self.splits)
+            raise ShardError(f"domain {self.domain} has no split {split}, only {known}; {advice}")
         return self.splits[split]
 
     def shards(self, splits: Sequence[Split]) -> tuple[ShardEntry, ...]:

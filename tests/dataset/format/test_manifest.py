@@ -93,6 +93,8 @@ def test_a_split_that_is_not_there_is_said() -> None:
     assert MANIFEST.split(Split.TRAIN).num_rows == 5
     with pytest.raises(ShardError, match="no split query, only train, gallery"):
         MANIFEST.split(Split.QUERY)
+    with pytest.raises(ShardError, match=r"no split validation_query.* --validation-share above 0"):
+        MANIFEST.split(Split.VALIDATION_QUERY)
 
 
 def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
