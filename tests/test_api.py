@@ -60,9 +60,9 @@ def test_a_folder_of_crops_becomes_a_domain(tmp_path: Path) -> None:
     )
     train = mine.splits[Split.TRAIN]
     assert list(mine.splits) == [Split.TRAIN]
-    assert (train.num_images, train.num_identities, train.num_cameras) == (72, None, 3)
+    assert (train.num_images, train.num_identities, train.num_cameras) == (72, None, 2)
     assert "people of train are unknown, so none are held out for validation" in mine.notes
-    assert read_manifest(open_store(str(to)), "mine").cameras == {1: "c1", 2: "c2", 3: "c3"}
+    assert read_manifest(open_store(str(to)), "mine").cameras == {1: "c1", 2: "c2"}
     known = daam.import_domain(
         crops, layout="folder", pattern=pattern, cut_test=0.3, domain="known", to=to
     )
