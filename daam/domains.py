@@ -30,41 +30,49 @@ WHOLE_TRAIN_SPLITS = (Split.TRAIN, *VALIDATION_SPLITS)
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """From a domain with identity labels (source) to one without (target)."""
+    """From one domain with identity labels (source), or several, to one without (target)."""
 
-    source: str
+    sources: tuple[str, ...]
     target: str
 
     def __post_init__(self) -> None:
-        for domain in (self.source, self.target):
+        for domain in self.domains():
             check_domain(domain)
-        if self.source == self.target:
+        if self.target in self.sources:
             raise ConfigError(
-                f"transfer {self.source}->{self.target} has the same source and target; "
+                f"transfer {self} has the same source and target; "
                 "name two different domains, for example plaza->campus"
             )
+        if len(set(self.sources)) < len(self.sources):
+            raise ConfigError(f"transfer {self} names a source twice; name each once")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `source->target`.
+        """Read `source->target` or `source+source->target`.
 
         Raises:
-            ConfigError: the text is not two different domain names around an arrow.
+            ConfigError: the text is not different domain names around an arrow.
         """
-        parts = [part.strip() for part in text.split("->")]
-        if len(parts) != 2 or not all(parts):
+        sources, arrow, target = (part.strip() for part in text.partition("->"))
+        names = tuple(name.strip() for name in sources.split("+"))
+        if not arrow or not target or "->" in target or not all(names):
             raise ConfigError(
                 f"transfer {text!r} is not of the form source->target, for example plaza->campus "
                 "(quote it in a shell, where > redirects)"
             )
-        return cls(*parts)
+        return cls(names, target)
 
     def __str__(self) -> str:
         return f"{self.source}->{self.target}"
 
-    def domains(self) -> tuple[str, str]:
-        """Both domains, the source first."""
-        return self.source, self.target
+    @property
+    def source(self) -> str:
+        """The sources, in text."""
+        return "+".join(self.sources)
+
+    def domains(self) -> tuple[str, ...]:
+        """All domains, the sources first."""
+        return (*self.sources, self.target)
 
 
 def check_domain(name: str) -> str:

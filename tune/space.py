@@ -161,7 +161,7 @@ def check_transfers(config: StudyConfig) -> None:
     if len(set(texts)) < len(texts):
         raise ConfigError(f"study.search_transfers names a transfer twice: {', '.join(texts)}")
     for transfer in config.transfers():
-        if holdout.target in (transfer.source, transfer.target):
+        if holdout.target in transfer.domains():
             raise ConfigError(
                 f"study.holdout {holdout} and the search transfer {transfer} share the domain "
                 f"{holdout.target}; the holdout's target must appear in no search transfer, or "

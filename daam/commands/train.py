@@ -19,7 +19,9 @@ from daam.storage import open_store
 
 
 def train(
-    transfer: Annotated[str | None, typer.Option(help="'source->target', quoted.")] = None,
+    transfer: Annotated[
+        str | None, typer.Option(help="'source->target' or 'a+b->target', quoted.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings of the run, TOML.")] = None,
     preset: Annotated[str | None, typer.Option(help="A preset that comes with daam.")] = None,
     settings: Settings = None,

@@ -241,7 +241,8 @@ class RunConfig(Section):
     """One training run."""
 
     transfer: str = Field(
-        default="plaza->campus", description="source and target domain, as source->target"
+        default="plaza->campus",
+        description="source and target domain, as source->target; several sources as a+b->target",
     )
     stage: Literal["all", "source"] = Field(
         default="all",

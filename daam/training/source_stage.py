@@ -9,7 +9,7 @@ from typing import Any
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError, ConfigError
 from daam.training.schedule import learning_rate_at, weights_at
-from daam.training.setup.data import lay_out_windows, manifest_of, source_splits, target_splits
+from daam.training.setup.data import manifest_of, source_digest, target_splits, windows_of
 from daam.training.state import changed_settings, check_format
 
 # Settings that act only on the target, on its losses, or on how a trained network is tested. A name
@@ -64,19 +64,16 @@ def taken_over(
     num_epochs = state["num_epochs_done"]
     check_schedule(config, num_epochs, then=then, where=where)
     pair = config.pair()
-    source, target = (manifest_of(config, domain) for domain in (pair.source, pair.target))
-    if state["source_digest"] != source.digest(source_splits(config, source), with_labels=True):
+    sources = [manifest_of(config, domain) for domain in pair.sources]
+    target = manifest_of(config, pair.target)
+    if state["source_digest"] != source_digest(config, sources):
         raise CheckpointError(
             f"{where} was trained on {then.pair().source}, and {pair.source} in "
             f"{config.data.root} has other images or labels; name that source, import it again as "
             "it was, or train the source stage anew"
         )
     target_digest = target.digest(target_splits(config, target), with_labels=False)
-    windows = lay_out_windows(
-        config,
-        source=source.shards(source_splits(config, source)),
-        target=target.shards(target_splits(config, target)),
-    ).counts
+    windows = windows_of(config, sources=sources, target=target).counts
     # Which shards share a window depends on the sizes of both domains.
     if (windows[0] or state["windows"][0]) and target_digest != state["target_digest"]:
         raise CheckpointError(

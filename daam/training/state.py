@@ -58,12 +58,11 @@ def load_state_dict(run: Run, state: dict[str, Any], *, where: str) -> None:
             f"{where} is of a run with other settings: {', '.join(changed)}; "
             "resume with the same settings, or start a new run under another name"
         )
-    for rows, digest in (
-        (run.source, state["source_digest"]),
-        (run.target, state["target_digest"]),
+    for domain, digest, digest_then in (
+        (run.source.domain, run.source.digest, state["source_digest"]),
+        (run.target.manifest.domain, run.target.digest, state["target_digest"]),
     ):
-        if rows.digest != digest:
-            domain = rows.manifest.domain
+        if digest != digest_then:
             raise CheckpointError(
                 f"{where} was trained on another import of {domain} than the one in "
                 f"{run.config.data.root}; import {domain} again as it was then, point data.root to "

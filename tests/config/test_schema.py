@@ -63,13 +63,19 @@ def test_settings_cannot_be_changed_once_read():
 
 
 def test_the_transfer_is_a_source_and_a_target():
-    assert run_config({"transfer": "a -> b"}).pair() == Transfer("a", "b")
+    assert run_config({"transfer": "a -> b"}).pair() == Transfer(("a",), "b")
+    several = run_config({"transfer": "a + b->c"}).pair()
+    assert (several.sources, several.target, str(several)) == (("a", "b"), "c", "a+b->c")
 
 
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
         ({"transfer": "plaza->plaza"}, "the same source and target"),
+        ({"transfer": "plaza+campus->campus"}, "the same source and target"),
+        ({"transfer": "plaza+plaza->campus"}, "names a source twice"),
+        ({"transfer": "plaza+->campus"}, "is not of the form source->target"),
+        ({"transfer": "plaza->campus+station"}, "domain 'campus+station' is not a domain name"),
         ({"transfer": "plaza"}, "not of the form source->target"),
         ({"transfer": "plaza->Campus!"}, "'Campus!' is not a domain name"),
         (

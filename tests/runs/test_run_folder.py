@@ -189,6 +189,15 @@ def test_an_s3_run_loads_from_anywhere(tiny_config: RunConfig, s3_uri: str) -> N
     assert state["num_epochs_done"] == 2
 
 
+def test_a_run_of_several_sources_is_stored_and_loaded_by_its_name(
+    tiny_config: RunConfig, s3_uri: str
+) -> None:
+    config = with_settings(tiny_config, {"transfer": "plaza+station->campus"})
+    folder = start_run(f"{s3_uri}/plaza+station-campus", config)
+    list(train_run(folder, config))
+    assert trained(folder.uri)[1]["num_identities"] == 24
+
+
 def assert_same_weights(one: Store, other: Store) -> None:
     """Bit for bit."""
     (_, first), (_, second) = trained(one.uri), trained(other.uri)

@@ -23,7 +23,8 @@ from tests.support.tiny_runs import tiny_config, untimed_metrics
 
 NUM_RANKS = 2
 NUM_STEPS = 3
-PRESETS = ("daam_v2", "daam_v1", "strong", "source_only")
+SEVERAL_SOURCES = "several_sources"  # with the preset daam_v2
+PRESETS = ("daam_v2", "daam_v1", "strong", "source_only", SEVERAL_SOURCES)
 
 
 def config_of(root: Path, preset: str, *, num_ranks: int) -> RunConfig:
@@ -31,6 +32,8 @@ def config_of(root: Path, preset: str, *, num_ranks: int) -> RunConfig:
     changes: dict[str, Any] = {"optimiser.num_epochs": 3, "compute.num_workers": num_ranks}
     if preset == "daam_v1":
         changes["loss.domain_similarity.kind"] = "soft_svdd"
+    if preset == SEVERAL_SOURCES:
+        changes["transfer"], preset = "plaza+station->campus", "daam_v2"
     return tiny_config(root, changes, preset=preset)
 
 

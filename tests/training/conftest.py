@@ -1,4 +1,4 @@
-"""Two tiny domains, imported once, and runs between them."""
+"""Three tiny domains, imported once, and runs between them."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,10 +15,10 @@ from tests.support.tiny_runs import tiny_config
 
 @pytest.fixture(scope="session")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a store with the domains plaza and campus; not to be changed."""
+    """The folder of a store with the domains plaza, campus and station; not to be changed."""
     folder = tmp_path_factory.mktemp("domains")
     store = open_store(str(folder / "store"))
-    for name in ("plaza", "campus"):
+    for name in ("plaza", "campus", "station"):
         add_domain(store, name, scratch=folder)
     return folder / "store"
 

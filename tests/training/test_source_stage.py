@@ -50,6 +50,7 @@ def continued(config: RunConfig, source: RunConfig, state: dict[str, Any]) -> Ru
         ("daam_v2", {"loss.domain_similarity.kind": "gradient_reversal"}),
         ("daam_v1", {"loss.domain_similarity.kind": "soft_svdd"}),
         ("strong", {}),
+        ("daam_v2", {"transfer": "plaza+station->campus"}),
     ],
 )
 def test_a_source_stage_of_another_target_then_adapted_is_one_run_to_the_bit(

@@ -6,6 +6,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from daam.config.load import parse_settings, read_packaged_toml, read_preset
+from daam.domains import Split
 from daam.errors import ConfigError
 from tune.space import StudyConfig, study_config
 
@@ -141,6 +142,21 @@ def test_the_holdouts_target_is_in_no_search_transfer(search: str) -> None:
 def test_a_study_that_cannot_be_is_refused(study: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         a_study({WEIGHT: [1.0]}, **study)
+
+
+def test_every_source_of_a_transfer_is_needed_and_may_not_be_the_holdouts_target() -> None:
+    several = {WEIGHT: {"low": 0.5, "high": 50.0}}
+    config = a_study(several, search_transfers=["plaza+market->campus"])
+    needed = config.needed_splits()
+    assert needed["plaza"] == needed["market"] == {Split.TRAIN}
+    with pytest.raises(ConfigError, match="share the domain station"):
+        a_study(several, search_transfers=["plaza+station->campus"])
+
+
+def test_a_study_of_the_source_stage_alone_is_refused() -> None:
+    search = {WEIGHT: {"low": 0.5, "high": 50.0}}
+    with pytest.raises(ConfigError, match="stage = 'source' ends before the adaptation"):
+        a_study(search, settings=["stage=source"])
 
 
 def test_a_setting_that_the_command_line_fixes_is_not_searched() -> None:

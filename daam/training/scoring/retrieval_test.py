@@ -147,7 +147,7 @@ def embedder_for(
 ) -> DaamNetwork:
     """Return the network that embeds a domain, given unlabelled images of it.
 
-    If source and target have their own batch norms, it uses the source's for the source and the
+    If source and target have their own batch norms, it uses the source's for a source and the
     target's for any other domain. With `evaluation.reestimate_norm` their statistics are
     re-estimated on the images.
     """
@@ -166,7 +166,7 @@ def with_norms_of(domain: str, network: DaamNetwork, config: RunConfig) -> DaamN
     """Return the network with the batch norms of one domain alone."""
     if config.model.norm == "shared":
         return network
-    which = SOURCE if domain == config.pair().source else TARGET
+    which = SOURCE if domain in config.pair().sources else TARGET
     return with_plain_norms(copy.deepcopy(network), domain=which)
 
 

@@ -14,12 +14,10 @@ from daam.training.setup.data import (
     LabelledRows,
     UnlabelledRows,
     Windows,
-    lay_out_windows,
     manifest_of,
-    open_source,
+    open_sources,
     open_target,
-    source_splits,
-    target_splits,
+    windows_of,
 )
 from daam.training.setup.network import build_network
 from daam.training.teacher import teacher_of
@@ -67,17 +65,14 @@ def assemble(config: RunConfig) -> Run:
     """
     transfer = config.pair()
     compute = compute_of(config)
-    learnt = transfer.target if config.data.oracle_labels else transfer.source
+    learnt = (transfer.target,) if config.data.oracle_labels else transfer.sources
     manifests = {
-        domain: manifest_of(config, domain) for domain in dict.fromkeys((learnt, transfer.target))
+        domain: manifest_of(config, domain) for domain in dict.fromkeys((*learnt, transfer.target))
     }
-    windows = lay_out_windows(
-        config,
-        source=manifests[learnt].shards(source_splits(config, manifests[learnt])),
-        target=manifests[transfer.target].shards(target_splits(config, manifests[transfer.target])),
-    )
-    source = open_source(config, manifests[learnt], only_prefetched=windows.are_used)
-    target = open_target(config, manifests[transfer.target], only_prefetched=windows.are_used)
+    of_sources, of_target = [manifests[domain] for domain in learnt], manifests[transfer.target]
+    windows = windows_of(config, sources=of_sources, target=of_target)
+    source = open_sources(config, of_sources, only_prefetched=windows.are_used)
+    target = open_target(config, of_target, only_prefetched=windows.are_used)
     torch.manual_seed(config.seed)
     network = build_network(config, num_identities=source.num_identities)
     compute.place(network)

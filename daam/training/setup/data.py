@@ -1,5 +1,6 @@
 """The images of a run: source and target opened, and windows of shards where the cache is small."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from daam.config.schema import RunConfig
 from daam.dataset.cache import ShardCache
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, read_manifest
 from daam.dataset.pixels.device_decode import DevicePixels
-from daam.dataset.pixels.reader import PixelReader, Pixels
-from daam.dataset.reading.image_table import ImageTable, open_images, rows_of_shards
+from daam.dataset.pixels.reader import ImageSource, PixelReader, Pixels
+from daam.dataset.reading.image_table import open_images, rows_of_shards
+from daam.dataset.reading.joined_images import JoinedImages, numbered_through
 from daam.dataset.reading.labels import read_identities
 from daam.dataset.sampling.samplers import RowsByIdentity
 from daam.dataset.sampling.windows import ShardWindows
@@ -26,15 +28,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledRows:
-    """The source: pixels, and for each row its identity (counted from 0) and camera.
+    """The sources: pixels, and for each row its identity (counted from 0) and camera.
 
     Attributes:
-        manifest: of its domain.
+        domain: its name, or the names of several.
         digest: of its images and labels.
         cameras: (N,); None: unknown.
     """
 
-    manifest: DomainManifest
+    domain: str
     digest: str
     reader: Pixels
     identities: np.ndarray
@@ -97,36 +99,49 @@ def manifest_of(config: RunConfig, domain: str) -> DomainManifest:
     return manifest
 
 
-def open_source(
-    config: RunConfig, manifest: DomainManifest, *, only_prefetched: bool = False
+def open_sources(
+    config: RunConfig, manifests: Sequence[DomainManifest], *, only_prefetched: bool = False
 ) -> LabelledRows:
-    """Open the domain that is learnt from with its labels; its identities are renumbered from 0.
+    """Open the domains that are learnt from with their labels; identities are renumbered from 0.
 
-    That is the source, or with `data.oracle_labels` the target.
+    Those are the sources, or with `data.oracle_labels` the target. No two domains share an identity
+    or a camera.
 
     Args:
+        manifests: of the domains, at least one.
         only_prefetched: as in `open_images`, and so below.
 
     Raises:
-        ShardError: the domain knows no identities; or as `open_images`.
+        ShardError: a domain knows no identities; or as `open_images`.
         StorageError: as `open_images`.
     """
-    splits = source_splits(config, manifest)
     store, cache = open_store(config.data.root), shard_cache(config)
-    images = open_images(
-        store, manifest=manifest, splits=splits, cache=cache, only_prefetched=only_prefetched
-    )
-    identities = read_identities(store, manifest=manifest, splits=splits, cache=cache)
-    known, numbered = np.unique(identities, return_inverse=True)
+    opened, identities = [], []
+    for manifest in manifests:
+        where = {"manifest": manifest, "splits": source_splits(config, manifest), "cache": cache}
+        opened.append(open_images(store, only_prefetched=only_prefetched, **where))
+        identities.append(read_identities(store, **where))
+    images = opened[0] if len(opened) == 1 else JoinedImages(opened)
+    numbered = numbered_through(identities)
     return LabelledRows(
-        manifest=manifest,
-        digest=manifest.digest(splits, with_labels=True),
+        domain="+".join(manifest.domain for manifest in manifests),
+        digest=source_digest(config, manifests),
         reader=pixel_reader(config, images),
-        identities=numbered.astype(np.int64),
+        identities=numbered,
         by_identity=RowsByIdentity(numbered, images.cameras),
         cameras=images.cameras,
-        num_identities=len(known),
+        num_identities=int(numbered.max(initial=-1)) + 1,
     )
+
+
+def source_digest(config: RunConfig, manifests: Sequence[DomainManifest]) -> str:
+    """The digest of the images and labels of the domains that are learnt from, in their order."""
+    digests = [
+        manifest.digest(source_splits(config, manifest), with_labels=True) for manifest in manifests
+    ]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def open_target(
@@ -147,6 +162,21 @@ def open_target(
         reader=pixel_reader(config, images),
         cameras=images.cameras,
         tracks=images.tracks,
+    )
+
+
+def windows_of(
+    config: RunConfig, *, sources: Sequence[DomainManifest], target: DomainManifest
+) -> Windows:
+    """Lay out the windows of a run: see `lay_out_windows`."""
+    return lay_out_windows(
+        config,
+        source=[
+            entry
+            for manifest in sources
+            for entry in manifest.shards(source_splits(config, manifest))
+        ],
+        target=target.shards(target_splits(config, target)),
     )
 
 
@@ -213,7 +243,7 @@ def shard_cache(config: RunConfig) -> ShardCache:
     return ShardCache(Path(config.data.cache), capacity_bytes=int(config.data.cache_gb * 1e9))
 
 
-def pixel_reader(config: RunConfig, images: ImageTable) -> Pixels:
+def pixel_reader(config: RunConfig, images: ImageSource) -> Pixels:
     """Read a domain's images at the run's size, decoded where `data.decode` says."""
     height, width = config.data.height, config.data.width
     if config.data.decode == "cuda":

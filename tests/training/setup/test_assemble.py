@@ -43,7 +43,7 @@ def test_identities_of_the_source_are_counted_from_0_in_their_order(config_of):
     config = config_of()
     source = assemble(config).source
     where = {
-        "manifest": source.manifest,
+        "manifest": manifest_of(config, source.domain),
         "splits": WHOLE_TRAIN_SPLITS,
         "cache": shard_cache(config),
     }
@@ -147,13 +147,13 @@ def test_the_network_is_the_one_named(config_of, backbone, num_channels):
 
 
 def test_a_domain_that_is_not_there_is_named(config_of):
-    with pytest.raises(ShardError, match="has no domain station"):
-        assemble(config_of({"transfer": "plaza->station"}))
+    with pytest.raises(ShardError, match="has no domain nowhere"):
+        assemble(config_of({"transfer": "plaza->nowhere"}))
 
 
 def test_decoding_on_a_gpu_needs_a_run_on_one_before_the_data_is_opened(config_of):
     config = config_of(
-        {"data.decode": "cuda", "compute.device": "cpu", "transfer": "plaza->station"}
+        {"data.decode": "cuda", "compute.device": "cpu", "transfer": "plaza->nowhere"}
     )
     with pytest.raises(TrainingError, match="decode is cuda and the run computes on the cpu"):
         assemble(config)
@@ -162,7 +162,7 @@ def test_decoding_on_a_gpu_needs_a_run_on_one_before_the_data_is_opened(config_o
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_missed_before_the_data_is_opened(config_of):
     with pytest.raises(TrainingError, match="finds no GPU"):
-        assemble(config_of({"compute.device": "cuda", "transfer": "plaza->station"}))
+        assemble(config_of({"compute.device": "cuda", "transfer": "plaza->nowhere"}))
 
 
 def schedule(**changes: object) -> RunConfig:
