@@ -1,4 +1,4 @@
-"""A trained run on the test of a domain: scores, and pictures of what it sees."""
+"""A trained run on a domain: scores of its test, or an assessment where it has no labels."""
 
 import json
 import os
@@ -9,11 +9,14 @@ import numpy as np
 import torch
 
 from daam.config.schema import RunConfig
+from daam.dataset.format.manifest import DomainManifest
 from daam.dataset.loader.ordered import ordered_batches
-from daam.domains import check_domain
+from daam.domains import Split, check_domain
 from daam.errors import EvaluationError
+from daam.inference.assessment import Assessment
 from daam.inference.embedder import open_trained
 from daam.inference.pictures import draw_embeddings, draw_lists, draw_maps, draw_thresholds
+from daam.inference.unlabelled import assess_domain
 from daam.metrics.calibration import (
     Calibration,
     PairChoice,
@@ -32,6 +35,7 @@ from daam.runs.results import record_result
 from daam.storage import open_store
 from daam.storage.atomic import atomic_write
 from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest, TestResult, score
+from daam.training.setup.data import manifest_of
 from daam.training.state import trained_network
 
 FALSE_MATCH_RATE = 0.001
@@ -46,19 +50,21 @@ class Evaluation:
     """How well a run finds the people of a domain.
 
     Attributes:
-        domain: whose query and gallery were the test.
-        scores: mAP, mINP, CMC and the average precision of each query.
+        domain: whose query and gallery were the test, or whose train images were looked at.
+        scores: mAP, mINP, CMC and the average precision of each query; None without labels.
         reranked: the same of re-ranked distances, if requested; never compare them with `scores`.
         calibration: a threshold for "same person"; None if the test has too few pairs for one at
             the default rate.
-        warnings: what limits the scores or the calibration.
+        assessment: without labels, what can be said instead; None with them.
+        warnings: what limits the scores, the calibration or the assessment.
         files: that were written.
     """
 
     domain: str
-    scores: RetrievalScores
-    reranked: RetrievalScores | None
-    calibration: Calibration | None
+    scores: RetrievalScores | None
+    reranked: RetrievalScores | None = None
+    calibration: Calibration | None = None
+    assessment: Assessment | None = None
     warnings: list[str]
     files: list[Path]
 
@@ -71,25 +77,60 @@ def evaluate(
     data_root: str | None = None,
     false_match_rate: float | None = None,
     rerank: bool = False,
+    without_labels: bool = False,
 ) -> Evaluation:
     """Test the newest checkpoint of a run on a domain's query and gallery, whose labels are read.
+
+    Of a domain that has none, the train images are assessed instead, see
+    `daam.inference.unlabelled`.
 
     Args:
         run: folder of the run, local or on S3.
         domain: to test on; by default the run's target.
         to: local folder for `scores.json`, `ranked-lists.png`, `projection.png`,
-            `calibration.png` and, for a network with attention, `attention.png`; None writes
-            nothing.
+            `calibration.png` and, for a network with attention, `attention.png`; without labels
+            `assessment.json`, `neighbours.png` and `groups.png` in place of the first two and of
+            the calibration. None writes nothing.
         data_root: where the domains are, if they have moved since the run.
         false_match_rate: to find a threshold for; by default 0.001 if there are enough pairs.
         rerank: score k-reciprocal re-ranked distances, too, with the published settings.
+        without_labels: assess the domain as if it had no labels.
 
     Raises:
-        DaamError: there is no such run or domain, one of them is damaged, or there are too few
-            pairs for the rate that was requested.
+        DaamError: there is no such run or domain, one of them is damaged, there are too few
+            pairs for the rate that was requested, or a rate or re-ranking was requested without
+            labels.
     """
     config, state = open_trained(os.fspath(run), data_root=data_root)
     domain = config.pair().target if domain is None else check_domain(domain)
+    manifest = manifest_of(config, domain)
+    if without_labels or not has_test(manifest):
+        if rerank or false_match_rate is not None:
+            raise EvaluationError(
+                f"{domain} is assessed without labels, and {'re-ranking' if rerank else 'a rate'} "
+                "needs labelled queries and a gallery; leave it out, or find a threshold by "
+                "answering fifty questions: daam label"
+            )
+        header = {"run": os.fspath(run), "transfer": config.transfer, "domain": domain}
+        assessment, files = assess_domain(
+            trained_network(config, state),
+            config,
+            manifest,
+            title=f"{run} ({config.transfer}) on {domain}",
+            header=header,
+            to=None if to is None else Path(to),
+        )
+        if to is not None:
+            document = header | assessment.as_document()
+            folder = open_store(os.fspath(run))
+            record_result(folder, domain=domain, kind="assessment", document=document)
+        return Evaluation(
+            domain=domain,
+            scores=None,
+            assessment=assessment,
+            warnings=assessment.warnings,
+            files=files,
+        )
     test = RetrievalTest.on_test(config, domain=domain)
     cameras_known = all(side.labels.cameras is not None for side in (test.query, test.gallery))
     choice = choose_pairs(query_labels=test.query.labels, gallery_labels=test.gallery.labels)
@@ -125,13 +166,23 @@ def evaluate(
         files = [
             to / "scores.json",
             draw_lists(test, result, title=title, to=to / "ranked-lists.png"),
-            draw_embeddings(test, network, config, title=title, to=to / "projection.png"),
+            draw_embeddings(
+                test.unlabelled,
+                network,
+                config,
+                domain=domain,
+                title=title,
+                to=to / "projection.png",
+            ),
         ]
         if len(same) and len(other):
             path = to / "calibration.png"
             files.append(draw_thresholds(same, other, calibration, title=title, to=path))
         if network.attention is not None:
-            files.append(draw_maps(test, result, config, title=title, to=to / "attention.png"))
+            path = to / "attention.png"
+            reader = test.query.reader
+            draw_maps(reader, result.embedder, config, title=title, of="queries", to=path)
+            files.append(path)
         atomic_write(to / "scores.json", [json.dumps(document, indent=1).encode()])
         record_result(
             open_store(os.fspath(run)),
@@ -150,6 +201,14 @@ def evaluate(
             *([] if warning is None else [warning]),
         ],
         files=files,
+    )
+
+
+def has_test(manifest: DomainManifest) -> bool:
+    """Whether a domain has a query and a gallery with labels."""
+    return all(
+        split in manifest.splits and manifest.splits[split].has_identities
+        for split in (Split.QUERY, Split.GALLERY)
     )
 
 

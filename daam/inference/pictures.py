@@ -88,19 +88,24 @@ def draw_lists(test: RetrievalTest, result: TestResult, *, title: str, to: Path)
 
 
 def draw_maps(
-    test: RetrievalTest, result: TestResult, config: RunConfig, *, title: str, to: Path
+    reader: Pixels, embedder: DaamNetwork, config: RunConfig, *, title: str, of: str, to: Path
 ) -> Path:
-    """Draw which places of a few queries the attention takes for shared and which for specific."""
-    cameras = test.query.labels.cameras
-    if cameras is None:
-        rows = spread_evenly(len(test.query.labels), count=NUM_MAPS)
-    else:
-        rows = rows_of_all_cameras(cameras, count=NUM_MAPS)
-    images_BHWC = test.query.reader.read(rows)
+    """Draw which places of a few images the attention takes for shared and which for specific.
+
+    Args:
+        reader: the images.
+        embedder: with attention and the norm statistics of their domain; put into eval mode.
+        config: of the run.
+        title: which network and domain.
+        of: what the images are, in the plural.
+        to: PNG or SVG to write.
+    """
+    rows = rows_to_show(reader, count=NUM_MAPS)
+    images_BHWC = reader.read(rows)
     compute = compute_of(config)
-    result.embedder.eval()
+    embedder.eval()
     with torch.inference_mode(), compute.autocast():
-        attention = result.embedder.attention_maps(normalise(compute.move(images_BHWC)))
+        attention = embedder.attention_maps(normalise(compute.move(images_BHWC)))
     if attention is None:
         raise AssertionError("only a network with attention has maps to draw")
     maps = [
@@ -108,7 +113,7 @@ def draw_maps(
         for image, shared, caption in zip(
             images_BHWC.numpy(),
             attention.float().mean(dim=1).cpu().numpy(),
-            camera_captions(cameras, rows=rows),
+            camera_captions(reader.cameras, rows=rows),
             strict=True,
         )
     ]
@@ -116,13 +121,20 @@ def draw_maps(
         maps,
         title=title,
         subtitle=(
-            f"{len(rows)} of {len(test.query.labels)} queries, spread "
-            f"{'evenly' if cameras is None else 'over the cameras'}; yellow: where most of the "
-            "features go to that part (mean over the channels)"
+            f"{len(rows)} of {reader.num_rows:,} {of}, spread "
+            f"{'evenly' if reader.cameras is None else 'over the cameras'}; yellow: where most of "
+            "the features go to that part (mean over the channels)"
         ),
         to=to,
     )
     return to
+
+
+def rows_to_show(reader: Pixels, *, count: int) -> np.ndarray:
+    """Choose rows spread over a split, over its cameras too where they are known."""
+    if reader.cameras is None:
+        return spread_evenly(reader.num_rows, count=count)
+    return rows_of_all_cameras(reader.cameras, count=count)
 
 
 def camera_captions(cameras_N: np.ndarray | None, *, rows: np.ndarray) -> list[str]:
@@ -151,22 +163,28 @@ def rows_of_all_cameras(cameras_N: np.ndarray, *, count: int) -> np.ndarray:
 
 
 def draw_embeddings(
-    test: RetrievalTest, network: DaamNetwork, config: RunConfig, *, title: str, to: Path
+    unlabelled: Pixels,
+    network: DaamNetwork,
+    config: RunConfig,
+    *,
+    domain: str,
+    title: str,
+    to: Path,
 ) -> Path:
     """Draw unlabelled images of the tested domain and of the run's other domains as points.
 
     Each domain is embedded as for a search in it. Domains that are not where the tested one is are
     left out.
     """
-    names = [test.domain]
+    names = [domain]
     store = open_store(config.data.root)
     names += [
         name
         for name in config.pair().domains()
-        if name != test.domain and store.exists(manifest_key(name))
+        if name != domain and store.exists(manifest_key(name))
     ]
     others = [manifest_of(config, name) for name in names[1:]]
-    readers = [test.unlabelled, *(open_unlabelled(config, manifest=other) for other in others)]
+    readers = [unlabelled, *(open_unlabelled(config, manifest=other) for other in others)]
     rows = [spread_evenly(reader.num_rows, count=NUM_POINTS) for reader in readers]
     embeddings = [
         embedded(
@@ -179,14 +197,14 @@ def draw_embeddings(
     ]
     domains_N = np.repeat(np.arange(len(names)), [len(chosen) for chosen in rows])
     panels = [Legend(title="by domain", names=names, categories_N=domains_N)]
-    if test.unlabelled.cameras is not None:
-        cameras = np.unique(test.unlabelled.cameras)
-        tested_cameras = np.searchsorted(cameras, test.unlabelled.cameras[rows[0]])
+    if unlabelled.cameras is not None:
+        cameras = np.unique(unlabelled.cameras)
+        tested_cameras = np.searchsorted(cameras, unlabelled.cameras[rows[0]])
         categories_N = np.full(len(domains_N), -1)
         categories_N[: len(tested_cameras)] = tested_cameras
         panels.append(
             Legend(
-                title=f"by camera of {test.domain}",
+                title=f"by camera of {domain}",
                 names=[f"camera {camera}" for camera in cameras],
                 categories_N=categories_N,
             )

@@ -25,7 +25,7 @@ from daam.plots.sheet import (
     check_images,
 )
 
-QUERY_FRAME = Frame(colour=GREY)
+QUERY_FRAME = UNKNOWN_FRAME = Frame(colour=GREY)
 CORRECT_FRAME = Frame(colour=GREEN, mark=TICK)
 WRONG_FRAME = Frame(colour=VERMILLION, dashed=True, mark=CROSS)
 
@@ -40,8 +40,8 @@ class Result:
     """(H, W, 3)."""
     caption: str
     """A line, such as the camera."""
-    correct: bool
-    """Whether it shows the query's person."""
+    correct: bool | None
+    """Whether it shows the query's person; None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def draw_ranked_lists(lists: Sequence[RankedList], *, title: str, subtitle: str,
     """Draw a row per query: the query, then its nearest gallery images.
 
     Images of the query's person have a solid green frame and a tick, others a dashed vermillion
-    frame and a cross.
+    frame and a cross; where nobody knows, the frame is grey.
 
     Args:
         lists: all images of one size; a shorter list leaves the end of its row blank.
@@ -125,14 +125,23 @@ def draw_ranked_lists(lists: Sequence[RankedList], *, title: str, subtitle: str,
         top = HEADER + CAPTION_LINE + 8 + number * row_height
         show(row.query, row.caption, QUERY_FRAME, left=MARGIN, top=top)
         for left, result in zip(lefts, row.results, strict=False):
-            frame = CORRECT_FRAME if result.correct else WRONG_FRAME
-            show(result.image, result.caption, frame, left=left, top=top)
+            show(result.image, result.caption, frame_of(result), left=left, top=top)
 
-    for left, frame, meaning in (
+    meanings = [
         (MARGIN, CORRECT_FRAME, "the query's person, seen by another camera"),
         (MARGIN + 400, WRONG_FRAME, "someone else"),
-    ):
+    ]
+    if all(result.correct is None for row in lists for result in row.results):
+        meanings = []
+    for left, frame, meaning in meanings:
         box = Box(left=left, top=sheet.height - _FOOTER + 8, width=26, height=26)
         sheet.frame(box, frame)
         sheet.write(meaning, x=box.right + 12, y=box.top + 5)
     sheet.save(to)
+
+
+def frame_of(result: Result) -> Frame:
+    """The frame of a gallery image."""
+    if result.correct is None:
+        return UNKNOWN_FRAME
+    return CORRECT_FRAME if result.correct else WRONG_FRAME

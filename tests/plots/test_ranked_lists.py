@@ -155,3 +155,10 @@ def test_a_folder_that_is_a_file_is_named_and_left_as_it_was(tmp_path):
         ranked_lists(tmp_path / "taken" / "ranked.png", correct=[[True]])
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
     assert (tmp_path / "taken").read_text() == "kept"
+
+
+def test_without_labels_no_image_is_right_or_wrong(tmp_path):
+    to = tmp_path / "lists.png"
+    ranked_lists(to, correct=[[None, None], [None, None]])
+    assert num_pixels(pixels(to), CORRECT_FRAME.colour) == 0
+    assert num_pixels(pixels(to), WRONG_FRAME.colour) == 0
