@@ -23,7 +23,7 @@ is wrong, where, and what to do. Ctrl-C and errors leave no domain, run or file 
 
 import os
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +46,7 @@ from daam.runs.demo_domains import demo_plan
 from daam.runs.report.page import write_report
 from daam.runs.run_folder import CONFIG, abandon_run, portable, read_reports, start_run
 from daam.runs.run_folder import start_from as start_run_from
+from daam.runs.tracking import tracked
 from daam.runs.worker import train_run
 from daam.storage import Store, open_store
 from daam.synthetic import render_domain as render_plan
@@ -225,6 +226,7 @@ def train(
     address: str | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     on_step: Callable[[StepProgress], None] | None = None,
+    track: str | None = None,
 ) -> TrainedRun:
     """Train a model from a labelled source to an unlabelled target; no label of it is read.
 
@@ -245,9 +247,11 @@ def train(
             a list of sentences.
         on_step: called at the start of each epoch and after each step of it, where training is in
             this process: the steps of Ray workers cannot be seen from here.
+        track: an experiment tracker that gets each epoch's metrics, too: `tensorboard` (event files
+            in the folder), `mlflow`, `wandb` or `trackio`.
 
     Raises:
-        ConfigError: a path or address in the settings is wrong.
+        ConfigError: a path or address in the settings is wrong, or the tracker cannot be used.
         DataError: a domain is missing or damaged.
         TrainingError: the folder holds a run and `resume` is not set; a loss became infinite; the
             cluster is too small; workers failed more often than `compute.max_failures`.
@@ -261,9 +265,15 @@ def train(
     try:
         if is_new and start_from is not None:
             start_run_from(folder, os.fspath(start_from), config)
-        with closing(_epochs(folder, config, address=address, on_step=on_step)) as epochs:
-            for metrics in epochs:
+        with ExitStack() as stack:
+            send = None
+            if track is not None:
+                send = stack.enter_context(tracked(track, folder, config))
+            epochs = _epochs(folder, config, address=address, on_step=on_step)
+            for metrics in stack.enter_context(closing(epochs)):
                 write_report(folder)
+                if send is not None:
+                    send(metrics)
                 if on_epoch is not None:
                     on_epoch(metrics)
     except BaseException:

@@ -15,6 +15,7 @@ from daam.config.schema import RunConfig
 from daam.domains import Split
 from daam.errors import ConfigError, RunInterruptedError
 from daam.execution.environment import prepare_environment
+from daam.runs.tracking import TrackerName
 from daam.storage import open_store
 
 
@@ -36,6 +37,9 @@ def train(
         typer.Option("--from", help="Folder of a source run (stage=source) to start from."),
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Folder of a run to resume.")] = None,
+    track: Annotated[
+        TrackerName | None, typer.Option(help="Send each epoch's metrics there, too.")
+    ] = None,
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Train one model from a source to a target, in this process or on Ray workers."""
@@ -87,6 +91,7 @@ def train(
                 address=address,
                 on_epoch=show,
                 on_step=display.on_step,
+                track=track,
             )
     except KeyboardInterrupt as error:
         again = f"resume with: daam train --resume {shlex.quote(folder.uri)}"

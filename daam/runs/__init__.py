@@ -6,6 +6,7 @@ worker         training from settings to the last epoch: one run, or several in 
 results        what was found out about a finished run
 card           its model card
 report/        report.html, and runs compared
+tracking       TensorBoard, MLflow, Weights & Biases, trackio
 preparation    the domains a run or study needs, checked or rendered before it starts
 demo_domains   the rendered domains of the demo
 """

@@ -86,7 +86,8 @@ def compare_runs(folders: Sequence[Store]) -> Comparison:
 
 def figures_of(folder: Store, rows: Sequence[Row], config: RunConfig) -> Iterator[tuple[str, Any]]:
     """Yield what is compared of a run, by what it is called."""
-    yield "epochs", f"{len(rows)} of {config.optimiser.num_epochs}"
+    num_done = int(rows[-1]["epoch"]) if rows else 0
+    yield "epochs", f"{num_done} of {config.num_epochs}"
     if rows:
         yield "time", duration(sum(row.get("seconds", 0.0) for row in rows))
     for prefix, called in LAST.items():

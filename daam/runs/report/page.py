@@ -61,11 +61,12 @@ def report_page(folder: Store) -> str:
     """
     config, rows = settings_of(folder), read_reports(folder)
     title = f"Run {folder.name}"
+    num_done = int(rows[-1]["epoch"]) if rows else 0
     return html_page(
         [
             f"<h1>{escape(title)}</h1>",
-            f'<p class="subtitle">{escape(arrow(config.transfer))}: {len(rows)} of '
-            f"{config.optimiser.num_epochs} epochs</p>",
+            f'<p class="subtitle">{escape(arrow(config.transfer))}: {num_done} of '
+            f"{config.num_epochs} epochs</p>",
             summary(config, rows),
             warnings_section(rows),
             results_section(folder),
@@ -73,7 +74,7 @@ def report_page(folder: Store) -> str:
             pictures_section(folder),
             settings_section(config),
             last_epoch_section(rows),
-            next_section(folder, config, rows),
+            next_section(folder, config, is_finished=num_done >= config.num_epochs),
         ],
         title=title,
         has_dark=True,
@@ -85,7 +86,7 @@ def summary(config: RunConfig, rows: Sequence[Row]) -> str:
     found = {
         "Network": f"{config.model.backbone}, {config.model.attention.kind} attention, images of "
         f"{config.data.height} x {config.data.width} pixels",
-        "Budget": f"{config.optimiser.num_epochs} epochs of {config.optimiser.steps_per_epoch} "
+        "Budget": f"{config.num_epochs} epochs of {config.optimiser.steps_per_epoch} "
         f"steps; seed {config.seed}",
     }
     if rows:
@@ -213,14 +214,14 @@ def last_epoch_section(rows: Sequence[Row]) -> str:
     return f"<details><summary>All metrics of the last epoch</summary>{table}</details>"
 
 
-def next_section(folder: Store, config: RunConfig, rows: Sequence[Row]) -> str:
+def next_section(folder: Store, config: RunConfig, *, is_finished: bool) -> str:
     """Return the commands that go on from here."""
     commands = "\n".join(
         f"# {escape(purpose)}\n{escape(command)}"
         for purpose, command in next_commands(
             folder.uri,
             target=config.pair().target,
-            is_finished=len(rows) >= config.optimiser.num_epochs,
+            is_finished=is_finished,
         )
     )
     return f"<h2>What to do next</h2><pre>{commands}</pre>"
