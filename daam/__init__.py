@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Embeddings,
         Evaluation,
         Exported,
+        SearchResult,
         StepProgress,
         TrainedRun,
         embed,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         import_domain,
         load_config,
         render_domain,
+        search,
         train,
     )
 
@@ -34,6 +36,7 @@ __all__ = [
     "Embeddings",
     "Evaluation",
     "Exported",
+    "SearchResult",
     "StepProgress",
     "TrainedRun",
     "embed",
@@ -42,6 +45,7 @@ __all__ = [
     "import_domain",
     "load_config",
     "render_domain",
+    "search",
     "train",
 ]
 

@@ -41,6 +41,8 @@ from daam.execution.environment import prepare_environment
 from daam.inference.embedding import Embeddings, embed
 from daam.inference.evaluation import Evaluation, evaluate
 from daam.inference.export import Exported, export
+from daam.inference.search.matches import SearchResult
+from daam.inference.search.search import search
 from daam.runs.card import write_card
 from daam.runs.demo_domains import demo_plan
 from daam.runs.report.page import write_report
@@ -59,6 +61,7 @@ __all__ = [
     "Embeddings",
     "Evaluation",
     "Exported",
+    "SearchResult",
     "StepProgress",
     "TrainedRun",
     "embed",
@@ -67,6 +70,7 @@ __all__ = [
     "import_domain",
     "load_config",
     "render_domain",
+    "search",
     "train",
 ]
 

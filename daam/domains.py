@@ -81,9 +81,14 @@ def check_domain(name: str) -> str:
     Raises:
         ConfigError: it is not 1 to 64 lower-case letters, digits, `-` and `_`.
     """
-    if not re.fullmatch(DOMAIN_PATTERN, name):
+    if not is_domain_name(name):
         raise ConfigError(
             f"domain {name!r} is not a domain name; use up to 64 lower-case letters, digits, - and "
             "_, a letter or digit first"
         )
     return name
+
+
+def is_domain_name(text: str) -> bool:
+    """Whether a domain may have this name."""
+    return re.fullmatch(DOMAIN_PATTERN, text) is not None

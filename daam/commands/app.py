@@ -15,6 +15,7 @@ from daam.commands.embed import embed
 from daam.commands.evaluate import evaluate
 from daam.commands.export import export
 from daam.commands.label import label
+from daam.commands.search import search
 from daam.commands.settings import show_settings
 from daam.commands.terminal.screen import as_started
 from daam.commands.train import train
@@ -29,6 +30,7 @@ app.command()(compare)
 app.command()(export)
 app.command()(embed)
 app.command()(label)
+app.command()(search)
 app.command("config")(show_settings)
 app.add_typer(data, name="data")
 

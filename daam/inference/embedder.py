@@ -1,5 +1,6 @@
 """A trained run, opened to embed images of a domain."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +31,14 @@ class Embedder:
         config: of the run, changed to hold on this machine.
         contract: of the embeddings.
         domain: whose images it embeds.
+        digest: of all that decides its embeddings: weights, norm statistics, how images are read.
     """
 
     network: DaamNetwork
     config: RunConfig
     contract: EmbeddingContract
     domain: str
+    digest: str
 
 
 def open_embedder(
@@ -53,10 +56,22 @@ def open_embedder(
         DaamError: there is no such run or domain, or one of them is damaged.
     """
     config, state = open_trained(folder_uri, data_root=data_root, precision=precision)
+    return embedder_of(config, state, domain=domain, run=open_store(folder_uri).name)
+
+
+def embedder_of(
+    config: RunConfig, state: dict[str, Any], *, domain: str | None, run: str
+) -> Embedder:
+    """Return what `open_embedder` does, for a run that `open_trained` has opened."""
     domain = config.pair().target if domain is None else check_domain(domain)
     network = trained_network(config, state)
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state["network"].items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     if config.evaluation.reestimate_norm:
-        unlabelled = open_unlabelled(config, manifest=manifest_of(config, domain))
+        manifest = manifest_of(config, domain)
+        unlabelled = open_unlabelled(config, manifest=manifest)
+        digest.update(manifest.digest(manifest.whole_train_splits, with_labels=False).encode())
         network = embedder_for(unlabelled, network, config, domain=domain)
     else:  # the domain need not be here
         network = with_norms_of(domain, network, config)
@@ -68,13 +83,20 @@ def open_embedder(
         std=IMAGENET_STD,
         embedding=network.retrieval_embedding,
         precision=config.compute.precision,
-        run=open_store(folder_uri).name,
+        run=run,
         transfer=config.transfer,
         num_epochs=state["num_epochs_done"],
         norm_statistics=domain if config.evaluation.reestimate_norm else "training",
         daam_version=__version__,
     )
-    return Embedder(network=network.eval(), config=config, contract=contract, domain=domain)
+    digest.update(f"{contract.to_json()}{config.evaluation.flip}".encode())
+    return Embedder(
+        network=network.eval(),
+        config=config,
+        contract=contract,
+        domain=domain,
+        digest=digest.hexdigest(),
+    )
 
 
 def open_trained(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from daam.errors import StorageError
@@ -80,6 +80,14 @@ class LocalStore(Store):
         return sorted(
             key for key in keys if key.startswith(prefix) and not key.endswith(TEMPORARY_SUFFIX)
         )
+
+    def versions(self, prefix: str = "") -> dict[str, str]:
+        found = {}
+        for key in self.list(prefix):
+            with suppress(OSError):  # gone since it was listed, or a link to nothing
+                stat = (self._folder / key).stat()
+                found[key] = f"{stat.st_size}-{stat.st_mtime_ns}"
+        return found
 
     def size(self, key: str) -> int:
         with self._explained("look up", key):

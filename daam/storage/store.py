@@ -64,8 +64,15 @@ class Store(ABC):
         """Publish the bytes of a local file under the key."""
 
     @abstractmethod
+    def versions(self, prefix: str = "") -> dict[str, str]:
+        """All keys that start with the prefix (a plain string), sorted, each with its version.
+
+        A version is a text that changes when the bytes under the key are replaced.
+        """
+
     def list(self, prefix: str = "") -> list[str]:
         """All keys that start with the prefix (a plain string), sorted; there may be none."""
+        return [*self.versions(prefix)]
 
     @abstractmethod
     def size(self, key: str) -> int:

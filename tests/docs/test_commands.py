@@ -22,7 +22,7 @@ from daam.storage.local_s3 import LocalS3
 from tests.support.pages import ROOT, Block, blocks, commands
 from tests.support.tiny_domains import TINY_RUN, write_market
 
-GUIDES = ("import", "train", "evaluate", "export")
+GUIDES = ("import", "train", "evaluate", "search", "export")
 STORY = ("README.md", *(f"docs/guides/{name}.md" for name in GUIDES))
 RUN_ELSEWHERE = ("tune", "--workers")
 SMALL_RENDERING = ("--train-identities", "12", "--test-identities", "4", "--cameras", "2")

@@ -2,4 +2,5 @@
 
 local_page   a server on loopback that answers only whoever has the secret address
 label.html   the page of `daam label`
+search.html  the page of `daam search --serve`; search_routes: what it is answered
 """

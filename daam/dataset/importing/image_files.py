@@ -46,7 +46,12 @@ class FileBatch:
 
 def list_image_files(store: Store) -> list[str]:
     """The sorted names of all files with an image suffix; hidden files and folders are left out."""
-    return [key for key in store.list() if key.lower().endswith(SUFFIXES) and "/." not in f"/{key}"]
+    return [key for key in store.list() if is_image_name(key)]
+
+
+def is_image_name(key: str) -> bool:
+    """Whether a file has an image suffix and neither it nor a folder above it is hidden."""
+    return key.lower().endswith(SUFFIXES) and "/." not in f"/{key}"
 
 
 def read_image_files(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import os
 from collections.abc import Iterator
@@ -73,19 +72,21 @@ class S3Store(Store):
         with file, self._connection("write", key) as connection:
             upload(file, connection, self._place(key))
 
-    def list(self, prefix: str = "") -> builtins.list[str]:
+    def versions(self, prefix: str = "") -> dict[str, str]:
         below = self._address.key("")
         wanted = {"Bucket": self._address.bucket, "Prefix": below + check_prefix(prefix)}
-        keys: builtins.list[str] = []
+        found: dict[str, str] = {}
         with self._connection("list", prefix) as connection:
             while True:
                 page = connection.call("list_objects_v2", wanted)
-                keys += [item["Key"] for item in page.get("Contents", ())]
+                found |= {item["Key"]: item["ETag"] for item in page.get("Contents", ())}
                 if not page.get("IsTruncated"):
                     break
                 wanted["ContinuationToken"] = page["NextContinuationToken"]
         # Some tools mark folders by empty objects whose key ends in a slash.
-        return sorted(key.removeprefix(below) for key in keys if not key.endswith("/"))
+        return {
+            key.removeprefix(below): tag for key, tag in sorted(found.items()) if key[-1] != "/"
+        }
 
     def size(self, key: str) -> int:
         with self._reader(key, verb="look up") as reader:

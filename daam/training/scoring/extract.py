@@ -81,15 +81,21 @@ def embed_rows(
     with closing(batches), torch.inference_mode(), compute.autocast():
         for batch_rows, images_BHWC in batches:
             images_BCHW = normalise(compute.move(images_BHWC))
-            embeddings_BC = network.embed(images_BCHW, embedding=embedding)
-            if flip:
-                mirrored_BCHW = images_BCHW.flip(3)
-                embeddings_BC = embeddings_BC + network.embed(mirrored_BCHW, embedding=embedding)
-                embeddings_BC = F.normalize(embeddings_BC, dim=1)
             rows.append(torch.from_numpy(batch_rows))
-            parts.append(embeddings_BC)
+            parts.append(embed_batch(network, images_BCHW, flip=flip, embedding=embedding))
     network.train(was_training)
     own_rows = torch.cat(rows).to(compute.device)
     own = torch.cat(parts)
     table = collectives.gather_rows(own_rows, own, num_rows=reader.num_rows)
     return table.cpu()
+
+
+def embed_batch(
+    network: DaamNetwork, images_BCHW: Tensor, *, flip: bool, embedding: Embedding | None = None
+) -> Tensor:
+    """Embed normalised images, (B, C) of length 1, perhaps averaged with their mirror images."""
+    embeddings_BC = network.embed(images_BCHW, embedding=embedding)
+    if flip:
+        mirrored_BC = network.embed(images_BCHW.flip(3), embedding=embedding)
+        embeddings_BC = F.normalize(embeddings_BC + mirrored_BC, dim=1)
+    return embeddings_BC

@@ -1,0 +1,64 @@
+"""What a search found."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from daam.dataset.importing.image_files import UnreadableFile
+from daam.inference.search.threshold import Threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """An image of the gallery that was found.
+
+    Attributes:
+        name: of its file, relative to the folder, or to the data set that was imported.
+        row: its number in the gallery.
+        distance: cosine distance to the query, 0 to 2: the smaller, the more alike.
+        is_match: whether the distance is below the threshold; None without one.
+        camera: its name, or its number; None: unknown.
+        time: when it was taken: the data set's own count, or ISO 8601; None: unknown.
+    """
+
+    name: str
+    row: int
+    distance: float
+    is_match: bool | None
+    camera: str | int | None
+    time: str | int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The matches of one query, best first: by distance, or re-ranked."""
+
+    query: str
+    matches: list[Match]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        gallery: name of the domain or folder.
+        num_images: images of the gallery that were searched, before any choice of camera or time.
+        found: of each query.
+        threshold: None if none has been measured for this run.
+        reranked: whether the matches were re-ranked.
+        unreadable: files of the gallery that could not be read.
+        files: that were written.
+    """
+
+    gallery: str
+    num_images: int
+    found: list[Found]
+    threshold: Threshold | None
+    reranked: bool
+    unreadable: list[UnreadableFile]
+    files: list[Path]
+
+    def as_document(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return asdict(self) | {"files": [str(file) for file in self.files]}
