@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -71,6 +72,7 @@ def test_a_dry_run_says_what_is_understood_and_writes_nothing(data: Launch, tmp_
     crops = tmp_path / "raw" / "bounding_box_train"
     (crops / "0001_c9s1_000000_00.jpg").write_bytes(b"")
     (crops / "notes.txt").touch()
+    shutil.copy(next(crops.glob("0002_c1*")), crops / "[b]_c1s1_000001:car:.jpg")
     words = ("--layout", "folder", "--root", str(crops), "--domain", "mine")
     pattern = ("--pattern", r"_c(?P<camera>\d)s\d_(?P<time>\d+)")
     code, out, _ = data("import", *words, *pattern, "--to", str(tmp_path / "to"), "--dry-run")
@@ -78,7 +80,8 @@ def test_a_dry_run_says_what_is_understood_and_writes_nothing(data: Launch, tmp_
     assert not (tmp_path / "to").exists()
     num_images = len(list(crops.glob("*.jpg")))
     assert re.search(rf"train +{num_images} +unknown +\d +unknown +known", out)
-    assert len(re.findall(r"^\d{4}_c\S*\.jpg +train|^\d{4}_c\S*", out, re.MULTILINE)) == 10
+    assert len(re.findall(r"^\S+\.jpg +train", out, re.MULTILINE)) == 10
+    assert "[b]_c1s1_000001:car:.jpg" in out
     assert "images per camera: 1: " in out
     assert "skipped 1, not an image file: notes.txt" in out
     assert "1 image cannot be read" in out

@@ -6,6 +6,7 @@ from itertools import groupby, islice
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from daam.commands.terminal.screen import console, print_line
 from daam.dataset.format.shards import numbers
@@ -78,8 +79,9 @@ def _print_examples(examples: Sequence[ExampleImage]) -> None:
         table.add_column(header, overflow="fold")
     for image in examples:
         values = [value(image) for value in columns.values()]
-        table.add_row(*("unknown" if value is None else str(value) for value in values))
-    console.print(table, markup=False)
+        # As text: a path may hold what rich takes for markup or an emoji.
+        table.add_row(*(Text("unknown" if value is None else str(value)) for value in values))
+    console.print(table)
 
 
 def _print_cameras(index: DatasetIndex) -> None:

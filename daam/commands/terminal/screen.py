@@ -67,7 +67,7 @@ def progress_bars(verb: str) -> Iterator[Callable[[str, int, int], None]]:
 
 def print_line(text: str) -> None:
     """Print a line without colours or wrapping, its commands in the form the user can type."""
-    console.print(as_started(text), highlight=False, soft_wrap=True, markup=False)
+    console.print(as_started(text), highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def as_started(text: str) -> str:

@@ -8,13 +8,10 @@ import pyarrow as pa
 
 from daam.dataset.format.shards import in_groups
 from daam.dataset.importing.dataset_index import DatasetIndex, SkippedFile
-from daam.dataset.importing.encoding import problem_of
+from daam.dataset.importing.encoding import IMAGES_PER_TASK, problem_of
 from daam.dataset.parallel import num_processors, parallel_map
 from daam.domains import Split
 from daam.spread import spread_evenly
-
-# Passing images to threads one by one would take as long as decoding small ones.
-IMAGES_PER_TASK = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,8 @@ from daam.spread import spread_evenly
 QUALITY = 95
 MIN_SIDE, MAX_SIDE = 16, 2048
 SIZES_SAMPLED = 200
+# Passing images to threads one by one would take as long as decoding small ones.
+IMAGES_PER_TASK = 16
 
 
 def read_jpeg(path: Path, *, size: tuple[int, int] | None = None) -> bytes:

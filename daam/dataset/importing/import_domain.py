@@ -31,7 +31,7 @@ from daam.dataset.format.shards import (
 )
 from daam.dataset.importing.dataset_index import DatasetIndex
 from daam.dataset.importing.duplicates import Duplicates
-from daam.dataset.importing.encoding import check_size, read_jpeg
+from daam.dataset.importing.encoding import IMAGES_PER_TASK, check_size, read_jpeg
 from daam.dataset.importing.findings import findings
 from daam.dataset.importing.hold_out import hold_out_validation
 from daam.dataset.parallel import num_processors, parallel_map
@@ -41,8 +41,6 @@ from daam.storage import Store
 
 SHARD_SIZE_BYTES = 64 << 20
 VALIDATION_SHARE = 0.25
-# Passing images to threads one by one would take as long as decoding small ones.
-IMAGES_PER_TASK = 16
 # While these are sent the next one is written, so at most three are on the disk.
 SHARDS_SENT_AT_ONCE = 2
 # Concurrent imports of one domain may each have to restart because of the others.

@@ -169,13 +169,18 @@ class OwnImages:
             by_text |= special
             self._note_names("people", names)
         elif _counts_from_0(by_text, in_gallery=in_gallery, elsewhere=elsewhere):
-            by_text, names = _numbered(sorted(by_text, key=by_text.__getitem__))
+            ranks = {number: rank for rank, number in enumerate(sorted({*by_text.values()}), 1)}
+            names = {rank: str(number) for number, rank in ranks.items()}
+            by_text = {value: ranks[number] for value, number in by_text.items()}
             self.notes.append("people are counted from 0; here from 1, as 0 marks distractors")
-        for values, lowest in ((elsewhere, DISTRACTOR + 1), (in_gallery, JUNK)):
+        for values, lowest, is_there in (
+            (elsewhere, DISTRACTOR + 1, ~is_gallery),
+            (in_gallery, JUNK, is_gallery),
+        ):
             for value in sorted(values):
                 if by_text[value] < lowest:
                     raise self._refusal(
-                        raw,
+                        raw.filter(pa.array(is_there)),
                         "identity",
                         value,
                         f"identities count from 1, not {value} (0 and -1 are distractors and junk, "
@@ -187,7 +192,8 @@ class OwnImages:
         values = _distinct(raw["camera"])
         by_text = _whole_numbers(values)
         names: dict[int, str] = {}
-        if by_text is None:
+        # Serial numbers may be longer than a column can hold: they are names.
+        if by_text is None or max(by_text.values(), default=0) > LARGEST["camera"]:
             by_text, names = _numbered(sorted(values))
             self._note_names("cameras", names)
         for value in sorted(values):

@@ -57,7 +57,7 @@ def test_csv_takes_columns_in_any_order_and_ignores_others(tmp_path: Path) -> No
         ("b.jpg,0,1,train", "identities count from 1, not 0 .*in the gallery only"),
         ("b.jpg,-2,1,gallery", "identities count from 1, not -2"),
         ("b.jpg,7,-2,train", "cameras count from 0, not -2"),
-        ("b.jpg,7,2147483648,train", "camera 2147483648 is too large"),
+        ("b.jpg,9223372036854775808,1,train", "identity 9223372036854775808 is too large"),
         ("b.jpg,7,1,validation_query", "split 'validation_query'.*--cut-test"),
         ("b.jpg,7,1,test", "split 'test' is not one of train, query, gallery"),
         ("b.jpg", "has 1 cells, its header 4"),
@@ -117,6 +117,12 @@ def test_names_are_numbered_from_1_in_sorted_order(tmp_path: Path) -> None:
     assert any("1 door, 2 hall" in note for note in index.notes)
 
 
+def test_serial_numbers_of_cameras_are_names(tmp_path: Path) -> None:
+    index = read_lines(tmp_path, "path,camera", "0.jpg,192168001011", "1.jpg,192168001010")
+    assert index.splits[Split.TRAIN]["camera"].to_pylist() == [2, 1]
+    assert index.camera_names == {1: "192168001010", 2: "192168001011"}
+
+
 @pytest.mark.parametrize("missing", ["", "nan", "None", "NULL", "-1", " "])
 def test_a_column_without_values_is_unknown(tmp_path: Path, missing: str) -> None:
     lines = [f"{number}.jpg,{missing},{number}" for number in range(3)]
@@ -139,9 +145,16 @@ def test_numbers_that_became_decimals_beside_missing_ones_stay_numbers(tmp_path:
 
 
 def test_people_counted_from_0_are_counted_from_1(tmp_path: Path) -> None:
-    index = read_lines(tmp_path, "path,identity", "0.jpg,0", "1.jpg,10", "2.jpg,2")
-    assert index.splits[Split.TRAIN]["identity"].to_pylist() == [1, 3, 2]
+    index = read_lines(tmp_path, "path,identity", "0.jpg,0", "1.jpg,10", "2.jpg,2", "3.jpg,00")
+    assert index.splits[Split.TRAIN]["identity"].to_pylist() == [1, 3, 2, 1]
+    assert index.identity_names == {1: "0", 2: "2", 3: "10"}
     assert any("counted from 0" in note for note in index.notes)
+
+
+def test_a_distractor_outside_the_gallery_is_named_where_it_is(tmp_path: Path) -> None:
+    lines = ("0.jpg,0,gallery", "1.jpg,4,query", "2.jpg,0,query")
+    with pytest.raises(LayoutError, match="line 4: identities count from 1, not 0"):
+        read_lines(tmp_path, "path,identity,split", *lines)
 
 
 def test_one_track_number_under_two_cameras_is_two_tracks(tmp_path: Path) -> None:
