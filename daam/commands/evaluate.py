@@ -115,14 +115,15 @@ def print_threshold(calibration: "Calibration") -> None:
 
 def print_assessment(assessment: "Assessment", *, title: str) -> None:
     """Say what can be said without labels, and what labels would add."""
-    table = Table(title=f"{title}, without labels")
+    table = Table(title=f"{title}, without labels", show_header=False)
     table.add_column("")
     table.add_column("", justify="right")
     estimate = assessment.estimate
     if estimate is not None:
         table.add_row("estimated mAP", f"{estimate.mean_average_precision:.2f}")
         table.add_row("interval (90 %)", f"{estimate.low:.2f} to {estimate.high:.2f}")
-    table.add_row("ranking score", f"{assessment.ranking_score:.3f}")
+    else:
+        table.add_row("ranking score", f"{assessment.ranking_score:.3f}")
     for name, value in assessment.scores.items():
         table.add_row(name.replace("_", " "), f"{value:.3f}")
     table.add_row("groups", f"{assessment.num_groups:,}")
@@ -137,9 +138,8 @@ def print_assessment(assessment: "Assessment", *, title: str) -> None:
             soft_wrap=True,
         )
     console.print(
-        "The ranking score compares runs on one domain, higher is better. For a measured error "
-        "rate answer fifty questions with daam label; for mAP and a threshold import a labelled "
-        "query and gallery.",
+        "For a measured error rate answer fifty questions with daam label; for mAP and a threshold "
+        "import a labelled query and gallery.",
         highlight=False,
         soft_wrap=True,
     )

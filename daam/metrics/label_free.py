@@ -131,37 +131,6 @@ def camera_share(embeddings: Tensor, cameras: NDArray[np.integer], *, k: int) ->
     return (same - chance) / (1 - chance)
 
 
-def unreached_share(embeddings: Tensor, *, k: int) -> float | None:
-    """Share of images that are among the k nearest of no other (anti-hubs), 0 to 1.
-
-    Source: Radovanovic et al. 2010, "Hubs in space". In a good embedding a person's images find
-    each other; where a few hubs are near everything, many images are never found. None with fewer
-    than two images.
-
-    Args:
-        embeddings: (N, D).
-        k: neighbours, the image itself not among them.
-    """
-    if len(embeddings) < 2:
-        return None
-    nearest_Nk = nearest_neighbours(embeddings, k=k + 1).rows_Nk[:, 1:]
-    return 1 - len(np.unique(nearest_Nk)) / len(embeddings)
-
-
-def effective_rank(embeddings: Tensor) -> float:
-    """Number of dimensions that an embedding uses, 1 to D: exp of the singular values' entropy.
-
-    Source: Roy and Vetterli 2007; as a score of embeddings Garrido et al. 2023, arXiv:2210.02885.
-
-    Args:
-        embeddings: (N, D), of at least one image.
-    """
-    gram_DD = embeddings.double().T @ embeddings.double()
-    values_D = torch.linalg.eigvalsh(gram_DD).clamp(min=0).sqrt()
-    share_D = values_D / values_D.sum()
-    return float(torch.where(share_D > 0, -share_D * share_D.log(), 0).sum().exp())
-
-
 def group_agreement(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
     """Adjusted Rand index of two groupings, outliers as groups of their own; 0 is chance, 1 equal.
 
