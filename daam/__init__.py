@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from daam.api import (
+        Assessment,
         Config,
         DaamError,
         Domain,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Assessment",
     "Config",
     "DaamError",
     "Domain",

@@ -38,6 +38,7 @@ from daam.dataset.maintenance.describe import SplitDescription, describe_domain
 from daam.domains import Split, check_domain
 from daam.errors import DaamError
 from daam.execution.environment import prepare_environment
+from daam.inference.assessment import Assessment
 from daam.inference.embedding import Embeddings, embed
 from daam.inference.evaluation import Evaluation, evaluate
 from daam.inference.export import Exported, export
@@ -55,6 +56,7 @@ from daam.synthetic import render_domain as render_plan
 from daam.training.loop import StepProgress
 
 __all__ = [
+    "Assessment",
     "Config",
     "DaamError",
     "Domain",
