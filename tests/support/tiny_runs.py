@@ -56,6 +56,11 @@ def untimed_metrics(reports: Iterable[EpochReport]) -> list[dict[str, float]]:
     ]
 
 
+def numbers_of(metrics: Mapping[str, Any]) -> list[float]:
+    """The values of an epoch's metrics that are no text."""
+    return [value for value in metrics.values() if not isinstance(value, list)]
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two trees of tensors and plain values are equal to the bit."""
     if isinstance(one, Tensor):

@@ -108,7 +108,11 @@ def summary(config: RunConfig, rows: Sequence[Row]) -> str:
         for name, text in words.items()
         if f"diagnostic/{name}" in last
     ]
-    return html_facts(found | ({"Groups": ", ".join(groups)} if groups else {}))
+    if groups:
+        found["Groups"] = ", ".join(groups)
+    if notes := [note for row in rows for note in row.get("notes", ())]:
+        found["From the data"] = "; ".join(notes)
+    return html_facts(found)
 
 
 def warnings_section(rows: Sequence[Row]) -> str:
