@@ -5,7 +5,7 @@ lies in is named after it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -47,25 +47,16 @@ def read_folder(
         DataError: something is found for some images of a split only.
     """
     rule, meanings = _compiled(pattern)
-    for name, source in (("camera", camera), ("identity", identity)):
-        if source is not None and name in meanings.values():
-            raise LayoutError(
-                f"both --pattern and --{name} folder say what the {name} is; leave one out"
-            )
-    if camera and identity:
-        raise LayoutError(
-            "the folder of an image cannot be both its camera and its person; name other levels "
-            r"of the path with --pattern, for example '^(?P<camera>[^/]+)/(?P<person>[^/]+)/'"
-        )
     given = {"pattern": pattern, "camera": camera, "identity": identity}
+    options = {name: value for name, value in given.items() if value is not None}
+    by_folder = [name for name in ("camera", "identity") if name in options]
+    _check_sources(by_folder, options=options, found_by_pattern=meanings.values())
     images = OwnImages(
-        layout="folder",
-        root=root,
-        options={name: value for name, value in given.items() if value is not None},
-        place=lambda path, _: str(root / path),
+        layout="folder", root=root, options=options, place=lambda path, _: str(root / path)
     )
     num_images = 0
     unmatched: list[str] = []
+    not_found = {*meanings.values(), *by_folder}
     for path in files_below("", index=images, notes_links=True):
         folder, _, name = path.rpartition("/")
         if any(part.startswith(".") for part in path.split("/")):
@@ -75,17 +66,15 @@ def read_folder(
             images.skip(path, "not an image file")
             continue
         num_images += 1
-        values: dict[str, str | None] = {}
-        if rule is not None:
-            if (match := rule.search(path)) is None:
-                unmatched.append(path)
-                continue
-            values = {meaning: match[group] for group, meaning in meanings.items()}
+        match = None if rule is None else rule.search(path)
+        if rule is not None and match is None:
+            unmatched.append(path)
+            continue
+        values = {meaning: match[group] for group, meaning in meanings.items()} if match else {}
+        values |= dict.fromkeys(by_folder, folder.rpartition("/")[2])
         if known_text(values.get("track")) is not None:
             values["track"] = f"{folder}/{values['track']}"
-        for meaning, source in (("camera", camera), ("identity", identity)):
-            if source is not None:
-                values[meaning] = folder.rpartition("/")[2]
+        not_found -= {meaning for meaning in not_found if known_text(values.get(meaning))}
         images.add(path, values=values)
     if not num_images:
         raise LayoutError(
@@ -94,12 +83,34 @@ def read_folder(
         )
     if unmatched:
         raise _mismatch(sorted(unmatched), pattern=pattern, num_images=num_images, root=root)
-    if camera is None and "camera" not in meanings.values():
+    if not_found:
+        raise LayoutError(
+            f"no image of {root} has a {' or a '.join(sorted(not_found))}, although an option says "
+            "where it is; correct or leave out --pattern, --camera or --identity"
+        )
+    if "camera" not in (*meanings.values(), *by_folder):
         images.notes.append(
             f"cameras are unknown: --pattern takes them from paths (for example {EXAMPLE}), "
             "--camera folder from the folders' names"
         )
     return images.build()
+
+
+def _check_sources(
+    by_folder: Collection[str], *, options: Mapping[str, str], found_by_pattern: Collection[str]
+) -> None:
+    for name in by_folder:
+        if options[name] != "folder":
+            raise LayoutError(f"--{name} is folder or left out, not {options[name]!r}")
+        if name in found_by_pattern:
+            raise LayoutError(
+                f"both --pattern and --{name} folder say what the {name} is; leave one out"
+            )
+    if len(by_folder) > 1:
+        raise LayoutError(
+            "the folder of an image cannot be both its camera and its person; name other levels "
+            r"of the path with --pattern, for example '^(?P<camera>[^/]+)/(?P<person>[^/]+)/'"
+        )
 
 
 def _compiled(pattern: str | None) -> tuple[re.Pattern[str] | None, dict[str, str]]:

@@ -1,6 +1,9 @@
 """A user's own folder: any tree, and what a pattern or the folders' names say about its images."""
 
 import re
+import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +139,20 @@ def test_images_in_no_folder_have_no_person(tmp_path: Path) -> None:
         read_layout("folder", root, identity="folder")
 
 
+def test_an_option_that_finds_nothing_is_refused(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, *CROPS)
+    with pytest.raises(LayoutError, match=r"no image of .* has a camera, although an option says"):
+        read_layout("folder", root, camera="folder")
+    with pytest.raises(LayoutError, match=r"no image of .* has a track, although"):
+        read_layout("folder", root, pattern=r"cam(?P<camera>\d)(?P<track>_t\d+)?")
+
+
 def test_what_is_said_twice_is_refused(tmp_path: Path) -> None:
     root = make_tree(tmp_path, "anna/1.jpg")
     with pytest.raises(LayoutError, match="both --pattern and --identity folder say"):
         read_layout("folder", root, identity="folder", pattern="(?P<person>.*)/")
+    with pytest.raises(LayoutError, match="--camera is folder or left out, not 'hall'"):
+        read_layout("folder", root, camera="hall")  # pyright: ignore[reportArgumentType]
     with pytest.raises(LayoutError, match="cannot be both its camera and its person"):
         read_layout("folder", root, identity="folder", camera="folder")
 
@@ -150,7 +163,32 @@ def test_a_folder_without_images_names_what_it_holds(tmp_path: Path) -> None:
         read_layout("folder", root)
 
 
-@pytest.mark.parametrize("option", ["pattern", "camera", "identity"])
-def test_options_of_a_folder_are_refused_for_other_layouts(tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "read"),
+    [
+        ("pattern", partial(read_layout, pattern="(?P<camera>x)")),
+        ("camera", partial(read_layout, camera="folder")),
+        ("identity", partial(read_layout, identity="folder")),
+    ],
+)
+def test_options_of_a_folder_are_refused_for_other_layouts(
+    tmp_path: Path, option: str, read: Callable[[str, Path], DatasetIndex]
+) -> None:
     with pytest.raises(LayoutError, match=re.escape(f"--{option} is for the layout folder")):
-        read_layout("market1501", tmp_path, **{option: "folder"})
+        read("market1501", tmp_path)
+
+
+def test_what_the_guide_says_to_write_fits_its_trees(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[4] / "docs/guides/import.md").read_text()
+    rows = re.findall(r"^\| `([^`]+\.jpg)`[^|]* \| `(--[^`]+)` \|$", guide, re.MULTILINE)
+    assert len(rows) == 7
+    for number, (path, words) in enumerate(rows):
+        root = make_tree(tmp_path / str(number), path, path.replace("query", "gallery"))
+        given = iter(shlex.split(words))
+        options: dict[str, Any] = {word.removeprefix("--"): next(given) for word in given}
+        index = read_layout("folder", root, **options)
+        for images in index.splits.values():
+            known = {name for name in images.schema.names if not images[name].null_count}
+            for name in ("camera", "identity", "track", "time"):
+                said = name in options or re.search(rf"<({name})>", words)
+                assert (name in known) == bool(said), (words, name)
