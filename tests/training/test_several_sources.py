@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from daam.config.schema import RunConfig
 from daam.dataset.format.manifest import read_manifest
+from daam.dataset.importing.import_domain import import_domain
+from daam.dataset.importing.layouts import read_layout
 from daam.errors import CheckpointError
 from daam.storage import open_store
 from daam.training.batches import source_batches
@@ -72,6 +75,32 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(config_of):
     load_state_dict(second, state_dict(first), where="memory")
     assert untimed_metrics(fit(second)) == expected[1:]
     assert same(state_dict(second), state_dict(whole))
+
+
+def test_sources_larger_than_the_cache_are_read_in_windows_of_both(
+    config_of, domains, s3_uri, tmp_path
+):
+    for name in ("plaza", "station", "campus"):
+        index = read_layout("market1501", domains.parent / name)
+        import_domain(index, domain=name, to=open_store(s3_uri), shard_size_bytes=10_000)
+
+    def config(cache: str) -> RunConfig:
+        where = {"data.root": s3_uri, "data.cache": str(tmp_path / cache)}
+        return config_of(where | {"transfer": TRANSFER, "data.cache_gb": 0.0001})
+
+    whole = assemble(config("one"))
+    assert whole.windows.source is not None
+    assert whole.windows.counts[0] > 1
+    assert len(whole.windows.source.shards) == len(whole.source.reader.source.shards) > 4
+    expected = untimed_metrics(fit(whole))
+    first = assemble(config("other"))
+    reports = fit(first)
+    next(reports)
+    reports.close()
+    second = assemble(config("other"))
+    load_state_dict(second, state_dict(first), where="memory")
+    assert untimed_metrics(fit(second)) == expected[1:]
+    assert same(state_dict(second)["network"], state_dict(whole)["network"])
 
 
 def test_a_source_that_was_imported_anew_is_noticed(config_of, both):
