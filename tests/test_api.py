@@ -88,7 +88,13 @@ def test_a_day_with_two_data_sets(tmp_path: Path, tiny_file: Path) -> None:
     config = daam.load_config(changes, file=tiny_file)
     epochs: list[dict[str, Any]] = []
     steps: list[daam.StepProgress] = []
-    run = daam.train(config, to=tmp_path / "run", on_epoch=epochs.append, on_step=steps.append)
+    run = daam.train(
+        config,
+        to=tmp_path / "run",
+        on_epoch=epochs.append,
+        on_step=steps.append,
+        track="tensorboard",
+    )
     assert [(row["epoch"], row["num_epochs"]) for row in epochs] == [(1, 2), (2, 2)]
     assert [(step.epoch, step.step) for step in steps] == [
         (epoch, step) for epoch in (1, 2) for step in (0, 1, 2)
@@ -99,6 +105,7 @@ def test_a_day_with_two_data_sets(tmp_path: Path, tiny_file: Path) -> None:
     assert [step.num_images for step in steps][3:] == [0, both, both]
     assert run.epochs == epochs
     assert "2 of 2 epochs" in (tmp_path / "run" / "report.html").read_text()
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 2
 
     found = daam.evaluate(run.folder)
     assert found.domain == "campus"
@@ -178,6 +185,12 @@ def test_a_run_interrupted_later_is_resumed_and_a_finished_one_is_returned(
         )
         assert [row["epoch"] for row in run.epochs] == [1, 2]
     assert done == [2]
+
+
+def test_a_tracker_that_cannot_be_used_leaves_no_run(config: daam.Config, tmp_path: Path) -> None:
+    with pytest.raises(daam.DaamError, match="the trackers are tensorboard"):
+        daam.train(config, to=tmp_path / "run", track="paper")
+    assert not (tmp_path / "run" / "config.toml").exists()
 
 
 def test_a_run_is_not_resumed_with_other_settings(config: daam.Config, tmp_path: Path) -> None:

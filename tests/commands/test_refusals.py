@@ -45,6 +45,7 @@ def ran(command: list[str], *, folder: Path) -> subprocess.CompletedProcess[str]
         (["train", "--transfer", "a->b", "--set", "loss.tripet=1"], "did you mean loss.triplet?"),
         (["train", "--transfer", "market->msmt"], "has no domain market, msmt; import it"),
         (["train", "--resume", "runs/a", "--name", "b"], "give it alone"),
+        (["compare", "runs/a"], "name at least two runs"),
         (["tune", "--config", "study.toml"], "[study]: holdout is missing"),
         (["tune", "--set", "study.holdout=plaza->campus"], "share the domain campus"),
     ],
