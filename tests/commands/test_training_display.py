@@ -88,14 +88,15 @@ def test_the_bar_fits_a_terminal_and_is_gone_at_the_end(
         for progress in (at(0), at(1), at(2, num_images=123_456), at(400)):
             display.on_step(progress)
             display._bars.refresh()
-        display.on_epoch({**METRICS, "warnings": ["there is no group"]})
+        display.on_epoch({**METRICS, "warnings": ["there is no group" + ", none at all" * 5]})
     shown = terminal.getvalue()
     rows = [line for line in shown.replace("\r", "\n").splitlines() if "epoch 1/1000" in line]
     assert any("0/400 preparing" in row for row in rows)
     assert any("2/400 123456 images/s 111:0" in row for row in rows), rows
     assert any("400/400 finishing" in row for row in rows)
     assert all(len(row.replace("\x1b[2K", "")) <= 80 for row in rows)
-    assert "  Warning: there is no group" in shown
+    assert "\n  Warning: there is no group, none" in shown
+    assert all(len(line) <= 80 for line in shown.partition("Warning")[2].splitlines())
 
 
 def test_a_log_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:

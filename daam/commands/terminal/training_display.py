@@ -74,11 +74,11 @@ class TrainingDisplay:
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
         """Print the epoch's line, its notes and its warnings."""
         self._last_epoch_s = metrics["seconds"]
-        print_line(epoch_text(metrics, width=console.width if console.is_terminal else None))
-        for note in metrics.get("notes", ()):
-            print_line(f"  Note: {note}")
-        for warning in metrics.get("warnings", ()):
-            print_line(f"  Warning: {warning}")
+        width = console.width if console.is_terminal else None
+        print_line(epoch_text(metrics, width=width))
+        for kind in ("note", "warning"):
+            for text in metrics.get(f"{kind}s", ()):
+                print_line(wrapped(f"  {kind.capitalize()}: {text}", width=width))
 
     def _doing(self, progress: "StepProgress") -> str:
         if progress.step == 0:
@@ -145,15 +145,21 @@ def epoch_text(metrics: Mapping[str, Any], *, width: int | None) -> str:
         *groups_items(metrics),
         *loss_items(metrics),
     ]
+    text = "  ".join(item.replace(" ", SPACE_IN_ITEM) for item in items)
+    return wrapped(text, width=width).replace(SPACE_IN_ITEM, " ")
+
+
+def wrapped(text: str, *, width: int | None) -> str:
+    """Break text between words to fit a width, the following lines indented; None: one line."""
     if width is None:
-        return "  ".join(items)
+        return text
     return textwrap.fill(
-        "  ".join(item.replace(" ", SPACE_IN_ITEM) for item in items),
+        text,
         width=width,
         subsequent_indent="  ",
         break_long_words=False,
         break_on_hyphens=False,
-    ).replace(SPACE_IN_ITEM, " ")
+    )
 
 
 def groups_items(metrics: Mapping[str, Any]) -> Iterator[str]:
