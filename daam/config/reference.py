@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from daam.config.load import setting
@@ -34,10 +35,13 @@ class Setting:
     meaning: str
 
 
-def settings_reference(model: type[Section] = RunConfig, *, prefix: str = "") -> Iterator[Setting]:
-    """Yield every setting of a run, or of another model, in the schema's order."""
+@cache  # a report of a run asks after every epoch
+def settings_reference(
+    model: type[Section] = RunConfig, *, prefix: str = ""
+) -> tuple[Setting, ...]:
+    """Return every setting of a run, or of another model, in the schema's order."""
     schema = model.model_json_schema()
-    yield from _settings_of(schema, schema.get("$defs", {}), prefix=prefix)
+    return tuple(_settings_of(schema, schema.get("$defs", {}), prefix=prefix))
 
 
 def changed_settings(config: RunConfig) -> Iterator[tuple[Setting, Any]]:

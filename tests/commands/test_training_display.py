@@ -1,4 +1,5 @@
 import io
+import re
 from collections import deque
 
 import pytest
@@ -89,14 +90,13 @@ def test_the_bar_fits_a_terminal_and_is_gone_at_the_end(
             display.on_step(progress)
             display._bars.refresh()
         display.on_epoch({**METRICS, "warnings": ["there is no group" + ", none at all" * 5]})
-    shown = terminal.getvalue()
-    rows = [line for line in shown.replace("\r", "\n").splitlines() if "epoch 1/1000" in line]
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).replace("\r", "\n")
+    rows = [line for line in shown.splitlines() if "epoch 1/1000" in line]
     assert any("0/400 preparing" in row for row in rows)
     assert any("2/400 123456 images/s 111:0" in row for row in rows), rows
     assert any("400/400 finishing" in row for row in rows)
-    assert all(len(row.replace("\x1b[2K", "")) <= 80 for row in rows)
+    assert all(len(line) <= 80 for line in shown.splitlines())
     assert "\n  Warning: there is no group, none" in shown
-    assert all(len(line) <= 80 for line in shown.partition("Warning")[2].splitlines())
 
 
 def test_a_log_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
