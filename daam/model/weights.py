@@ -37,10 +37,10 @@ SEQUENCES = (
 )
 # Names in trunks that compute something else, though most of their weights would fit.
 VARIANTS = (
-    (r"\.(IN|BN)\.", "instance-batch norms (IBN)"),
-    (r"(^|\.)NL_\d", "non-local blocks"),
-    (r"\.se\.", "squeeze-and-excitation"),
-    (r"\.(dsbn|BN_S|BN_T)\.", "domain-specific batch norms"),
+    (r"layer\d\..*\.(IN|BN)\.", "instance-batch norms (IBN)"),
+    (r"NL_\d\.", "non-local blocks"),
+    (r"layer\d\..*\.se\.", "squeeze-and-excitation"),
+    (r"(bn1|layer\d\..*)\.(dsbn|BN_S|BN_T)\.", "domain-specific batch norms"),
 )
 NUM_NAMED = 3  # in messages
 
@@ -157,7 +157,7 @@ def load_backbone_state(
     expected = [key for key in network.state_dict() if not key.startswith(classifier)]
     prefix, names = trunk_names(state, first=expected[0], network=name)
     for pattern, what in VARIANTS:
-        if found := [key for key in names if re.search(pattern, key)]:
+        if found := [old for old, new in names.items() if re.match(pattern, new)]:
             raise ConfigError(
                 f"model.weights: {state.where} is of a network with {what} ({found[0]}), which "
                 f"{name} does not have; use weights of a plain {name}"

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from daam.errors import ConfigError
+from daam.model.attention import SpatialAttention
 from daam.model.backbone import convnext_backbone, resnet_backbone
+from daam.model.network import DaamNetwork
 from daam.model.weights import read_state_dict
 from tests.model.test_backbone import network_of
 
@@ -141,6 +143,25 @@ def test_the_trunk_of_a_projects_checkpoint_is_loaded_to_the_bit_and_the_rest_na
         f"model.weights: {path}: loaded the trunk of {name} ({len(weights)} tensors), "
         f"left out {left_out}"
     )
+
+
+def test_a_head_is_not_taken_for_a_part_of_the_trunk_by_its_name(tmp_path):
+    weights, path = trunk("resnet18"), tmp_path / "w.pth"
+    heads = norm("neck.BN") | norm("neck.part1.IN") | linear("pool.se.0")
+    torch.save(weights | heads, path)
+    loaded = network_of(resnet_backbone("resnet18", weights=str(path)))
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.items())
+
+
+def test_the_trunk_of_a_daam_checkpoint_is_loaded(tmp_path, caplog):
+    path = tmp_path / "epoch-0002.pt"
+    backbone = resnet_backbone("resnet18", weights="none")
+    attention = SpatialAttention(initial_bias=1.0, kernel=3, temperature=1.0)
+    network = DaamNetwork(backbone, num_channels=512, num_identities=7, attention=attention)
+    torch.save({"format": 3, "network": network.state_dict(), "num_identities": 7}, path)
+    loaded = resnet_backbone("resnet18", weights=str(path)).state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in backbone.state_dict().items())
+    assert "left out attention., shared., specific." in caplog.text
 
 
 def test_nothing_is_said_of_torchvisions_own_weights(tmp_path, caplog):
