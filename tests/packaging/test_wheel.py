@@ -65,7 +65,14 @@ def test_a_wheel_holds_every_file_of_the_two_packages(wheel: Path) -> None:
         if path.is_file() and path.suffix != ".pyc"
     }
     assert found == wanted
-    assert {Path(name).suffix for name in found} == {".py", ".toml", ".css", ".typed"}
+    assert {Path(name).suffix for name in found} == {
+        ".py",
+        ".toml",
+        ".css",
+        ".html",
+        ".json",
+        ".typed",
+    }
 
 
 def test_the_command_tells_its_version_and_reads_its_presets(program: Path, empty: Path) -> None:
@@ -109,4 +116,9 @@ def test_a_run_is_trained_exported_and_used_to_embed_from_an_empty_folder(
     to = ("--images", images, "--to", "found.parquet", "--json")
     embedded = json.loads(ran(program, "embed", *run, *to, folder=empty))
     assert (embedded["num_images"], embedded["unreadable"]) == (12, [])
-    assert {entry.name for entry in empty.iterdir()} == {"runs", "model.pt2", "found.parquet"}
+    assert {entry.name for entry in empty.iterdir()} == {
+        "runs",
+        "model.pt2",
+        "model.card.md",
+        "found.parquet",
+    }
