@@ -177,7 +177,11 @@ def evaluate(
         ]
         if len(same) and len(other):
             path = to / "calibration.png"
-            files.append(draw_thresholds(same, other, calibration, title=title, to=path))
+            files.append(
+                draw_thresholds(
+                    same, other, calibration, cameras_known=cameras_known, title=title, to=path
+                )
+            )
         if network.attention is not None:
             path = to / "attention.png"
             reader = test.query.reader

@@ -256,15 +256,22 @@ def embedded(
 
 
 def draw_thresholds(
-    same: Pairs, other: Pairs, calibration: Calibration | None, *, title: str, to: Path
+    same: Pairs,
+    other: Pairs,
+    calibration: Calibration | None,
+    *,
+    cameras_known: bool,
+    title: str,
+    to: Path,
 ) -> Path:
     """Draw the distances of pairs, and the error rates of every threshold."""
+    whence = "from different cameras" if cameras_known else "of any cameras"
     draw_calibration(
         same,
         other,
         calibration=calibration,
         title=title,
-        subtitle="query and gallery images from different cameras, without junk and distractors",
+        subtitle=f"query and gallery images {whence}, without junk and distractors",
         to=to,
     )
     return to

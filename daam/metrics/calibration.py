@@ -159,8 +159,8 @@ def check_supported(false_match_rate: float, *, num_same: int, num_other: int) -
         )
     if num_same == 0:
         raise EvaluationError(
-            "no person of the query is in the gallery from another camera, so there is no pair to "
-            "find a threshold on; check that the cameras are numbered"
+            "no person of the query is in the gallery (under another camera, if those are known), "
+            "so there is no pair to find a threshold on; check identities and cameras"
         )
     if num_other * false_match_rate < 1:
         raise EvaluationError(

@@ -128,7 +128,7 @@ def draw_ranked_lists(lists: Sequence[RankedList], *, title: str, subtitle: str,
             show(result.image, result.caption, frame_of(result), left=left, top=top)
 
     meanings = [
-        (MARGIN, CORRECT_FRAME, "the query's person, seen by another camera"),
+        (MARGIN, CORRECT_FRAME, "the query's person"),
         (MARGIN + 400, WRONG_FRAME, "someone else"),
     ]
     if all(result.correct is None for row in lists for result in row.results):

@@ -1,15 +1,20 @@
 """A run whose images a GPU decoded is tested and opened anywhere, on the pixels of a CPU."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
+from daam.dataset.importing.dataset_index import IndexBuilder
+from daam.dataset.importing.import_domain import import_domain
+from daam.domains import Split
 from daam.inference.embedder import open_embedder
 from daam.inference.evaluation import colour_histogram_scores, evaluate
 from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.storage import open_store
+from tests.support.tiny_domains import write_market
 
 
 @pytest.fixture
@@ -44,3 +49,32 @@ def test_the_baseline_of_colours_is_the_same(tiny_config: RunConfig) -> None:
     assert colour_histogram_scores(on_gpu, domain="campus") == colour_histogram_scores(
         tiny_config, domain="campus"
     )
+
+
+def test_a_test_without_cameras_is_scored_and_says_so(tiny_run: str, tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    write_market(root, name="campus")
+    builder = IndexBuilder(layout="folder", root=root)
+    for folder, split in (
+        ("bounding_box_train", Split.TRAIN),
+        ("query", Split.QUERY),
+        ("bounding_box_test", Split.GALLERY),
+    ):
+        for file in sorted((root / folder).iterdir()):
+            identity = None if split is Split.TRAIN else int(file.name[:4])
+            name = f"{folder}/{file.name}"
+            builder.add(name, split=split, identity=identity, camera=None)
+    store = open_store(str(tmp_path / "store"))
+    import_domain(builder.build(), domain="mine", to=store)
+    found = evaluate(
+        tiny_run,
+        domain="mine",
+        to=tmp_path / "scores",
+        data_root=store.uri,
+        false_match_rate=0.05,
+    )
+    assert found.scores is not None
+    assert found.scores.num_left_out == 0
+    assert "cameras of mine are unknown" in found.warnings[0]
+    assert json.loads((tmp_path / "scores/scores.json").read_text())["same_camera_junk"] is False
+    assert all(path.exists() for path in found.files)

@@ -47,8 +47,7 @@ class LabelledRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlabelledRows:
-    """The target: pixels, cameras and tracks. Its identities, if any, are in a file that training
-    never opens.
+    """The target: pixels, cameras and tracks; no training opens the file of its identities.
 
     Attributes:
         manifest: of its domain.
