@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from daam.errors import DaamError
+from daam.errors import ConfigError, DaamError
 
 MAX_BODY_BYTES = 32 << 20
 HEADERS = {
@@ -62,7 +62,7 @@ class LocalPage:
             port: on 127.0.0.1; 0 takes a free one.
 
         Raises:
-            OSError: the port is taken.
+            ConfigError: the port is taken, or may not be used.
         """
         self._secret = secrets.token_urlsafe(16)
         self._routes = routes
@@ -80,7 +80,13 @@ class LocalPage:
             def log_message(self, format: str, *args: Any) -> None:
                 """Nothing: the address is a secret, and the terminal is the command's."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"port {port} of this machine cannot be used ({error}); choose another, or 0 for a "
+                "free one"
+            ) from error
         self._server.daemon_threads = True
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from daam.commands.web.local_page import LocalPage, Request, Response, json_response
-from daam.errors import DataError
+from daam.errors import ConfigError, DataError
 from tests.support.browser import ask
 
 
@@ -62,3 +62,10 @@ def test_an_impossible_body_is_refused_before_it_is_read(page: LocalPage, length
     headers = {"Content-Length": length}
     found = ask(page.address, f"/{secret(page)}/echo", method="POST", headers=headers)
     assert found[0] == 413
+
+
+def test_a_port_that_is_taken_is_named(page: LocalPage) -> None:
+    port = int(page.address.split(":")[2].partition("/")[0])
+    for taken in (port, 70_000):
+        with pytest.raises(ConfigError, match=f"port {taken} of this machine cannot be used"):
+            LocalPage({}, port=taken)
