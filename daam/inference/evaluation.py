@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,9 +122,13 @@ def evaluate(
             to=None if to is None else Path(to),
         )
         if to is not None:
-            document = header | assessment.as_document()
-            folder = open_store(os.fspath(run))
-            record_result(folder, domain=domain, kind="assessment", document=document)
+            record_result(
+                open_store(os.fspath(run)),
+                domain=domain,
+                kind="assessment",
+                document=header | assessment.as_document(),
+                pictures=pictures_of(files),
+            )
         return Evaluation(
             domain=domain,
             scores=None,
@@ -193,7 +198,7 @@ def evaluate(
             domain=domain,
             kind="scores",
             document=document,
-            pictures=[file for file in files if file.suffix == ".png"],
+            pictures=pictures_of(files),
         )
     return Evaluation(
         domain=domain,
@@ -214,6 +219,11 @@ def has_test(manifest: DomainManifest) -> bool:
         split in manifest.splits and manifest.splits[split].has_identities
         for split in (Split.QUERY, Split.GALLERY)
     )
+
+
+def pictures_of(files: Sequence[Path]) -> list[Path]:
+    """Return the pictures among the files that were written."""
+    return [file for file in files if file.suffix == ".png"]
 
 
 def reranked_scores_of(test: RetrievalTest, result: TestResult) -> RetrievalScores:

@@ -25,7 +25,6 @@ from daam.storage import Store
 REPORT = "report.html"
 MAX_WARNINGS = 12
 PICTURES = {
-    "sheet": "Nearest neighbours of sampled images",
     "neighbours": "Nearest neighbours of sampled images",
     "ranked-lists": "Nearest gallery images of some queries",
     "groups": "Groups of the target's images",
