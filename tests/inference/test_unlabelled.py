@@ -54,6 +54,8 @@ def test_it_is_assessed_and_drawn(mine: str, tiny_run: str, tmp_path: Path) -> N
     wanted = PICTURES if found.assessment.num_groups > 0 else PICTURES - {"groups.png"}
     assert {path.name for path in found.files} == {"assessment.json"} | wanted
     assert all(pixels(to / name).std() > 0 for name in wanted)
+    kept = Path(tiny_run) / "results"  # for the run's report
+    assert all((kept / f"mine.{name}").read_bytes() == (to / name).read_bytes() for name in wanted)
     document = json.loads((to / "assessment.json").read_text())
     assert document["scores"] == found.assessment.scores
     assert document["domain"] == "mine"
