@@ -22,7 +22,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
-from assessment_runs import CEILING, DEFAULTS, STRONG, TRANSFERS, read_runs, train_missing
+from assessment_runs import (
+    CEILING,
+    DEFAULTS,
+    FRESH_TRANSFERS,
+    STRONG,
+    TRANSFERS,
+    read_runs,
+    train_missing,
+)
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch.nn.functional import normalize
@@ -33,6 +41,7 @@ from daam.inference.assessment import (
     FIT,
     RANKED_BY,
     Fitted,
+    fits,
     grouped,
     label_free_scores,
     share_of,
@@ -63,7 +72,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How well can a run be judged without labels?")
     parser.add_argument("--to", type=Path, default=Path("runs/assessment"))
     parser.add_argument("--without-training", action="store_true", help="use the runs there are")
+    parser.add_argument(
+        "--fresh", action="store_true", help="check the package's fit on two more domains, no fit"
+    )
     arguments = parser.parse_args()
+    if arguments.fresh:
+        check_fresh(arguments.to / "fresh", train=not arguments.without_training)
+        return
     arguments.to.mkdir(parents=True, exist_ok=True)
     if not arguments.without_training:
         train_missing(arguments.to)
@@ -77,22 +92,55 @@ def main() -> None:
         "num_transfers": len({run.transfer for run in runs}),
         "confidence": CONFIDENCE,
     }
-    fits = {}
+    fitted_to_all = {}
     for made_from, names in ESTIMATED_FROM.items():
         left_out = out_of_fit(runs, names)
         print(f"### From {made_from}\n\n{estimate_table(runs, left_out)}\n")
         expected = {id(run): logit for run, logit in zip(runs, left_out, strict=True)}
         found = num_found(runs, lambda run, expected=expected: expected[id(run)])
         print(f"The best of all runs is found on {found} of {len(TRANSFERS)} transfers.\n")
-        fits[made_from] = asdict(
+        fitted_to_all[made_from] = asdict(
             fitted(runs, names, half_width=half_width(runs, left_out, fraction=CONFIDENCE))
         )
     print(f"### Without cameras, ranked by {RANKED_BY}\n\n{ranking_table(runs)}\n")
     found = num_found(runs, lambda run: run.scores[RANKED_BY])
     print(f"The best of all runs is found on {found} of {len(TRANSFERS)} transfers.")
-    document["fits"] = fits
+    document["fits"] = fitted_to_all
     package = Path(__file__).resolve().parent.parent / "daam/inference" / FIT
     package.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def check_fresh(folder: Path, *, train: bool) -> None:
+    """Judge runs on domains that neither the fit nor the choice of scores has seen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if train:
+        train_missing(folder, transfers=FRESH_TRANSFERS)
+    runs = judged_runs(folder)
+    print("| transfer | setting | mAP | from cameras | and tracks |\n|---|---|---|---|---|")
+    for run in sorted(runs, key=lambda run: (run.transfer, -run.mean_average_precision)):
+        estimates = [
+            f"{share_of(fit.logit(run.scores)):.2f} ({share_of(fit.logit(run.scores) - width):.2f} "
+            f"to {share_of(fit.logit(run.scores) + width):.2f})"
+            for fit in (fits()["cameras"], fits()["cameras and tracks"])
+            for width in (fit.half_width,)
+        ]
+        print(
+            f"| {run.transfer} | {run.variant} | {run.mean_average_precision:.2f} | "
+            + " | ".join(estimates)
+            + " |"
+        )
+    for made_from, fit in fits().items():
+        errors = [abs(share_of(fit.logit(run.scores)) - run.mean_average_precision) for run in runs]
+        inside = [abs(fit.logit(run.scores) - run.logit) <= fit.half_width for run in runs]
+        within = [
+            correlation(mine, [fit.logit(run.scores) for run in mine])
+            for transfer in FRESH_TRANSFERS
+            if (mine := [run for run in runs if run.transfer == transfer])
+        ]
+        print(
+            f"{made_from}: mean error {np.mean(errors):.3f}, {np.mean(inside):.0%} of {len(runs)} "
+            f"runs in the interval, rank correlation {np.mean(within):.2f}"
+        )
 
 
 def judged_runs(folder: Path) -> list[Judged]:

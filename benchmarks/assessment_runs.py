@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,12 @@ DOMAINS = {
     "stadium": (3, 0.8, 140, 4),
     "library": (4, 2.0, 110, 4),
     "tunnel": (2, 1.2, 170, 3),
+    # Not in the ring: for a check after everything was chosen.
+    "bakery": (4, 0.6, 120, 4),
+    "garden": (5, 1.0, 130, 3),
 }
-NAMES = tuple(DOMAINS)
+NAMES = tuple(DOMAINS)[:8]
+FRESH_TRANSFERS = ("bakery->garden", "garden->bakery")
 TRANSFERS = tuple(
     f"{source}->{target}" for source, target in zip(NAMES, (*NAMES[1:], NAMES[0]), strict=True)
 )
@@ -135,10 +140,11 @@ def settings_of(variant: Variant, transfer: str, *, root: str) -> RunConfig:
     return run_config(read_preset(variant.preset), nested(tree))
 
 
-def prepare(root: Path) -> None:
-    """Render and import the domains that are missing."""
+def prepare(root: Path, *, transfers: Sequence[str]) -> None:
+    """Render and import those of the transfers' domains that are missing."""
+    needed = {domain for transfer in transfers for domain in transfer.split("->")}
     for seed, (name, (num_cameras, strength, num_people, images)) in enumerate(DOMAINS.items(), 11):
-        if has_domain(open_store(str(root)), name):
+        if name not in needed or has_domain(open_store(str(root)), name):
             continue
         plan = RenderPlan(
             domain=name,
@@ -159,14 +165,14 @@ def prepare(root: Path) -> None:
         print(f"{name}: {count} images", file=sys.stderr, flush=True)
 
 
-def train_missing(to: Path) -> None:
+def train_missing(to: Path, *, transfers: Sequence[str] = TRANSFERS) -> None:
     """Train and test the runs that are missing: each a line of `runs.jsonl`, and embeddings."""
     torch.set_num_threads(1)
     root, lines = to / "domains", to / "runs.jsonl"
-    prepare(root)
+    prepare(root, transfers=transfers)
     done = {(run["variant"], run["transfer"]) for run in read_runs(to)}
     for variant in VARIANTS:
-        for transfer in TRANSFERS:
+        for transfer in transfers:
             if (variant.name, transfer) in done:
                 continue
             found = train(variant, transfer, to=to)
