@@ -109,6 +109,7 @@ def test_a_day_with_two_data_sets(tmp_path: Path, tiny_file: Path) -> None:
 
     found = daam.evaluate(run.folder)
     assert found.domain == "campus"
+    assert found.scores is not None
     assert 0 < found.scores.mean_average_precision <= 1
     assert found.files == []
 

@@ -151,9 +151,6 @@ def next_step(run: RunConfig, folder: str) -> str:
     if run.stage == "source":
         return f"Adapt it: daam train --transfer {shlex.quote(run.transfer)} --from {folder}"
     splits = read_manifest(open_store(run.data.root), target).splits
-    if splits.keys() >= {Split.QUERY, Split.GALLERY}:
-        return f"Test it: daam evaluate --checkpoint {folder} --domain {target}"
-    return (
-        f"{target} has no query and gallery to test it on; embed images: "
-        f"daam embed --checkpoint {folder} --images FOLDER --to embeddings.parquet"
-    )
+    has_test = splits.keys() >= {Split.QUERY, Split.GALLERY}
+    what = "Test it" if has_test else "See how good it is, without labels"
+    return f"{what}: daam evaluate --checkpoint {folder} --domain {target}"

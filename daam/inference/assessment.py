@@ -42,6 +42,7 @@ ESTIMATED_FROM = {
     ),
     "cameras": ("self_retrieval", "neighbour_overlap", "camera_share"),
 }
+BEYOND = 0.5  # standard deviations outside of the fit's runs, up to which it still estimates
 RANKED_BY = "self_retrieval"
 CONFIDENCE = 0.9
 # One way of grouping for all runs, so that their scores compare; not the run's own settings.
@@ -72,7 +73,8 @@ class Fitted:
         scores: names, in the order of the other lists.
         mean: of each score in the fit.
         std: likewise.
-        low: the smallest value of each in the fit; outside of low to high nothing is estimated.
+        low: the smallest value of each in the fit; half a standard deviation below it, or above
+            `high`, nothing is estimated.
         high: the largest.
         weights: of the standardised scores.
         intercept: logit(mAP) at the means.
@@ -108,11 +110,11 @@ class Fitted:
         )
 
     def beyond(self, scores: Mapping[str, float]) -> list[str]:
-        """Name the scores that lie outside of what the fit has seen."""
+        """Name the scores that lie well outside of what the fit has seen."""
         return [
             name
-            for name, low, high in zip(self.scores, self.low, self.high, strict=True)
-            if not low <= scores[name] <= high
+            for name, low, high, std in zip(self.scores, self.low, self.high, self.std, strict=True)
+            if not low - BEYOND * std <= scores[name] <= high + BEYOND * std
         ]
 
 
@@ -132,7 +134,8 @@ class Assessment:
     """What can be said about a run on a domain without labels.
 
     Attributes:
-        ranking_score: orders the runs of one domain, higher is better; 0 to 1.
+        ranking_score: orders the runs of one domain, higher is better; 0 to 1. What the fit says,
+            also where that is no estimate; without a fit, the agreement under augmentation.
         estimate: of mAP; None where it cannot be had honestly, which `warnings` then explains.
         scores: that both come from, and others.
         num_images: that were looked at.
@@ -219,8 +222,9 @@ def assess(found: LabelFree) -> Assessment:
     """Estimate the mAP of a run from its scores, where that can be done."""
     scores, groups = found.scores, found.groups
     estimate, reasons = estimate_of(scores)
+    usable = usable_fits(scores)
     return Assessment(
-        ranking_score=scores[RANKED_BY] if estimate is None else estimate.mean_average_precision,
+        ranking_score=share_of(usable[0][1].logit(scores)) if usable else scores[RANKED_BY],
         estimate=estimate,
         scores=scores,
         num_images=len(groups.groups),
@@ -231,11 +235,7 @@ def assess(found: LabelFree) -> Assessment:
 
 def estimate_of(scores: Mapping[str, float]) -> tuple[Estimate | None, list[str]]:
     """Return an estimate of mAP, or None and why there is none."""
-    usable = [
-        (made_from, fit)
-        for made_from, fit in fits().items()
-        if all(name in scores for name in fit.scores)
-    ]
+    usable = usable_fits(scores)
     if not usable:
         return None, [
             "without two cameras there is no estimate of mAP, only a score that tells broken runs "
@@ -246,8 +246,8 @@ def estimate_of(scores: Mapping[str, float]) -> tuple[Estimate | None, list[str]
     beyond = fit.beyond(scores)
     if beyond:
         return None, [
-            f"{' and '.join(beyond)} of this run lie outside of all that the estimate was fitted "
-            "to, so there is none; answer fifty questions with daam label instead"
+            f"the estimate was fitted to no run with such values of {' and '.join(beyond)}, so "
+            "there is none; answer fifty questions with daam label instead"
         ]
     logit = fit.logit(scores)
     return Estimate(
@@ -256,6 +256,15 @@ def estimate_of(scores: Mapping[str, float]) -> tuple[Estimate | None, list[str]
         high=share_of(logit + fit.half_width),
         made_from=made_from,
     ), []
+
+
+def usable_fits(scores: Mapping[str, float]) -> list[tuple[str, Fitted]]:
+    """Return the fits whose scores are all known, the one that needs most first."""
+    return [
+        (made_from, fit)
+        for made_from, fit in fits().items()
+        if all(name in scores for name in fit.scores)
+    ]
 
 
 def warnings_of(scores: Mapping[str, float], *, num_groups: int) -> list[str]:

@@ -1,5 +1,6 @@
 """What a data set does not say is unknown from the import to the picture, never a number."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def folder_of_images(folder: Path) -> Path:
     return folder
 
 
-def values_of(number: int, *, given: set[str]) -> dict[str, int | None]:
+def values_of(number: int, *, given: Collection[str]) -> dict[str, int | None]:
     values = {
         "identity": 1 + number // 3,
         "camera": 1 + number % 3,

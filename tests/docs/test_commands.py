@@ -19,6 +19,7 @@ import pytest
 
 import launch
 from daam.storage.local_s3 import LocalS3
+from daam.synthetic import write_crops
 from tests.support.pages import ROOT, Block, blocks, commands
 from tests.support.tiny_domains import TINY_RUN, write_market
 
@@ -51,6 +52,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
     for image in list((folder / "MSMT17_V1").glob("*/*.jpg")):
         identity, camera, number, _ = image.stem.split("_")
         image.rename(image.with_name(f"{identity}_{camera[:2]}_{number[-4:]}.jpg"))
+    write_crops(folder / "Market-1501-v15.09.15", to=folder / "my-crops")
+    shutil.copy(next((folder / "my-crops").iterdir()), folder / "photo.jpg")
     for images in ("new-images", "cameras/today", "s3/bucket/crops"):
         shutil.copytree(folder / "my-cameras/query", folder / images)
     with LocalS3(folder / "s3", access_key="testaccess", secret_key="testsecret") as server:
@@ -109,6 +112,22 @@ def test_the_quickstart_runs_as_it_stands(
     for arguments in shell_commands(shown):
         run(arguments, monkeypatch=monkeypatch, capsys=capsys)
     assert Path("embeddings.parquet").exists()
+
+
+def test_the_way_from_crops_to_a_search_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = blocks(ROOT / "docs" / "adapt-your-cameras.md")
+    for block in shown:
+        if block.title:
+            Path(block.title).write_text(block.text)
+    for arguments in shell_commands(shown):
+        for word in arguments:
+            if word.startswith("crops/") and not Path(word).exists():  # fewer people, other names
+                shutil.copy(next(Path("crops").iterdir()), word)
+        run(arguments, monkeypatch=monkeypatch, capsys=capsys)
+    assert Path("found/matches.html").exists()
 
 
 def run_up_to(

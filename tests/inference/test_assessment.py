@@ -69,7 +69,7 @@ def test_scores_that_the_fit_has_not_seen_give_no_estimate() -> None:
     scores = scores_at(fits()["cameras"]) | {"neighbour_overlap": 2.0}
     estimate, reasons = estimate_of(scores)
     assert estimate is None
-    assert "neighbour_overlap of this run lie outside" in reasons[0]
+    assert "no run with such values of neighbour_overlap, so" in reasons[0]
     assert "daam label" in reasons[0]
 
 

@@ -31,7 +31,7 @@ def unit(num_images: int = 30, width: int = 6, *, seed: int = 1) -> Tensor:
 
 def others_by_similarity(embeddings: Tensor, row: int, allowed: np.ndarray) -> list[int]:
     similarity = (embeddings @ embeddings[row]).tolist()
-    others = [other for other in np.flatnonzero(allowed) if other != row]
+    others = [other for other in np.flatnonzero(allowed).tolist() if other != row]
     return sorted(others, key=lambda other: -similarity[other])
 
 
@@ -157,7 +157,7 @@ def test_images_of_a_track_are_compared_by_what_they_find_elsewhere() -> None:
     cameras = tracks % 3
     shares = []
     for track in range(15):
-        first, second = np.flatnonzero(tracks == track)
+        first, second = np.flatnonzero(tracks == track).tolist()
         ours = others_by_similarity(embeddings, first, cameras != cameras[first])[:3]
         theirs = others_by_similarity(embeddings, second, cameras != cameras[second])[:3]
         shares.append(len(set(ours) & set(theirs)) / 3)

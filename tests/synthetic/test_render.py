@@ -168,7 +168,9 @@ def test_crops_are_the_train_images_under_names_that_keep_camera_and_frame_alone
     found = {hashlib.sha256(path.read_bytes()).hexdigest(): path.name for path in crops.iterdir()}
     assert count == len(found) == len(originals)
     for digest, name in found.items():
-        _, camera, _, frame, _ = NAME.fullmatch(originals[digest]).groups()
+        match = NAME.fullmatch(originals[digest])
+        assert match is not None
+        _, camera, _, frame, _ = match.groups()
         assert re.fullmatch(rf"cam{camera}_{frame}_[0-9a-f]{{6}}\.jpg", name)
     with pytest.raises(DataError, match="exists already"):
         write_crops(rendered, to=crops)
