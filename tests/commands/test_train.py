@@ -15,5 +15,5 @@ def test_the_next_step_fits_what_the_target_has(tiny_config: RunConfig, tmp_path
     train_alone = replace(manifest, splits={Split.TRAIN: manifest.split(Split.TRAIN)})
     open_store(str(tmp_path)).write(manifest_key("campus"), train_alone.to_json())
     config = with_settings(tiny_config, {"data.root": str(tmp_path)})
-    assert "no query and gallery" in next_step(config, "runs/a")
-    assert "daam embed --checkpoint runs/a" in next_step(config, "runs/a")
+    unlabelled = next_step(config, "runs/a")
+    assert "without labels: daam evaluate --checkpoint runs/a --domain campus" in unlabelled

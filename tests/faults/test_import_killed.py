@@ -65,7 +65,7 @@ def test_a_killed_import_uploads_only_what_is_missing_and_reports_all_of_it(
     assert uploaded == files - stored | {"plaza/manifest.json"}
     assert f"{len(stored)} were there already" in again.out
     assert "skipped 1, not an image file: query/Thumbs.db" in again.out
-    assert "gallery images that repeat a query byte for byte: 1 (" in again.err
+    assert "gallery images that repeat a query byte for byte: 1 (" in again.out
     assert not any(check.problem for check in verify_domain(store, manifest))
 
     whole = open_store(str(tmp_path / "whole"))
