@@ -317,7 +317,7 @@ def _read_answers(path: Path, *, about: dict[str, Any], num_pairs: int) -> list[
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read ({error}); remove or mend it") from error
+        raise EvaluationError(f"{path} cannot be read ({error}); remove it") from error
     answers: list[tuple[int, Answer]] = []
     try:
         answers = [(item["pair"], item["answer"]) for item in document.pop("answers")]

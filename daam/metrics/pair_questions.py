@@ -102,7 +102,7 @@ class PairQuestions:
     def error_rate(self) -> Measured:
         """The share of all pairs that show two people."""
         chances_DN = self._drawn_chances(self._distances_N)
-        # The pairs at hand are a sample of what the curve would give, so they vary around it.
+        # The pairs are a sample of what the curve would give, so they vary around it.
         spread_D = np.sqrt((chances_DN * (1 - chances_DN)).sum(axis=1)) / chances_DN.shape[1]
         noise_D = np.random.default_rng(1).standard_normal(len(spread_D)) * spread_D
         return _measured(np.clip(1 - chances_DN.mean(axis=1) + noise_D, 0, 1))

@@ -30,15 +30,15 @@ LIMITS = """\
   to check.
 - Scores hold for the domain that they were measured on. Other cameras, seasons, crowds and crop
   sizes shift them, and a threshold has to be measured again.
-- Error rates may differ between groups of people. Nothing here has measured that; whoever uses
-  the model has to.
+- Error rates may differ between groups of people. Nothing here has measured that; users of
+  the model have to.
 - Scores without labels can be fooled, most of all by groups that are cameras instead of people:
   look at the sheets that `daam evaluate` draws."""
 CONSENT = """\
 Images of people are personal data, and so are embeddings made from them. Process them only with a
 legal basis, tell the people, keep no more than is needed and delete it in time. Many places
 forbid or restrict identifying people in public by machine. This card does not know on what basis
-the images were taken: whoever passes the model on should add it."""
+the images were taken: add it before you pass the model on."""
 
 
 def write_card(folder: Store) -> None:
