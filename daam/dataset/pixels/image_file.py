@@ -101,7 +101,7 @@ def jpeg_orientation(content: bytes) -> int:
     try:
         with _opened(content) as image:
             return _orientation(image)
-    except Exception:
+    except Exception:  # a JPEG that Pillow cannot open; decoding it says what is wrong
         return 1
 
 

@@ -1,6 +1,6 @@
 """A run's report, one HTML page in its folder: curves, warnings, results, pictures, settings.
 
-It says what the run's folder says, so it can be written at any moment, by whoever may write there.
+It says what the run's folder says, so it can be written at any moment.
 """
 
 import base64

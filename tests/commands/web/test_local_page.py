@@ -7,7 +7,7 @@ import pytest
 
 from daam.commands.web.local_page import LocalPage, Request, Response, json_response
 from daam.errors import ConfigError, DataError
-from tests.support.browser import ask
+from tests.support.page_request import ask
 
 
 def refuse(_: Request) -> Response:

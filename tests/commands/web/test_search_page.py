@@ -17,8 +17,8 @@ from daam.commands.web.search_routes import search_routes
 from daam.errors import DaamError
 from daam.inference.search.search import Searcher, open_searcher, read_query
 from daam.inference.search.threshold import Threshold
-from tests.support.browser import ask
 from tests.support.chromium import Chromium
+from tests.support.page_request import ask
 
 
 @pytest.fixture(scope="module")
