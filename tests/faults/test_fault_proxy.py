@@ -186,7 +186,8 @@ def test_a_body_is_cut_half_way(
     connection.timeout = 0.2
     connection.request("GET", path)
     answer = connection.getresponse()
-    if path == "/b/plain":
+    # A reset may overtake what was sent before it, so it promises no first half.
+    if path == "/b/plain" and fault is not Fault.RESET_IN_BODY:
         assert answer.read(len(BODY) // 2) == BODY[: len(BODY) // 2]
     with pytest.raises((error, http.client.IncompleteRead)):
         answer.read()
