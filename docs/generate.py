@@ -17,7 +17,7 @@ import typer
 import daam.api
 from daam.commands.app import app
 from daam.config.reference import Setting, settings_reference
-from tune.space import StudySettings
+from tune.settings import StudySettings
 
 MODULES = re.compile(r"\b(?:[a-z]\w*\.)+(?=[A-Z])")
 PAGES = Path(__file__).parent / "reference"

@@ -1,6 +1,6 @@
 """Which settings to try: the search over transfers, and the study that holds it.
 
-space      the settings of a study: transfers, budget, ranges
+settings   of a study: transfers, budget; space: what is searched, over which values
 study      search, then final comparison; session adds the report around it
 search     Optuna proposes, Ray Tune runs; trial is one trial, launching its place on the cluster
 holdout    the final comparison; folder what is stored; watch the progress events

@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from daam.config.load import read_toml
 from daam.errors import StudyError
 from daam.storage import MissingKeyError, Store, open_store
-from tune.space import StudyConfig
+from tune.settings import StudyConfig
 
 LOCK = "study.lock"
 STUDY = "study.toml"

@@ -23,7 +23,7 @@ from daam.runs.run_folder import SCORES
 from daam.runs.worker import train_and_test
 from daam.storage import MissingKeyError, Store, open_store
 from tune.launching import failure_reasons, failure_reported, report_epochs, tuner_for
-from tune.space import StudyConfig
+from tune.settings import StudyConfig
 from tune.watch import StudyWatch, WatchCallback
 
 SOURCE_ONLY, DEFAULT, TUNED = "source-only", "default", "tuned"

@@ -10,7 +10,7 @@ from daam.storage import Store
 from tune.report.comparison import Entrant, entrants, verdict
 from tune.report.files import write_report
 from tune.report.provenance import git_commit, library_versions
-from tune.space import StudyConfig
+from tune.settings import StudyConfig
 from tune.study import run_study
 from tune.watch import StudyWatch
 

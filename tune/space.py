@@ -1,12 +1,11 @@
-"""The settings of a study: its transfers, its budget and its search space.
+"""The search space: which settings of a run are searched, over which values.
 
-A study file is a run's settings plus two tables: `[study]` and `[search]`. In `[search]` a key
-is the dotted path of a setting of the run and its value a range,
+In the table `[search]` of a study file a key is the dotted path of a setting and its value a range,
 `{low = 0.5, high = 50.0, log = true}`, or a list of choices.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -14,12 +13,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from pydantic import BaseModel, Field
 
-from daam.config.load import Tree, merged, nested, run_config, setting, validated, with_settings
+from daam.config.load import setting, with_settings
 from daam.config.schema import RunConfig
-from daam.config.section import Section
-from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
 from daam.storage import open_parent
 
@@ -38,145 +34,14 @@ NOT_SEARCHABLE = (
 )
 
 
-class StudySettings(Section):
-    """Which transfers are searched, which one is held out, and the budget."""
-
-    name: str = Field(
-        default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder of the study"
-    )
-    search_transfers: list[str] = Field(
-        min_length=1, description="transfers whose validation mAP gives the score of a trial"
-    )
-    holdout: str = Field(
-        description="transfer of the final comparison; its target is in no search transfer"
-    )
-    num_trials: int = Field(default=20, ge=1, description="number of trials")
-    concurrent_trials: int = Field(
-        default=0, ge=0, description="trials at a time; 0: as many as fit the cluster"
-    )
-    workers_per_trial: int = Field(default=1, ge=1, description="data-parallel workers per trial")
-    seed: int = Field(default=1, ge=0, lt=2**32, description="seed of the search")
-    aggregate: Literal["mean", "worst"] = Field(
-        default="mean", description="how the scores of the transfers are combined"
-    )
-    num_startup_trials: int = Field(
-        default=5, ge=0, description="trials that finish before any is pruned"
-    )
-    num_startup_epochs: int = Field(
-        default=1, ge=0, description="epochs before a trial may be pruned"
-    )
-    default_first: bool = Field(
-        default=True, description="run the default settings as the first trial"
-    )
-
-
-class StudyConfig(BaseModel):
-    """A whole study: its own settings, the settings common to all runs, and the search space."""
-
-    study: StudySettings
-    run: RunConfig
-    search: dict[str, Any]
-
-    def transfers(self) -> list[Transfer]:
-        """Return the transfers of the search."""
-        return [Transfer.parse(text) for text in self.study.search_transfers]
-
-    def needed_splits(self) -> dict[str, set[Split]]:
-        """Return the splits that each domain of the study must have."""
-        holdout = Transfer.parse(self.study.holdout)
-        needed = {
-            domain: {Split.TRAIN}
-            for transfer in (*self.transfers(), holdout)
-            for domain in transfer.domains()
-        }
-        for transfer in self.transfers():
-            needed[transfer.target] |= set(VALIDATION_SPLITS)
-        needed[holdout.target] |= {Split.QUERY, Split.GALLERY}
-        return needed
-
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """Return the search space as Optuna's distributions."""
-        return {path: distribution(path, spec) for path, spec in self.search.items()}
-
-
-def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyConfig:
-    """Build a study from a study file and `--set` assignments, and validate it.
-
-    Everything is checked before anything runs: every setting, both ends of every range, every
-    choice, and that the holdout's target is in no search transfer.
-
-    Raises:
-        ConfigError: what is wrong, in one line.
-    """
-    study_tree = dict(tree)
-    search = study_tree.pop("search", {})
-    own = study_tree.pop("study", {})
-    for name, table in (("search", search), ("study", own)):
-        if not isinstance(table, dict):
-            raise ConfigError(f"{name} = {table!r}: write it as a table, [{name}]")
-    changes = dict(settings)
-    search = search | {
-        path.removeprefix("search."): changes.pop(path)
-        for path in list(changes)
-        if path.startswith("search.")
-    }
-    layered = merged({**study_tree, "study": own}, nested(changes))
-    study = validated(StudySettings, layered.pop("study"), where="[study]")
-    run = with_settings(run_config(layered), {"compute.num_workers": study.workers_per_trial})
-    search = without_fixed(search, changes)
-    search = {path: with_float_bounds(run, path, spec) for path, spec in search.items()}
-    config = StudyConfig(study=study, run=run, search=search)
-    check_transfers(config)
-    check_space(config)
-    return config
-
-
-def with_float_bounds(run: RunConfig, path: str, spec: Any) -> Any:
-    """Convert integer bounds such as `{low = 0, high = 1}` to floats for float settings."""
-    if not isinstance(spec, dict) or not isinstance(setting(run, path), float):
-        return spec
-    return {key: float(value) if type(value) is int else value for key, value in spec.items()}
-
-
-def without_fixed(search: Tree, changes: Mapping[str, Any]) -> Tree:
-    """Drop from the search what the command line fixes."""
-    return {path: spec for path, spec in search.items() if path not in changes}
-
-
-def check_transfers(config: StudyConfig) -> None:
-    """Refuse a study whose search would use labels of a target or of its own holdout."""
-    if config.run.data.oracle_labels:
-        raise ConfigError(
-            "data.oracle_labels = true trains on the target's own labels, which a search must not "
-            "see; leave it out, and train the ceiling apart: "
-            "daam train --preset supervised_target --transfer 'SOURCE->TARGET'"
-        )
-    if config.run.stage != "all":
-        raise ConfigError(
-            f"stage = '{config.run.stage}' ends before the adaptation that a study tunes; leave it "
-            "out"
-        )
-    holdout = Transfer.parse(config.study.holdout)
-    texts = config.study.search_transfers
-    if len(set(texts)) < len(texts):
-        raise ConfigError(f"study.search_transfers names a transfer twice: {', '.join(texts)}")
-    for transfer in config.transfers():
-        if holdout.target in transfer.domains():
-            raise ConfigError(
-                f"study.holdout {holdout} and the search transfer {transfer} share the domain "
-                f"{holdout.target}; the holdout's target must appear in no search transfer, or "
-                "the search has seen its labels"
-            )
-
-
-def check_space(config: StudyConfig) -> None:
+def check_space(search: Mapping[str, Any], run: RunConfig, *, default_first: bool) -> None:
     """Validate both ends of every range, and every choice, as settings of a run."""
-    if not config.search:
+    if not search:
         raise ConfigError(
             "the [search] table is empty: there is nothing to tune; add a line such as "
             '"loss.domain_similarity.weight" = {low = 0.5, high = 50.0, log = true}'
         )
-    for path, spec in config.search.items():
+    for path, spec in search.items():
         for choice in spec if isinstance(spec, list) else ():
             if isinstance(choice, str) and "://" in choice:
                 open_parent(choice)  # refuses an address with credentials before it is repeated
@@ -185,13 +50,9 @@ def check_space(config: StudyConfig) -> None:
                 f"[search] {path}: that is part of the task or its budget, not a hyper-parameter; "
                 "a search would choose what is easiest, not what is best"
             )
-        default = setting(config.run, path)
+        default = setting(run, path)
         is_fixed = default != "auto"  # what is automatic, the sampler chooses in the first trial
-        if (
-            config.study.default_first
-            and is_fixed
-            and not contains(distribution(path, spec), default)
-        ):
+        if default_first and is_fixed and not contains(distribution(path, spec), default):
             raise ConfigError(
                 f"[search] {path} = {spec!r} leaves out the default, {default!r}, which the first "
                 "trial has; widen the range, set another default in the file, or set "
@@ -199,7 +60,7 @@ def check_space(config: StudyConfig) -> None:
             )
         for value in boundary_values(path, spec):
             try:
-                with_settings(config.run, {path: value})
+                with_settings(run, {path: value})
             except ConfigError as error:
                 raise ConfigError(f"[search] {path}, at {value!r}: {error}") from error
 
@@ -250,3 +111,10 @@ def distribution(path: str, spec: Any) -> BaseDistribution:
         return FloatDistribution(float(low), float(high), log=log, step=step)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"[search] {path} = {spec!r}: {error}") from error
+
+
+def with_float_bounds(run: RunConfig, path: str, spec: Any) -> Any:
+    """Convert integer bounds such as `{low = 0, high = 1}` to floats for float settings."""
+    if not isinstance(spec, dict) or not isinstance(setting(run, path), float):
+        return spec
+    return {key: float(value) if type(value) is int else value for key, value in spec.items()}

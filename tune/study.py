@@ -22,7 +22,7 @@ from tune.folder import open_study
 from tune.holdout import Contender, run_holdout
 from tune.launching import failure_reasons, tuner_for
 from tune.search import OptunaPruning, OptunaSearcher
-from tune.space import StudyConfig
+from tune.settings import StudyConfig
 from tune.trial import TrialPlan, run_trial, trial_name
 from tune.watch import StudyWatch, WatchCallback
 

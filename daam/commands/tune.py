@@ -54,7 +54,7 @@ def tune(
     prepare_environment(address=address)
     # Everything that can be refused is, before torch and Ray are imported.
     from tune.folder import create_folder, read_folder, sole_driver, unused_folder
-    from tune.space import study_config
+    from tune.settings import study_config
 
     quiet_libraries()
     if resume is not None:

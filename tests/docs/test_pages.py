@@ -14,7 +14,7 @@ from daam.commands.app import app
 from daam.config.reference import settings_reference
 from docs.generate import commands_page, settings_page
 from tests.support.pages import GENERATED, PAGES, ROOT, anchors, blocks, commands, prose
-from tune.space import StudySettings
+from tune.settings import StudySettings
 
 SECTIONS = "data|model|loss|teacher|optimiser|evaluation|compute|study"
 SETTINGS = [

@@ -22,7 +22,7 @@ from tests.support.commands import Command, Finished, Launch, processes_of, ran,
 from tests.support.pages import ROOT, blocks
 from tune.folder import open_study, read_folder
 from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED
-from tune.space import study_config
+from tune.settings import study_config
 
 # The story takes three starts of Ray: a busy machine needs patience.
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -15,7 +15,7 @@ from tests.conftest import BUCKET
 from tests.support.commands import Finished, Launch
 from tests.support.tiny_domains import add_domain, write_market
 from tune.folder import create_folder
-from tune.space import study_config
+from tune.settings import study_config
 
 STUDY_TABLES = """
 [study]

@@ -17,7 +17,7 @@ from daam.errors import DaamError
 from daam.execution.connection import connected
 from daam.storage import open_store
 from tune.folder import open_study
-from tune.space import study_config
+from tune.settings import study_config
 from tune.study import enqueue_defaults, search
 
 

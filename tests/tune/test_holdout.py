@@ -19,7 +19,7 @@ from tune.holdout import (
     read_contenders,
     run_holdout,
 )
-from tune.space import StudyConfig, study_config
+from tune.settings import StudyConfig, study_config
 
 WEIGHT = "loss.domain_similarity.weight"
 

@@ -18,7 +18,7 @@ from daam.storage.local import LocalStore
 from tune.folder import JOURNAL, create_folder, open_study, read_folder
 from tune.launching import EPOCH, FAILURE, LAST_EPOCH, MAP, SCORE
 from tune.search import OptunaPruning, OptunaSearcher
-from tune.space import StudyConfig, study_config
+from tune.settings import StudyConfig, study_config
 from tune.study import check_finished, enqueue_defaults
 
 NUM_EPOCHS = 3

@@ -8,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from daam.config.load import parse_settings, read_packaged_toml, read_preset
 from daam.domains import Split
 from daam.errors import ConfigError
-from tune.space import StudyConfig, study_config
+from tune.settings import StudyConfig, study_config
 
 STUDY = {"search_transfers": ["plaza->campus", "campus->plaza"], "holdout": "plaza->station"}
 WEIGHT = "loss.domain_similarity.weight"

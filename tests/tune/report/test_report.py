@@ -25,7 +25,7 @@ from tune.report.comparison import entrants, verdict
 from tune.report.figures import importance_figure, short_names
 from tune.report.files import write_report
 from tune.report.provenance import GitCommit, git_commit, library_versions
-from tune.space import StudyConfig, study_config
+from tune.settings import StudyConfig, study_config
 from tune.study import StudyResult
 
 START = datetime(2025, 3, 4, 10, 0, 0)
