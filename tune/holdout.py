@@ -19,8 +19,9 @@ from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError
 from daam.execution.metrics import label_process
 from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
+from daam.inference.unlabelled import assessed
 from daam.runs.run_folder import SCORES
-from daam.runs.worker import train_and_test
+from daam.runs.worker import Test, measured, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
 from tune.launching import failure_reasons, failure_reported, report_epochs, tuner_for
 from tune.settings import StudyConfig
@@ -41,7 +42,7 @@ class Contender:
 def contender_configs(config: StudyConfig, best: RunConfig) -> dict[str, RunConfig]:
     """Return the settings of each contender on the holdout transfer, nothing held out."""
     common = {
-        "transfer": config.study.holdout,
+        "transfer": config.final_transfer,
         "evaluation.hold_out": False,
         "compute.num_workers": config.study.workers_per_trial,
     }
@@ -66,7 +67,7 @@ def run_holdout(
     folders = {name: folder.child(f"holdout/{name}") for name in configs}
     pending = [name for name in configs if not folders[name].exists(SCORES)]
     watch.phase(
-        f"holdout {config.study.holdout}",
+        f"holdout {config.final_transfer}",
         num_runs=len(configs),
         num_done=len(configs) - len(pending),
         best=None,
@@ -77,6 +78,7 @@ def run_holdout(
                 "config": configs[name].model_dump(),
                 "folder": folders[name].uri,
                 "scratch": str(scratch),
+                "is_measured": config.is_measured,
             }
             for name in pending
         }
@@ -134,7 +136,7 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
     config = run_config(settings["config"], where="the contender's settings")
     if config.compute.num_workers == 1:
         report_epochs(
-            train_and_test(open_store(settings["folder"]), config),
+            train_and_test(open_store(settings["folder"]), config, test_of(settings)),
             name=sample["name"],
             num_epochs=config.optimiser.num_epochs,
         )
@@ -151,8 +153,13 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
         )
 
 
+def test_of(settings: dict[str, Any]) -> Test:
+    """Return the test of a contender: with the labels of a holdout, or without any."""
+    return measured if settings["is_measured"] else assessed
+
+
 def contender_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a contender."""
     config = run_config(settings["config"], where="the contender's settings")
     label_process(settings["name"])
-    report_to_ray(train_and_test(open_store(settings["folder"]), config))
+    report_to_ray(train_and_test(open_store(settings["folder"]), config, test_of(settings)))

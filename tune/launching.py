@@ -19,7 +19,7 @@ from daam.execution.trainer import wants_gpu
 SCORE = "score"
 EPOCH = "epoch"
 LAST_EPOCH = "num_epochs"
-MAP = "mAP/"  # followed by a transfer
+OF_TRANSFER = "score/"  # followed by a transfer
 FAILURE = "failure"
 WAITING_BYTES = 256 << 20
 

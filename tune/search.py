@@ -17,7 +17,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tune.launching import EPOCH, FAILURE, LAST_EPOCH, MAP, SCORE, NotSaved
+from tune.launching import EPOCH, FAILURE, LAST_EPOCH, OF_TRANSFER, SCORE, NotSaved
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,12 @@ class OptunaSearcher(NotSaved, Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: the scheduler, which runs first, records every result."""
 
-    def record(self, trial_id: str, *, epoch: int, score: float, scores: dict[str, float]) -> bool:
+    def record(
+        self, trial_id: str, *, epoch: int, score: float | None, scores: dict[str, float]
+    ) -> bool:
         """Record a trial's score after an epoch; return whether Optuna's pruner would stop it."""
+        if score is None:
+            return False
         trial = self.running[trial_id]
         trial.set_user_attr("scores", scores)
         if epoch not in self.study._storage.get_trial(trial._trial_id).intermediate_values:
@@ -134,7 +138,9 @@ class OptunaPruning(NotSaved, FIFOScheduler):
             epoch=result[EPOCH],
             score=result[SCORE],
             scores={
-                key.removeprefix(MAP): value for key, value in result.items() if key.startswith(MAP)
+                key.removeprefix(OF_TRANSFER): value
+                for key, value in result.items()
+                if key.startswith(OF_TRANSFER)
             },
         )
         if prunable and result[EPOCH] < result[LAST_EPOCH]:

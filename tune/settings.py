@@ -16,18 +16,33 @@ from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
 from tune.space import check_space, distribution, with_float_bounds
 
+VALIDATION, LABEL_FREE, TRANSFER = "validation", "label_free", "transfer"
+
 
 class StudySettings(Section):
-    """Which transfers are searched, which one is held out, and the budget."""
+    """Which transfers are searched, what for, and the budget."""
 
     name: str = Field(
         default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder of the study"
     )
+    score: Literal["validation", "label_free", "transfer"] = Field(
+        default="validation",
+        description="what a trial is scored by: the mAP on validation identities of its targets; "
+        "the assessment without labels of its targets (`label_free`); or the former, for settings "
+        "that are applied to a target without labels (`transfer`)",
+    )
     search_transfers: list[str] = Field(
-        min_length=1, description="transfers whose validation mAP gives the score of a trial"
+        min_length=1, description="transfers that each trial trains and is scored on, in this order"
     )
     holdout: str = Field(
-        description="transfer of the final comparison; its target is in no search transfer"
+        default="",
+        description="transfer of the final comparison, tested with labels; its target is in no "
+        "search transfer; empty: nothing is proven on a target that the search has not seen",
+    )
+    apply_to: str = Field(
+        default="",
+        description="transfer to a target without labels that the contenders are trained for, and "
+        "assessed on if there is no holdout; label_free: the first of search_transfers if empty",
     )
     num_trials: int = Field(default=20, ge=1, description="number of trials")
     concurrent_trials: int = Field(
@@ -60,17 +75,31 @@ class StudyConfig(BaseModel):
         """Return the transfers of the search."""
         return [Transfer.parse(text) for text in self.study.search_transfers]
 
+    @property
+    def final_transfer(self) -> str:
+        """The transfer that the contenders are trained for; empty: there is no comparison."""
+        study = self.study
+        first = study.search_transfers[0] if study.score == LABEL_FREE else ""
+        return study.holdout or study.apply_to or first
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the contenders are tested with labels; else they are assessed without."""
+        return bool(self.study.holdout)
+
     def needed_splits(self) -> dict[str, set[Split]]:
         """Return the splits that each domain of the study must have."""
-        holdout = Transfer.parse(self.study.holdout)
+        final = [Transfer.parse(self.final_transfer)] if self.final_transfer else []
         needed = {
             domain: {Split.TRAIN}
-            for transfer in (*self.transfers(), holdout)
+            for transfer in (*self.transfers(), *final)
             for domain in transfer.domains()
         }
-        for transfer in self.transfers():
-            needed[transfer.target] |= set(VALIDATION_SPLITS)
-        needed[holdout.target] |= {Split.QUERY, Split.GALLERY}
+        if self.study.score != LABEL_FREE:
+            for transfer in self.transfers():
+                needed[transfer.target] |= set(VALIDATION_SPLITS)
+        if self.is_measured:
+            needed[final[0].target] |= {Split.QUERY, Split.GALLERY}
         return needed
 
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -128,14 +157,23 @@ def check_transfers(config: StudyConfig) -> None:
             f"stage = '{config.run.stage}' ends before the adaptation that a study tunes; leave it "
             "out"
         )
-    holdout = Transfer.parse(config.study.holdout)
     texts = config.study.search_transfers
     if len(set(texts)) < len(texts):
         raise ConfigError(f"study.search_transfers names a transfer twice: {', '.join(texts)}")
-    for transfer in config.transfers():
-        if holdout.target in transfer.domains():
-            raise ConfigError(
-                f"study.holdout {holdout} and the search transfer {transfer} share the domain "
-                f"{holdout.target}; the holdout's target must appear in no search transfer, or "
-                "the search has seen its labels"
-            )
+    if config.study.score == TRANSFER and not config.study.apply_to:
+        raise ConfigError(
+            "study.score = 'transfer' searches on labelled targets for settings that are applied "
+            "to another; name it: study.apply_to = 'SOURCE->TARGET'"
+        )
+    if config.study.apply_to:
+        Transfer.parse(config.study.apply_to)
+    if config.study.holdout:
+        holdout = Transfer.parse(config.study.holdout)
+        for transfer in config.transfers():
+            is_blind = config.study.score == LABEL_FREE  # to the labels of its targets
+            if holdout.target in (transfer.sources if is_blind else transfer.domains()):
+                raise ConfigError(
+                    f"study.holdout {holdout} and the search transfer {transfer} share the domain "
+                    f"{holdout.target}; the holdout's target must appear in no search transfer, or "
+                    "the search has seen its labels"
+                )

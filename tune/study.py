@@ -106,6 +106,7 @@ def search(
             study_uri=folder.uri,
             run=config.run.model_dump(),
             transfers=tuple(config.study.search_transfers),
+            score=config.study.score,
             aggregate=config.study.aggregate,
             num_workers=config.study.workers_per_trial,
             scratch=str(scratch / "train"),

@@ -1,4 +1,4 @@
-"""One trial: trains all its transfers epoch by epoch and reports one score per epoch."""
+"""One trial: trains its transfers one after another and reports a score per epoch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +12,26 @@ from daam.config.schema import RunConfig
 from daam.errors import NonFiniteLossError
 from daam.execution.metrics import label_process, trial_gauges
 from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
-from daam.runs.worker import train_together
+from daam.inference.unlabelled import RANKING_SCORE, label_free_scoring
+from daam.runs.worker import Scoring, train_scored, validation_scoring
 from daam.storage import open_store
-from tune.launching import EPOCH, LAST_EPOCH, MAP, SCORE, failed, failure_reported, report_epochs
+from tune.launching import (
+    EPOCH,
+    LAST_EPOCH,
+    OF_TRANSFER,
+    SCORE,
+    failed,
+    failure_reported,
+    report_epochs,
+)
+from tune.settings import LABEL_FREE, TRANSFER, VALIDATION
+
+SCORINGS: dict[str, tuple[Scoring, str]] = {
+    VALIDATION: (validation_scoring, "mAP"),
+    TRANSFER: (validation_scoring, "mAP"),
+    LABEL_FREE: (label_free_scoring, RANKING_SCORE),
+}
+"""By `study.score`: how runs are scored, and the metric that is a transfer's score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +41,7 @@ class TrialPlan:
     study_uri: str
     run: dict[str, Any]
     transfers: tuple[str, ...]
+    score: str
     aggregate: str
     num_workers: int
     scratch: str
@@ -72,42 +90,44 @@ def trial_worker(settings: dict[str, Any]) -> None:
 
 
 def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Train all transfers of a trial in lockstep; yield the metrics of each epoch."""
+    """Train the transfers of a trial one after another; yield the metrics of each epoch.
+
+    Epochs are counted through: a trial that is stopped early never begins the later transfers. The
+    score combines the transfers so far; it is None after epochs that are not scored.
+    """
     transfers = settings["transfers"]
     folder = open_store(settings["study_uri"]).child(f"trials/{trial_name(settings['number'])}")
-    configs = [trial_config(settings, transfer) for transfer in transfers]
-    runs = [
-        (folder.child(transfer.replace("->", "-")), config)
-        for transfer, config in zip(transfers, configs, strict=True)
-    ]
+    scoring, metric = SCORINGS[settings["score"]]
     gauges = trial_gauges(trial_name(settings["number"]))
-    for rows in train_together(runs):
-        scores = {transfer: row["mAP"] for transfer, row in zip(transfers, rows, strict=True)}
-        metrics = {
-            EPOCH: int(rows[0]["epoch"]),
-            LAST_EPOCH: configs[0].optimiser.num_epochs,
-            SCORE: aggregate(scores, how=settings["aggregate"]),
-            **{f"{MAP}{transfer}": value for transfer, value in scores.items()},
-            **{
-                f"rank-1/{transfer}": row["rank-1"]
-                for transfer, row in zip(transfers, rows, strict=True)
-            },
-        }
-        gauges(epoch=metrics[EPOCH], score=metrics[SCORE])
-        yield metrics
+    scores: dict[str, float] = {}
+    for position, transfer in enumerate(transfers):
+        config = trial_config(settings, transfer)
+        for row in train_scored(folder.child(transfer.replace("->", "-")), config, scoring):
+            metrics = {
+                EPOCH: position * config.num_epochs + int(row["epoch"]),
+                LAST_EPOCH: len(transfers) * config.num_epochs,
+                SCORE: None,
+            }
+            gauges(epoch=metrics[EPOCH])
+            if metric in row:
+                scores[transfer] = row[metric]
+                metrics[SCORE] = aggregate(scores, how=settings["aggregate"])
+                metrics |= {f"{OF_TRANSFER}{name}": value for name, value in scores.items()}
+                gauges(score=metrics[SCORE])
+            yield metrics
 
 
 def trial_config(settings: dict[str, Any], transfer: str) -> RunConfig:
     """Return the settings of one transfer: the study's, overridden by the trial's parameters.
 
-    The target's validation identities are held out of training, since they give the score.
+    Where the target's validation identities give the score, they are held out of training.
     """
     return with_settings(
         run_config(settings["run"], where="the study's settings"),
         {
             **settings["parameters"],
             "transfer": transfer,
-            "evaluation.hold_out": True,
+            "evaluation.hold_out": settings["score"] != LABEL_FREE,
             "compute.num_workers": settings["num_workers"],
         },
     )

@@ -4,8 +4,8 @@ Where a process group exists, all ranks call these functions; rank 0 alone write
 """
 
 import json
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 
 from daam.config.schema import RunConfig
@@ -20,6 +20,15 @@ from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import Run, assemble
 from daam.training.state import load_state_dict, state_dict
 
+ScoreEpoch = Callable[[Run], dict[str, float]]
+"""Returns metrics of a run at the end of an epoch; empty where the epoch is not scored."""
+
+Scoring = Callable[[Run], ScoreEpoch]
+"""Opens what a run is scored on."""
+
+Test = Callable[[Run], dict[str, Any]]
+"""Tests a trained run; returns plain values for `scores.json`. Collective."""
+
 
 def train_run(
     folder: Store, config: RunConfig, *, on_step: OnStep | None = None
@@ -32,42 +41,64 @@ def train_run(
     yield from train_from(folder, resume_run(folder, config), on_step=on_step)
 
 
-def train_and_test(folder: Store, config: RunConfig) -> Iterator[dict[str, Any]]:
-    """Train a run, then test it once on its target's query and gallery, into `scores.json`."""
+def train_and_test(
+    folder: Store, config: RunConfig, test: Test
+) -> Generator[dict[str, Any], None, None]:
+    """Train a run, then test it once, into `scores.json`."""
     run = resume_run(folder, config)
     yield from train_from(folder, run)
-    test = RetrievalTest.on_test(config, domain=config.pair().target)
-    scores = score(run.embedder, test, config).scores
+    scores = test(run)
     if collectives.rank() == 0:
-        folder.write(SCORES, json.dumps(scores.as_document(), indent=1).encode())
+        folder.write(SCORES, json.dumps(scores, indent=1).encode())
         write_card(folder)
         write_report(folder)
 
 
-def train_together(
-    runs: Sequence[tuple[Store, RunConfig]],
-) -> Iterator[list[dict[str, Any]]]:
-    """Train several runs in this process in lockstep; yield the metrics of all after each epoch.
+def measured(run: Run) -> dict[str, Any]:
+    """Test a run on its target's query and gallery, whose labels are read."""
+    test = RetrievalTest.on_test(run.config, domain=run.config.pair().target)
+    return score(run.embedder, test, run.config).scores.as_document()
 
-    Each is scored on the validation identities of its target. Interrupted runs resume from their
-    checkpoints; the epochs they had finished are yielded again from their reports.
+
+def train_scored(
+    folder: Store, config: RunConfig, scoring: Scoring
+) -> Generator[dict[str, Any], None, None]:
+    """Train the run of a folder to its end; each epoch's metrics hold a score of the adaptation.
+
+    Epochs that were finished earlier are yielded again from the run's reports, so that an
+    interrupted run goes on; of a finished one nothing is opened.
     """
-    with ExitStack() as stack:
-        together = []
-        for folder, config in runs:
-            run = resume_run(folder, config)
-            test = RetrievalTest.on_validation(
-                config, manifest=run.target.manifest, only_prefetched=run.windows.are_used
-            )
-            earlier = {row["epoch"]: row for row in read_reports(folder)}
-            reports = stack.enter_context(closing(train_from(folder, run, test=test)))
-            together.append((run.num_epochs_done, earlier, reports))
-        num_epochs = max(config.optimiser.num_epochs for _, config in runs)
-        for epoch in range(1, num_epochs + 1):
-            yield [
-                earlier[epoch] if epoch <= num_done else next(reports)
-                for num_done, earlier, reports in together
-            ]
+    earlier = collectives.from_rank_zero(read_reports(folder) if collectives.rank() == 0 else [])
+    if len(earlier) >= config.num_epochs:
+        yield from earlier
+        return
+    run = resume_run(folder, config)
+    yield from earlier[: run.num_epochs_done]
+    yield from train_from(folder, run, score_epoch=scoring(run))
+
+
+def validation_scoring(run: Run) -> ScoreEpoch:
+    """Score a run as `mAP` and `rank-1` on the validation identities of its target.
+
+    The epochs of the source stage are not scored: no setting of the adaptation shows in them.
+    """
+    test = RetrievalTest.on_validation(
+        run.config, manifest=run.target.manifest, only_prefetched=run.windows.are_used
+    )
+
+    def score_epoch(run: Run) -> dict[str, float]:
+        if not is_adapted(run):
+            return {}
+        scores = score(run.embedder, test, run.config).scores
+        return {"mAP": scores.mean_average_precision, "rank-1": scores.cmc[1]}
+
+    return score_epoch
+
+
+def is_adapted(run: Run) -> bool:
+    """Whether an epoch after the source stage is done, or the last one."""
+    last = run.num_epochs_done == run.config.num_epochs
+    return last or run.num_epochs_done > run.config.loss.warmup_epochs
 
 
 def resume_run(folder: Store, config: RunConfig) -> Run:
@@ -87,22 +118,25 @@ def resume_run(folder: Store, config: RunConfig) -> Run:
 
 
 def train_from(
-    folder: Store, run: Run, *, test: RetrievalTest | None = None, on_step: OnStep | None = None
+    folder: Store,
+    run: Run,
+    *,
+    score_epoch: ScoreEpoch | None = None,
+    on_step: OnStep | None = None,
 ) -> Generator[dict[str, Any], None, None]:
     """Train an assembled run to its end; yield each epoch's metrics once all is stored.
 
     Args:
         folder: of the run.
         run: where it starts from; changed.
-        test: scored after every epoch as `mAP` and `rank-1`.
+        score_epoch: adds metrics after every epoch.
         on_step: called as by `daam.training.loop.fit`.
     """
     with closing(fit(run, on_step=on_step)) as reports:
         for report in reports:
             metrics = report.as_metrics()
-            if test is not None:
-                scores = score(run.embedder, test, run.config).scores
-                metrics |= {"mAP": scores.mean_average_precision, "rank-1": scores.cmc[1]}
+            if score_epoch is not None:
+                metrics |= score_epoch(run)
             if collectives.rank() == 0:
                 # The report goes first: an epoch that a checkpoint has passed is not run again.
                 append_report(folder, metrics)

@@ -84,6 +84,7 @@ def test_an_import_and_a_run_on_s3_leave_no_secret_anywhere(
         study_uri=folder.uri,
         run=config.model_dump(),
         transfers=(config.transfer,),
+        score="validation",
         aggregate="mean",
         num_workers=1,
         scratch=str(tmp_path),

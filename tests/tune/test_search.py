@@ -16,7 +16,7 @@ from daam.errors import StudyError, StudyInterruptedError
 from daam.storage import Store
 from daam.storage.local import LocalStore
 from tune.folder import JOURNAL, create_folder, open_study, read_folder
-from tune.launching import EPOCH, FAILURE, LAST_EPOCH, MAP, SCORE
+from tune.launching import EPOCH, FAILURE, LAST_EPOCH, OF_TRANSFER, SCORE
 from tune.search import OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig, study_config
 from tune.study import check_finished, enqueue_defaults
@@ -88,8 +88,8 @@ def result_of(epoch: int, score: float) -> dict[str, Any]:
         EPOCH: epoch,
         LAST_EPOCH: NUM_EPOCHS,
         SCORE: score,
-        f"{MAP}plaza->campus": score + 0.1,
-        f"{MAP}campus->plaza": score - 0.1,
+        f"{OF_TRANSFER}plaza->campus": score + 0.1,
+        f"{OF_TRANSFER}campus->plaza": score - 0.1,
     }
 
 

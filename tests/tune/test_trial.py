@@ -1,14 +1,111 @@
-"""A trial ends with a score, or with the reason why it has none."""
+"""A trial trains its transfers in turn and ends with a score, or with the reason why not."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 import ray.tune
 
 from daam.config.schema import RunConfig
-from tune.launching import FAILURE
-from tune.trial import TrialPlan, run_trial
+from daam.storage import open_store
+from tests.support.tiny_domains import add_domain
+from tests.support.tiny_runs import tiny_config
+from tune.launching import EPOCH, FAILURE, LAST_EPOCH, OF_TRANSFER, SCORE
+from tune.trial import TrialPlan, run_trial, trial_epochs
+
+TRANSFERS = ("plaza->campus", "campus->plaza")
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the domains plaza and campus; not to be changed."""
+    folder = tmp_path_factory.mktemp("domains")
+    for name in ("plaza", "campus"):
+        add_domain(open_store(str(folder / "store")), name, scratch=folder)
+    return folder / "store"
+
+
+@pytest.fixture
+def settings_of(domains: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Settings of a trial of two transfers, three epochs each, the first on the source alone."""
+
+    def settings(*, root: Path = domains, study: str = "study", **changes: Any) -> dict[str, Any]:
+        run = tiny_config(root, {"optimiser.num_epochs": 3})
+        return {
+            "study_uri": str(tmp_path / study),
+            "run": run.model_dump(),
+            "transfers": TRANSFERS,
+            "score": "validation",
+            "aggregate": "mean",
+            "num_workers": 1,
+            "number": 0,
+            "parameters": {},
+            **changes,
+        }
+
+    return settings
+
+
+def test_transfers_follow_each_other_and_their_scores_are_combined(
+    settings_of: Callable[..., dict[str, Any]],
+) -> None:
+    rows = list(trial_epochs(settings_of()))
+    assert [row[EPOCH] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert {row[LAST_EPOCH] for row in rows} == {6}
+    # Epochs of the source stage have no score of their own.
+    assert [row[SCORE] is None for row in rows] == [True, False, False, True, False, False]
+    first, last = rows[2], rows[5]
+    assert first[SCORE] == first[f"{OF_TRANSFER}plaza->campus"]
+    of_each = [last[f"{OF_TRANSFER}{transfer}"] for transfer in TRANSFERS]
+    assert of_each[0] == first[SCORE]
+    assert last[SCORE] == pytest.approx(fmean(of_each))
+    worst = list(trial_epochs(settings_of(study="worst", aggregate="worst")))
+    assert worst[5][SCORE] == min(of_each)
+
+
+def test_a_trial_that_is_stopped_begins_no_later_transfer(
+    settings_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    epochs = trial_epochs(settings_of())
+    for _ in range(3):
+        next(epochs)
+    epochs.close()
+    trial = tmp_path / "study/trials/trial-0000"
+    assert [folder.name for folder in trial.iterdir()] == ["plaza-campus"]
+
+
+def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(
+    settings_of: Callable[..., dict[str, Any]],
+) -> None:
+    whole = list(trial_epochs(settings_of(study="whole")))
+    epochs = trial_epochs(settings_of())
+    begun = [next(epochs) for _ in range(5)]
+    epochs.close()
+    assert begun == whole[:5]
+    assert list(trial_epochs(settings_of())) == whole
+
+
+@pytest.mark.parametrize("labels", ["deleted", "shuffled"])
+def test_a_label_free_score_does_not_depend_on_the_labels_of_the_target(
+    settings_of: Callable[..., dict[str, Any]], domains: Path, tmp_path: Path, labels: str
+) -> None:
+    label_free = {"score": "label_free", "transfers": TRANSFERS[:1]}
+    whole = list(trial_epochs(settings_of(study="whole", **label_free)))
+    assert whole[-1][SCORE] is not None
+    root = tmp_path / "store"
+    shutil.copytree(domains, root)
+    files = sorted((root / "campus").glob("*-labels-*.arrow"))
+    assert files
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, contents[1:] + contents[:1], strict=True):
+        if labels == "deleted":
+            file.unlink()
+        else:
+            file.write_bytes(content)
+    assert list(trial_epochs(settings_of(root=root, **label_free))) == whole
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -21,6 +118,7 @@ def test_parameters_that_do_not_go_together_are_told_as_a_failure(
         study_uri=str(tmp_path),
         run=RunConfig().model_dump(),
         transfers=("plaza->campus",),
+        score="validation",
         aggregate="mean",
         num_workers=num_workers,
         scratch=str(tmp_path),
