@@ -117,16 +117,15 @@ def _as_it_is(value: Any) -> Any:
 
 def _decoded_by_ours(jpegs: Sequence[bytes]) -> Tensor:
     from daam.dataset.pixels.augmentation import Augmentation, augment_each, draw_augmentation
-    from daam.dataset.pixels.decode import decode_each
+    from daam.dataset.pixels.decode import decode_images
 
     keys = np.random.default_rng().integers(2**63, size=len(jpegs), dtype=np.uint64)
     drawn = draw_augmentation(
         Augmentation(flip=FLIP, pad=PAD, erase=ERASE), keys=keys, height=HEIGHT, width=WIDTH
     )
-    images = np.empty((len(jpegs), HEIGHT, WIDTH, 3), dtype=np.uint8)
-    decoded = decode_each(jpegs, height=HEIGHT, width=WIDTH, flipped=drawn.flipped)
-    augment_each(decoded, drawn, out=images)
-    return torch.from_numpy(images)
+    images = decode_images(jpegs, height=HEIGHT, width=WIDTH)
+    augment_each(images.numpy(), drawn)
+    return images
 
 
 def _normalised_by_ours(images: Tensor) -> Tensor:

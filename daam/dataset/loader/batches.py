@@ -18,7 +18,7 @@ from daam.dataset.pixels.augmentation import (
     augmentation_keys,
     draw_augmentation,
 )
-from daam.dataset.pixels.buffers import BatchMemory, PinnedMemory, to_device
+from daam.dataset.pixels.buffers import pixel_memory, to_device
 from daam.dataset.pixels.reader import PixelReader, Pixels
 from daam.dataset.sampling.samplers import BatchSampler, rank_slice
 from daam.errors import DataError
@@ -112,7 +112,7 @@ def iterate_batches(
     if device is None and not on_cpu:
         device = reader.device
     to_gpu = device is not None and device.type == "cuda"
-    memory = (PinnedMemory if to_gpu else BatchMemory)((share if on_cpu else 0, height, width, 3))
+    shape = (share if on_cpu else 0, height, width, 3)
     num_parts = min(num_threads, -(-share // _FEWEST_IMAGES)) if on_cpu else 1
 
     def begin(step: int) -> _Draft:
@@ -127,7 +127,7 @@ def iterate_batches(
             drawn=draw_augmentation(augmentation, keys=keys, height=height, width=width)
             if is_augmented
             else None,
-            images=memory.take(),
+            images=pixel_memory(shape, pinned=to_gpu),
         )
 
     def fill(draft: _Draft, part: int) -> None:
@@ -136,11 +136,9 @@ def iterate_batches(
             return
         images = slice(share * part // num_parts, share * (part + 1) // num_parts)
         rows, output = draft.rows[images], draft.images[images].numpy()
+        reader.read_into(output, rows)
         if device is None and draft.drawn is not None:
-            drawn = draft.drawn.part(images)
-            augment_each(reader.each(rows, flipped=drawn.flipped), drawn, out=output)
-        else:
-            reader.read_into(output, rows)
+            augment_each(output, draft.drawn.part(images))
 
     def finish(draft: _Draft) -> DomainBatch:
         rows, images = draft.rows, draft.images

@@ -9,7 +9,6 @@ Shapes: B = images, H = height, W = width, C = 3 colour channels (RGB).
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -79,11 +78,6 @@ class DrawnAugmentation:
 
     places: Tensor
     colours: Tensor | None
-
-    @property
-    def flipped(self) -> np.ndarray:
-        """(B,) bool, on the CPU: which images are flipped from left to right."""
-        return self.places[:, 0].bool().numpy()
 
     def part(self, images: slice) -> "DrawnAugmentation":
         """What was drawn for some of the images."""
@@ -155,45 +149,31 @@ def draw_augmentation(
     )
 
 
-def augment_each(
-    images: Iterable[np.ndarray], drawn: DrawnAugmentation, *, out: np.ndarray
-) -> None:
-    """Write augmented images to `out`, (B, H, W, 3) uint8, one after the other.
+def augment_each(images: np.ndarray, drawn: DrawnAugmentation) -> None:
+    """Augment (B, H, W, 3) uint8 images in place, one after the other.
 
-    On a CPU that is 20 times as fast as indexing pixels, and an image straight from the decoder is
-    still in the processor's cache.
-
-    Args:
-        images: B times (H, W, 3) uint8, already flipped where `drawn.flipped`, which is cheaper in
-            the decoder; each is used only until the next one is requested.
-        drawn: for these images.
-        out: the output.
+    On a CPU that is 20 times as fast as indexing pixels.
     """
-    height, width = out.shape[1:3]
+    height, width = images.shape[1:3]
     fill_HWC = _fill_image(height, width)
-    colours = drawn.colours
-    for i, (image, output, place) in enumerate(
-        zip(images, out, drawn.places.tolist(), strict=True)
-    ):
+    for i, (image, place) in enumerate(zip(images, drawn.places.tolist(), strict=True)):
         # Slices cost a fraction of torch's in NumPy.
-        _, down, right, top, bottom, left, end = place
-        if colours is not None:
-            own = colours[i : i + 1]
-            image = _recoloured(torch.from_numpy(image)[None], own)[0].numpy()
+        is_flipped, down, right, top, bottom, left, end = place
+        if drawn.colours is not None:
+            own = drawn.colours[i : i + 1]
+            image[:] = _recoloured(torch.from_numpy(image)[None], own)[0].numpy()
+        if is_flipped:  # torch flips ten times as fast as NumPy
+            image[:] = torch.from_numpy(image).flip(1).numpy()
         if down or right:
             to_y = slice(max(-down, 0), height - max(down, 0))
             to_x = slice(max(-right, 0), width - max(right, 0))
             from_y = slice(max(down, 0), height + min(down, 0))
             from_x = slice(max(right, 0), width + min(right, 0))
-            output[to_y, to_x] = image[from_y, from_x]
-            rest_y = slice(to_y.stop, None) if down > 0 else slice(to_y.start)
-            rest_x = slice(to_x.stop, None) if right > 0 else slice(to_x.start)
-            output[rest_y] = fill_HWC[rest_y]
-            output[to_y, rest_x] = fill_HWC[to_y, rest_x]
-        else:
-            output[:] = image
+            moved = image[from_y, from_x].copy()
+            image[:] = fill_HWC
+            image[to_y, to_x] = moved
         if top < bottom:
-            output[top:bottom, left:end] = fill_HWC[top:bottom, left:end]
+            image[top:bottom, left:end] = fill_HWC[top:bottom, left:end]
 
 
 def augment_batch(images_BHWC: Tensor, drawn: DrawnAugmentation) -> Tensor:

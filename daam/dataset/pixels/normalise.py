@@ -3,14 +3,12 @@
 Shapes: B = images, H = height, W = width, C = 3 colour channels (RGB).
 """
 
-from functools import cache, lru_cache
+from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from daam.dataset.pixels.augmentation import IMAGENET_MEAN
-from daam.dataset.pixels.buffers import BatchMemory
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -24,19 +22,11 @@ def normalise(images: Tensor) -> Tensor:
     scale, shift = _normalising_constants(images.device, images.shape[2])
     # Whole lines of pixels: with the 3 colours as last axis it takes three times as long.
     lines = images.flatten(2)
-    if images.device.type == "cpu":
-        # The batch at once: image by image it would stay in the processor's cache, but every
-        # operation passes the GIL to the threads that decode and waits to get it back.
-        normalised = _memory_of(tuple(lines.shape)).take()
-        torch.addcmul(shift, normalised.copy_(lines), scale, out=normalised)
-    else:
-        normalised = torch.addcmul(shift, lines.float(), scale)
+    # The batch at once: image by image it would stay in the processor's cache, but every operation
+    # passes the GIL to the threads that decode and waits to get it back.
+    normalised = lines.float()
+    torch.addcmul(shift, normalised, scale, out=normalised)
     return normalised.view(images.shape).permute(0, 3, 1, 2)
-
-
-@lru_cache(maxsize=2)  # shapes: of training and of tests
-def _memory_of(shape: tuple[int, ...]) -> BatchMemory:
-    return BatchMemory(shape, dtype=np.float32)
 
 
 @cache

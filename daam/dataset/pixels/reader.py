@@ -3,7 +3,7 @@
 Shapes: N = rows of the data set, B = rows read, H = height, W = width; RGB, channels last.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from daam.dataset.pixels.buffers import pixel_memory
-from daam.dataset.pixels.decode import Decoder, Jpeg, flip
+from daam.dataset.pixels.decode import Jpeg, decode_into
 
 
 class ImageSource(Protocol):
@@ -109,7 +109,6 @@ class PixelReader:
             # The system maps these pages only when pixels are written to them.
             self._kept = np.empty((source.num_rows, height, width, 3), dtype=np.uint8)
         self._is_kept = np.zeros(source.num_rows, dtype=bool)
-        self._decoder = Decoder()
 
     @property
     def num_rows(self) -> int:
@@ -126,64 +125,27 @@ class PixelReader:
             DataError: an image cannot be decoded; the message says where it is.
         """
         images = pixel_memory((len(rows), self.height, self.width, 3))
-        self.read_into(images, rows)
-        return torch.from_numpy(images)
+        self.read_into(images.numpy(), rows)
+        return images
 
     def read_into(self, images: np.ndarray, rows: np.ndarray) -> None:
         """Write what `read` returns to `images`, (B, H, W, 3) uint8, each of them contiguous."""
-        if self._kept is not None:
-            for image, pixels in zip(images, self.each(rows), strict=True):
-                image[:] = pixels
-        else:
-            self._decoder.decode_into(
-                images, self.source.jpegs(rows), place=_places(self.source, rows)
-            )
-
-    def each(self, rows: np.ndarray, *, flipped: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Yield each row's pixels, (H, W, 3) uint8, which may change once the next is asked for.
-
-        For callers that copy them anyway: it saves a copy, and they are still in the processor's
-        cache.
-
-        Args:
-            rows: (B,) integers.
-            flipped: (B,) bool, which images to flip from left to right; None: none.
-
-        Raises:
-            DataError: as `read`, in place of the image.
-        """
-        if self._kept is not None:
-            kept = self._kept_with(rows)
-            flips = [False] * len(rows) if flipped is None else flipped.tolist()
-            pairs = zip(rows.tolist(), flips, strict=True)
-            return (flip(kept[row]) if is_flipped else kept[row] for row, is_flipped in pairs)
-        return self._decoder.decode_each(
-            self.source.jpegs(rows),
-            height=self.height,
-            width=self.width,
-            place=_places(self.source, rows),
-            flipped=flipped,
-        )
-
-    def _kept_with(self, rows: np.ndarray) -> np.ndarray:
-        """The kept pixels, after decoding those of some rows if they are missing."""
         if self._kept is None:
-            raise AssertionError("this reader keeps nothing")
+            self._decode_into(images, rows)
+            return
         missing = np.unique(rows[~self._is_kept[rows]])
         if len(missing):
             # No lock: two threads that decode the same row write the same bytes, and a row is
             # marked only after its bytes are written.
-            decoded = self._decoder.decode_each(
-                self.source.jpegs(missing),
-                height=self.height,
-                width=self.width,
-                place=_places(self.source, missing),
-            )
-            for row, pixels in zip(missing.tolist(), decoded, strict=True):
-                self._kept[row] = pixels
+            decoded = np.empty((len(missing), self.height, self.width, 3), np.uint8)
+            self._decode_into(decoded, missing)
+            self._kept[missing] = decoded
             self._is_kept[missing] = True
-        return self._kept
+        np.take(self._kept, rows, axis=0, out=images)
 
-
-def _places(source: ImageSource, rows: np.ndarray) -> Callable[[int], str]:
-    return lambda number: source.place(int(rows[number]))
+    def _decode_into(self, images: np.ndarray, rows: np.ndarray) -> None:
+        decode_into(
+            images,
+            self.source.jpegs(rows),
+            place=lambda number: self.source.place(int(rows[number])),
+        )

@@ -47,10 +47,9 @@ def augmented_by_hand(images: np.ndarray, drawn: DrawnAugmentation) -> np.ndarra
 
 
 def one_by_one(images: torch.Tensor, drawn: DrawnAugmentation) -> torch.Tensor:
-    output = np.empty(tuple(images.shape), dtype=np.uint8)
-    flipped = torch.from_numpy(drawn.flipped)[:, None, None, None]
-    augment_each(iter(torch.where(flipped, images.flip(2), images).numpy()), drawn, out=output)
-    return torch.from_numpy(output)
+    output = images.clone()
+    augment_each(output.numpy(), drawn)
+    return output
 
 
 def augmented(

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from daam.dataset.pixels import decode
-from daam.dataset.pixels.decode import decode_each, decode_images
+from daam.dataset.pixels.decode import decode_images
 from daam.dataset.pixels.reader import PixelReader
 from daam.errors import DataError
 from tests.support.images_in_memory import ImagesInMemory, encode, make_images, random_pixels
@@ -67,10 +66,6 @@ def test_an_image_does_not_depend_on_the_others_it_is_decoded_with(generator):
     together = decode_images(jpegs, height=64, width=32)
     alone = torch.cat([decode_images([jpeg], height=64, width=32) for jpeg in jpegs])
     assert torch.equal(together, alone)
-    flipped = np.arange(len(jpegs)) % 2 == 0
-    some_flipped = decode_each(jpegs, height=64, width=32, flipped=flipped)
-    for image, pixels, flip in zip(alone.numpy(), some_flipped, flipped, strict=True):
-        assert np.array_equal(pixels, image[:, ::-1] if flip else image)
 
 
 @pytest.mark.parametrize(("mode", "tolerance"), [("L", 0), ("CMYK", 3)])
@@ -109,58 +104,6 @@ def test_a_reader_returns_rows_in_the_order_asked_for_with_repeats(keep_decoded_
     every = decode_images(images.encoded, height=16, width=8)
     for rows in [[5, 0, 5, 2], [1, 2], [0, 1, 2, 3, 4, 5], []]:
         assert torch.equal(reader.read(np.array(rows, dtype=np.int64)), every[rows])
-
-
-@pytest.mark.parametrize("keep_decoded_bytes", [0, 2**20])
-@pytest.mark.parametrize(("height", "width"), [(16, 8), (24, 12)])
-def test_pixels_one_by_one_are_those_of_the_whole(keep_decoded_bytes, height, width):
-    reader = PixelReader(
-        make_images(6), height=height, width=width, keep_decoded_bytes=keep_decoded_bytes
-    )
-    rows = np.array([5, 0, 5, 2])
-    one_by_one = [pixels.copy() for pixels in reader.each(rows)]
-    assert np.array_equal(np.stack(one_by_one), reader.read(rows).numpy())
-    memory = np.empty((4, height, width, 3), dtype=np.uint8)
-    reader.read_into(memory, rows)
-    assert np.array_equal(np.stack(one_by_one), memory)
-    flipped = np.array([True, False, False, True])
-    some_flipped = [pixels.copy() for pixels in reader.each(rows, flipped=flipped)]
-    expected = np.where(flipped[:, None, None, None], memory[:, :, ::-1], memory)
-    assert np.array_equal(np.stack(some_flipped), expected)
-
-
-@pytest.mark.parametrize(
-    ("mode", "subsampling"), [("RGB", 0), ("RGB", 1), ("RGB", 2), ("L", 0), ("CMYK", 0)]
-)
-def test_an_image_flipped_while_it_is_decoded_is_the_flipped_image(mode, subsampling, generator):
-    image = Image.fromarray(random_pixels(generator, height=32, width=18)).convert(mode)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=95, subsampling=subsampling)
-    jpegs = [file.getvalue()] * 2
-    decoded = decode_each(jpegs, height=32, width=18, flipped=np.array([False, True]))
-    straight, flipped = [pixels.copy() for pixels in decoded]
-    assert np.array_equal(flipped, straight[:, ::-1])
-
-
-def test_images_that_do_not_fit_are_taken_for_such_after_the_first(generator, monkeypatch):
-    tried = []
-    try_it = decode._decoded_to
-
-    def noted(memory: np.ndarray, jpeg: bytes, *, colours: str) -> bool:
-        tried.append(jpeg)
-        return try_it(memory, jpeg, colours=colours)
-
-    monkeypatch.setattr(decode, "_decoded_to", noted)
-    smaller = [encode(random_pixels(generator, height=20, width=10)) for _ in range(3)]
-    fitting = [encode(random_pixels(generator, height=64, width=32)) for _ in range(3)]
-    images = ImagesInMemory(encoded=(*smaller, *fitting), cameras=np.zeros(6, np.int32))
-    reader = PixelReader(images, height=64, width=32, keep_decoded_bytes=0)
-    for _ in range(2):
-        reader.read(np.array([0, 1, 2]))
-        list(reader.each(np.array([2, 1, 0])))
-    assert tried == smaller[:1]
-    reader.read(np.array([2, 3, 4, 5]))
-    assert tried[1:] == fitting
 
 
 def test_a_small_data_set_is_decoded_once():
