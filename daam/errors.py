@@ -41,6 +41,10 @@ class NonFiniteLossError(TrainingError):
     """A loss term became NaN or infinite; the message names the term."""
 
 
+class WorkersError(TrainingError):
+    """Workers died, or lost each other or their store, more often than a run may restart them."""
+
+
 class RunInterruptedError(TrainingError):
     """A run was stopped before its end; it can be resumed."""
 
@@ -67,3 +71,9 @@ class StudyInterruptedError(StudyError):
     """A study was stopped before its end; it can be resumed."""
 
     exit_code = 130
+
+
+class StudyPausedError(StudyError):
+    """A study cannot go on until its surroundings are fixed: disk, store, memory, machines."""
+
+    exit_code = 1

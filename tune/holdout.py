@@ -23,7 +23,13 @@ from daam.inference.unlabelled import assessed
 from daam.runs.run_folder import SCORES
 from daam.runs.worker import Test, measured, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
-from tune.launching import failure_reasons, failure_reported, report_epochs, tuner_for
+from tune.launching import (
+    failure_of_trial,
+    failure_reasons,
+    failure_reported,
+    report_epochs,
+    tuner_for,
+)
 from tune.settings import StudyConfig
 from tune.watch import StudyWatch, WatchCallback
 
@@ -91,7 +97,8 @@ def run_holdout(
                 WatchCallback(
                     watch,
                     name_of=lambda trial: trial.config["name"],
-                    state_of=lambda _: "COMPLETE",
+                    state_of=lambda trial: "FAIL" if failure_of_trial(trial) else "COMPLETE",
+                    reason_of=failure_of_trial,
                 )
             ],
             max_concurrent=config.study.concurrent_trials,

@@ -7,12 +7,20 @@ from typing import Any
 
 import ray
 import ray.tune
+from ray.exceptions import RayError, RayTaskError
 from ray.tune import FailureConfig, ResultGrid, TuneConfig, Tuner
 from ray.tune import RunConfig as TuneRunConfig
 from ray.tune.execution import class_cache
+from ray.tune.experiment import Trial
 
 from daam.config.schema import RunConfig
-from daam.errors import DaamError, StorageError
+from daam.errors import (
+    CheckpointError,
+    DaamError,
+    ShardError,
+    StorageError,
+    WorkersError,
+)
 from daam.execution.metrics import label_process
 from daam.execution.trainer import wants_gpu
 
@@ -20,7 +28,10 @@ SCORE = "score"
 EPOCH = "epoch"
 LAST_EPOCH = "num_epochs"
 OF_TRANSFER = "score/"  # followed by a transfer
-FAILURE = "failure"
+FAILURE = "failure"  # its reason
+IS_OUTSIDE = "is_outside"  # whether that reason lies outside the run's settings
+# Disk, store, memory, machines and stored files, which the settings of a run cannot change.
+OUTSIDE = (StorageError, ShardError, CheckpointError, WorkersError, OSError, MemoryError, RayError)
 WAITING_BYTES = 256 << 20
 
 
@@ -116,22 +127,55 @@ def report_epochs(epochs: Iterable[dict[str, Any]], *, name: str, num_epochs: in
 
 @contextmanager
 def failure_reported(*, num_epochs: int) -> Iterator[None]:
-    """Turn a `DaamError` into a last result that carries the reason.
+    """Turn an error whose reason is known into a last result that carries it.
 
-    Restarting such a run, as Ray does with a process that died, would fail the same way. A storage
-    error is different: it is raised, and Ray restarts the run.
+    Ray restarts a run whose process died, or that raised anything else. These would fail the same
+    way at once; reads and writes have been retried for long enough.
     """
     try:
         yield
-    except StorageError:
-        raise
-    except DaamError as error:
+    except (DaamError, OSError, MemoryError) as error:
         ray.tune.report(failed(error, num_epochs=num_epochs))
 
 
-def failed(error: DaamError, *, num_epochs: int) -> dict[str, Any]:
+def failed(error: Exception, *, num_epochs: int) -> dict[str, Any]:
     """Return the last result of a failed run."""
-    return {EPOCH: 0, LAST_EPOCH: num_epochs, SCORE: 0.0, FAILURE: str(error)}
+    return {
+        EPOCH: 0,
+        LAST_EPOCH: num_epochs,
+        SCORE: 0.0,
+        FAILURE: reason_of(error),
+        IS_OUTSIDE: is_outside(error),
+    }
+
+
+def failure_of(error: Exception) -> tuple[str, bool]:
+    """Return why a run failed, and whether the reason lies outside its settings."""
+    return reason_of(error), is_outside(error)
+
+
+def is_outside(error: Exception) -> bool:
+    """Whether a run failed for something that its settings cannot change.
+
+    Running out of memory on a GPU is not: each trial has its GPUs to itself, so what does not fit
+    are its own model and batches.
+    """
+    return isinstance(error.cause if isinstance(error, RayTaskError) else error, OUTSIDE)
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    text = " ".join(str(cause).split())
+    return text if isinstance(cause, DaamError) else f"{type(cause).__name__}: {text}"
+
+
+def failure_of_trial(trial: Trial) -> str:
+    """Return why a Ray trial failed; empty if it did not."""
+    if trial.last_result and FAILURE in trial.last_result:
+        return trial.last_result[FAILURE]
+    error = trial.get_pickled_error() if trial.status == Trial.ERROR else None
+    return "" if error is None else reason_of(error)
 
 
 def failure_reasons(results: ResultGrid) -> str:
@@ -142,5 +186,5 @@ def failure_reasons(results: ResultGrid) -> str:
         if result.metrics and FAILURE in result.metrics:
             found[result.metrics[FAILURE]] = None
         elif result.error is not None:
-            found[str(result.error).strip().splitlines()[-1]] = None
+            found[reason_of(result.error)] = None
     return "; ".join(found)

@@ -2,11 +2,16 @@
 
 The Optuna study is the only record of the trials and their states. Ray's own Optuna searcher marks
 every trial that has a result as COMPLETE. Here a trial that is stopped early becomes PRUNED, one
-that fails FAIL, and an interrupted one stays RUNNING: the next process resumes it with its number,
-its parameters and its checkpoints.
+that fails FAIL, and an interrupted one stays RUNNING: it is resumed, by this process or the next,
+with its number, its parameters and its checkpoints.
+
+A trial that fails for a reason outside its parameters (disk, store, memory, machines) is
+interrupted: it says nothing about them. Such a trial is resumed after those not yet begun. The
+search pauses after `max_interrupted` such failures in a row. One that fails this often while others
+finish has the reason in itself after all, and becomes FAIL.
 """
 
-import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +22,19 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tune.launching import EPOCH, FAILURE, LAST_EPOCH, OF_TRANSFER, SCORE, NotSaved
+from daam.errors import StorageError
+from tune.launching import (
+    EPOCH,
+    FAILURE,
+    IS_OUTSIDE,
+    LAST_EPOCH,
+    OF_TRANSFER,
+    SCORE,
+    NotSaved,
+    failure_of,
+)
 
-logger = logging.getLogger(__name__)
+INTERRUPTED = "INTERRUPTED"
 
 
 class OptunaSearcher(NotSaved, Searcher):
@@ -29,7 +44,11 @@ class OptunaSearcher(NotSaved, Searcher):
         study: has a storage that outlives this process.
         space: Optuna's distributions by dotted path.
         num_trials: total of the study, finished trials included.
-        saved: called after every change to the study.
+        max_interrupted: failures in a row, for reasons outside the trials, that pause the search.
+        saved: called after every change to the study; if the store fails, the search pauses.
+
+    Attributes:
+        paused: why no more trials are started; empty if nothing is wrong.
     """
 
     def __init__(
@@ -38,12 +57,15 @@ class OptunaSearcher(NotSaved, Searcher):
         space: dict[str, BaseDistribution],
         *,
         num_trials: int,
+        max_interrupted: int,
         saved: Callable[[], None],
     ) -> None:
         super().__init__(metric=SCORE, mode="max")
         self.study = study
         self.space = space
+        self.max_interrupted = max_interrupted
         self.saved = saved
+        self.paused = ""
         trials = study.get_trials(deepcopy=False)
         self.num_left = num_trials - sum(trial.state.is_finished() for trial in trials)
         self.interrupted = [
@@ -54,16 +76,33 @@ class OptunaSearcher(NotSaved, Searcher):
         ]
         self.running: dict[str, optuna.Trial] = {}
         self.stopped_early: set[str] = set()
+        self.failed_here: list[optuna.Trial] = []
+        self.failures: dict[str, tuple[str, bool]] = {}
+        self.num_interruptions: Counter[int] = Counter()
+        self.num_in_a_row = 0
 
     def suggest(self, trial_id: str) -> Any:
         """Return the number and the parameters of the next trial."""
-        if self.num_left <= 0:
+        if self.paused:
             return Searcher.FINISHED
+        if self.num_left <= 0:  # a trial that runs may still fail and have to be resumed
+            return None if self.running else Searcher.FINISHED
         self.num_left -= 1
-        trial = self.interrupted.pop(0) if self.interrupted else self.study.ask(self.space)
+        trial = self.next_trial()
         self.running[trial_id] = trial
-        self.saved()
+        self.save_study()
         return {"number": trial.number, "parameters": dict(trial.params)}
+
+    def next_trial(self) -> optuna.Trial:
+        """Return a trial of an earlier process, a new one, or the first that was interrupted here.
+
+        There are as many places left as trials to resume, at least.
+        """
+        if self.interrupted:
+            return self.interrupted.pop(0)
+        if self.num_left >= len(self.failed_here):
+            return self.study.ask(self.space)
+        return self.failed_here.pop(0)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: the scheduler, which runs first, records every result."""
@@ -90,18 +129,52 @@ class OptunaSearcher(NotSaved, Searcher):
         trial = self.running.pop(trial_id, None)
         if trial is None:
             return
+        reason, is_outside = self.failures.pop(trial_id, ("its process died", True))
+        if result is not None and FAILURE in result:
+            reason, is_outside = result[FAILURE], result[IS_OUTSIDE]
+            error = True
         if trial_id in self.stopped_early:
-            self.study.tell(trial, state=TrialState.PRUNED)
-        elif result is not None and FAILURE in result:
-            trial.set_user_attr(FAILURE, result[FAILURE])
-            self.study.tell(trial, state=TrialState.FAIL)
+            self.end(trial, state=TrialState.PRUNED)
         elif error:
-            self.study.tell(trial, state=TrialState.FAIL)
+            trial.set_user_attr(FAILURE, reason)
+            if is_outside:
+                self.interrupt(trial, reason)
+            else:
+                self.end(trial, state=TrialState.FAIL)
         elif result is not None and result.get(EPOCH) == result.get(LAST_EPOCH):
-            self.study.tell(trial, result[SCORE])
-        else:
-            logger.info("trial %d was interrupted; it can be resumed with --resume", trial.number)
-        self.saved()
+            self.end(trial, state=TrialState.COMPLETE, score=result[SCORE])
+        self.save_study()  # also of a trial that Ctrl-C interrupts: the next process resumes it
+
+    def end(self, trial: optuna.Trial, *, state: TrialState, score: float | None = None) -> None:
+        """Record what became of a trial: the surroundings let it end."""
+        self.num_in_a_row = 0
+        if state != TrialState.FAIL and FAILURE in trial.user_attrs:
+            trial.set_user_attr(FAILURE, None)  # an earlier one, which it survived
+        self.study.tell(trial, score, state=state)
+
+    def interrupt(self, trial: optuna.Trial, reason: str) -> None:
+        """Leave a trial open that failed for a reason outside its parameters."""
+        self.num_in_a_row += 1
+        self.num_interruptions[trial.number] += 1
+        if self.num_in_a_row >= self.max_interrupted:
+            self.paused = self.paused or reason
+        elif self.num_interruptions[trial.number] >= self.max_interrupted:
+            self.study.tell(trial, state=TrialState.FAIL)
+            return
+        self.failed_here.append(trial)
+        self.num_left += 1
+
+    def note_failure(self, trial_id: str, error: Exception | None) -> None:
+        """Keep the reason of an error before Ray says that the trial has ended."""
+        if error is not None:
+            self.failures[trial_id] = failure_of(error)
+
+    def save_study(self) -> None:
+        """Publish the study, and pause if its store fails."""
+        try:
+            self.saved()
+        except StorageError as error:
+            self.paused = str(error)
 
     def best(self) -> float | None:
         """Return the best score of a complete trial, or None if there is none."""
@@ -109,8 +182,13 @@ class OptunaSearcher(NotSaved, Searcher):
         return max((trial.values[0] for trial in complete), default=None)
 
     def state_of(self, number: int) -> str:
-        """Return the state of a trial in the study: COMPLETE, PRUNED, FAIL or RUNNING."""
-        return self.study.get_trials(deepcopy=False)[number].state.name
+        """Return the state of a trial that has ended: COMPLETE, PRUNED, FAIL or INTERRUPTED."""
+        state = self.study.get_trials(deepcopy=False)[number].state
+        return state.name if state.is_finished() else INTERRUPTED
+
+    def reason_of(self, number: int) -> str:
+        """Return why a trial failed or was interrupted; empty if it did not."""
+        return self.study.get_trials(deepcopy=False)[number].user_attrs.get(FAILURE) or ""
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the study has its own storage."""
@@ -128,6 +206,10 @@ class OptunaPruning(NotSaved, FIFOScheduler):
     def __init__(self, searcher: OptunaSearcher) -> None:
         super().__init__()
         self.searcher = searcher
+
+    def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:
+        """Note why a trial failed, whether Ray restarts it now or not."""
+        self.searcher.note_failure(trial.trial_id, trial.get_pickled_error())
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
         """Record a result and decide whether its trial continues."""

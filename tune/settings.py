@@ -53,6 +53,12 @@ class StudySettings(Section):
     aggregate: Literal["mean", "worst"] = Field(
         default="mean", description="how the scores of the transfers are combined"
     )
+    max_interrupted: int = Field(
+        default=3,
+        ge=1,
+        description="failures in a row, for reasons outside of the trials (disk, store, memory, "
+        "machines), after which a study pauses; these trials stay open",
+    )
     num_startup_trials: int = Field(
         default=5, ge=0, description="trials that finish before any is pruned"
     )

@@ -15,12 +15,12 @@ from optuna.trial import TrialState
 
 from daam.config.load import setting, with_settings
 from daam.config.schema import RunConfig
-from daam.errors import StudyError, StudyInterruptedError
+from daam.errors import StudyError, StudyInterruptedError, StudyPausedError
 from daam.execution.trainer import check_size, wants_gpu
 from daam.storage import Store
 from tune.folder import open_study
 from tune.holdout import Contender, run_holdout
-from tune.launching import failure_reasons, tuner_for
+from tune.launching import FAILURE, tuner_for
 from tune.search import OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig
 from tune.trial import TrialPlan, run_trial, trial_name
@@ -45,6 +45,7 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
 
     Raises:
         StudyInterruptedError: Ctrl-C stopped it.
+        StudyPausedError: trials fail for reasons outside of them.
         StudyError: no trial finished, or a contender failed.
     """
     with tempfile.TemporaryDirectory(prefix="daam-study-") as directory:
@@ -87,11 +88,16 @@ def search(
 
     Raises:
         StudyInterruptedError: Ctrl-C stopped it.
+        StudyPausedError: trials fail for reasons outside of them.
         StudyError: no trial finished.
         TrainingError: the cluster is too small for the workers of one trial.
     """
     searcher = OptunaSearcher(
-        study, config.distributions(), num_trials=config.study.num_trials, saved=publish
+        study,
+        config.distributions(),
+        num_trials=config.study.num_trials,
+        max_interrupted=config.study.max_interrupted,
+        saved=publish,
     )
     watch.phase(
         "search",
@@ -99,7 +105,6 @@ def search(
         num_done=config.study.num_trials - searcher.num_left,
         best=searcher.best(),
     )
-    reasons = ""
     if searcher.num_left > 0:
         check_size(config.study.workers_per_trial, use_gpu=wants_gpu(config.run))
         plan = TrialPlan(
@@ -120,6 +125,7 @@ def search(
                     watch,
                     name_of=lambda trial: trial_name(trial.config["number"]),
                     state_of=lambda trial: searcher.state_of(trial.config["number"]),
+                    reason_of=lambda trial: searcher.reason_of(trial.config["number"]),
                 )
             ],
             max_concurrent=config.study.concurrent_trials,
@@ -128,23 +134,39 @@ def search(
             scheduler=OptunaPruning(searcher),
             num_samples=-1,
         )
-        reasons = failure_reasons(tuner.fit())
-    check_finished(config, folder, study, reasons)
+        tuner.fit()
+    check_finished(config, folder, study, paused=searcher.paused)
     for key in folder.list("trials/"):
         if "/checkpoints/" in key:
             folder.delete(key)
 
 
-def check_finished(config: StudyConfig, folder: Store, study: optuna.Study, reasons: str) -> None:
-    """Raise if the search was interrupted, or if no trial is complete."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    num_finished = sum(state.is_finished() for state in states)
+def check_finished(
+    config: StudyConfig, folder: Store, study: optuna.Study, *, paused: str = ""
+) -> None:
+    """Raise if the search was interrupted or has paused, or if no trial is complete."""
+    trials = study.get_trials(deepcopy=False)
+    num_finished = sum(trial.state.is_finished() for trial in trials)
+    resume = f"daam tune --resume {shlex.quote(folder.uri)}"
+    if paused:
+        raise StudyPausedError(
+            f"the study paused after {num_finished} of {config.study.num_trials} trials, those "
+            f"that failed stay open: {paused}; once that is fixed, resume with: {resume}"
+        )
     if num_finished < config.study.num_trials:
         raise StudyInterruptedError(
             f"the study was stopped after {num_finished} of {config.study.num_trials} trials; "
-            f"resume with: daam tune --resume {shlex.quote(folder.uri)}"
+            f"resume with: {resume}"
         )
-    if TrialState.COMPLETE not in states:
-        raise StudyError(
-            f"no trial of {folder.uri} finished: {reasons or 'all were stopped early'}"
-        )
+    if not any(trial.state == TrialState.COMPLETE for trial in trials):
+        raise StudyError(f"no trial of {folder.uri} finished: {ends_of(trials)}")
+
+
+def ends_of(trials: list[optuna.trial.FrozenTrial]) -> str:
+    """Return in words how trials that are not complete ended, with each reason once."""
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    num_pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
+    reasons = dict.fromkeys(trial.user_attrs[FAILURE] for trial in failed)
+    ends = [f"{len(failed)} failed ({'; '.join(reasons)})"] if failed else []
+    ends += [f"{num_pruned} stopped early"] if num_pruned else []
+    return ", ".join(ends)

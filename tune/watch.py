@@ -24,8 +24,15 @@ class StudyWatch(Protocol):
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
         """A trial or contender has finished an epoch."""
 
-    def ended(self, name: str, *, state: str, score: float | None) -> None:
-        """A trial or contender has ended."""
+    def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
+        """A trial or contender has ended, or was interrupted and will be resumed.
+
+        Args:
+            name: of the trial or contender.
+            state: COMPLETE, PRUNED, FAIL or INTERRUPTED.
+            score: its last score, if it has one.
+            reason: why it failed or was interrupted; empty if it did not.
+        """
 
 
 class WatchCallback(NotSaved, Callback):
@@ -35,12 +42,14 @@ class WatchCallback(NotSaved, Callback):
         watch: receives them.
         name_of: maps a Ray trial to its name.
         state_of: maps a Ray trial that has ended to its state.
+        reason_of: maps a Ray trial that has ended to why it failed; empty if it did not.
     """
 
-    def __init__(self, watch: StudyWatch, *, name_of: Any, state_of: Any) -> None:
+    def __init__(self, watch: StudyWatch, *, name_of: Any, state_of: Any, reason_of: Any) -> None:
         self.watch = watch
         self.name_of = name_of
         self.state_of = state_of
+        self.reason_of = reason_of
 
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict, **info: Any
@@ -61,10 +70,19 @@ class WatchCallback(NotSaved, Callback):
         """Forward the end of a trial that finished or was stopped."""
         result = trial.last_result or {}
         score = None if FAILURE in result else result.get(SCORE)
-        self.watch.ended(self.name_of(trial), state=self.state_of(trial), score=score)
+        self.ended(trial, score=score)
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
         """Forward a failure that will not be retried."""
-        self.watch.ended(self.name_of(trial), state="FAILED", score=None)
+        self.ended(trial, score=None)
+
+    def ended(self, trial: RayTrial, *, score: float | None) -> None:
+        """Forward the end of a trial with what the study has recorded of it."""
+        self.watch.ended(
+            self.name_of(trial),
+            state=self.state_of(trial),
+            score=score,
+            reason=self.reason_of(trial),
+        )

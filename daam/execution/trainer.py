@@ -10,7 +10,7 @@ from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchTrainer
 
 from daam.config.schema import RunConfig
-from daam.errors import TrainingError
+from daam.errors import DaamError, StorageError, TrainingError, WorkersError
 
 
 def run_workers(
@@ -35,7 +35,8 @@ def run_workers(
         callbacks: Ray Train's.
 
     Raises:
-        TrainingError: the run failed more often than it may, or the cluster is too small.
+        WorkersError: workers died or lost their store more often than the run may restart them.
+        TrainingError: the run itself fails, or the cluster is too small.
     """
     check_size(num_workers, use_gpu=use_gpu)
     trainer = TorchTrainer(
@@ -51,11 +52,16 @@ def run_workers(
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
+        failures: dict[int, Exception] = getattr(error, "worker_failures", {})
         cause = "; ".join(
             f"rank {rank}: {type(failure).__name__}: {failure}"
-            for rank, failure in getattr(error, "worker_failures", {}).items()
+            for rank, failure in failures.items()
         )
-        raise TrainingError(
+        is_its_own = any(
+            isinstance(failure, DaamError) and not isinstance(failure, StorageError)
+            for failure in failures.values()
+        )
+        raise (TrainingError if is_its_own else WorkersError)(
             f"training failed on its workers after {max_failures} restarts "
             f"({cause or error}); fix the cause and resume from the last checkpoint with "
             "--resume FOLDER"

@@ -86,7 +86,7 @@ class Silent:
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
         raise AssertionError(f"{name} was run")
 
-    def ended(self, name: str, *, state: str, score: float | None) -> None:
+    def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
         raise AssertionError(f"{name} was run")
 
 

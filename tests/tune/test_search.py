@@ -8,20 +8,45 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from ray.exceptions import (
+    ActorDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+)
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from daam.config.load import setting
-from daam.errors import StudyError, StudyInterruptedError
+from daam.errors import (
+    NonFiniteLossError,
+    ShardError,
+    StorageError,
+    StudyError,
+    StudyInterruptedError,
+    StudyPausedError,
+    WorkersError,
+)
 from daam.storage import Store
 from daam.storage.local import LocalStore
 from tune.folder import JOURNAL, create_folder, open_study, read_folder
-from tune.launching import EPOCH, FAILURE, LAST_EPOCH, OF_TRANSFER, SCORE
-from tune.search import OptunaPruning, OptunaSearcher
+from tune.launching import EPOCH, LAST_EPOCH, OF_TRANSFER, SCORE, failed
+from tune.search import INTERRUPTED, OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig, study_config
 from tune.study import check_finished, enqueue_defaults
 
 NUM_EPOCHS = 3
+DISK_FULL = StorageError("no space left to write trials/trial-0001/latest.json; free some")
+OUTSIDE = (
+    DISK_FULL,
+    ShardError("plaza/train-00001.arrow is damaged; import again"),
+    WorkersError("training failed on its workers after 3 restarts"),
+    OSError(28, "No space left on device"),
+    ActorDiedError(),
+    OutOfMemoryError("the node ran low on memory"),
+    NodeDiedError("the node is gone"),
+)
 WEIGHT, RATE = "loss.domain_similarity.weight", "optimiser.learning_rate"
 
 
@@ -57,6 +82,7 @@ class Process:
             self.study,
             config.distributions(),
             num_trials=config.study.num_trials,
+            max_interrupted=config.study.max_interrupted,
             saved=self.publish,
         )
         self.scheduler = OptunaPruning(self.searcher)
@@ -78,6 +104,16 @@ class Process:
             assert self.epoch(trial_id, epoch, score) == TrialScheduler.CONTINUE
         self.searcher.on_trial_complete(trial_id, result=result_of(NUM_EPOCHS, score))
         return sample
+
+    def fail(self, trial_id: str, error: Exception) -> None:
+        """End a trial with an error: one it reports itself, or what Ray says of its process."""
+        if isinstance(error, RayError):
+            trial: Any = SimpleNamespace(trial_id=trial_id, get_pickled_error=lambda: error)
+            self.scheduler.on_trial_error(None, trial)
+            self.searcher.on_trial_complete(trial_id, error=True)
+        else:
+            result = failed(error, num_epochs=NUM_EPOCHS)
+            self.searcher.on_trial_complete(trial_id, result=result)
 
     def trial(self, number: int) -> optuna.trial.FrozenTrial:
         return self.study.get_trials()[number]
@@ -166,20 +202,110 @@ def test_no_trial_is_stopped_before_enough_have_finished(start: Callable[[], Pro
         assert process.epoch(trial_id, 2, score) == TrialScheduler.CONTINUE
 
 
-@pytest.mark.parametrize("how", ["an error of ours", "a dead process"])
-def test_a_trial_that_fails_is_a_failure(start: Callable[[], Process], how: str) -> None:
+def test_a_trial_that_fails_for_its_parameters_is_a_failure(start: Callable[[], Process]) -> None:
     process = start()
     process.searcher.suggest("a")
     process.epoch("a", 1, 0.9)
-    if how == "an error of ours":
-        failure = {EPOCH: 0, LAST_EPOCH: NUM_EPOCHS, SCORE: 0.0, FAILURE: "the loss became nan"}
-        trial: Any = SimpleNamespace(trial_id="a")
-        assert process.scheduler.on_trial_result(None, trial, failure) == TrialScheduler.CONTINUE
-        process.searcher.on_trial_complete("a", result=failure)
-        assert process.trial(0).user_attrs[FAILURE] == "the loss became nan"
-    else:
-        process.searcher.on_trial_complete("a", error=True)
+    result = failed(NonFiniteLossError("the loss became nan"), num_epochs=NUM_EPOCHS)
+    trial: Any = SimpleNamespace(trial_id="a")
+    assert process.scheduler.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
+    process.searcher.on_trial_complete("a", result=result)
     assert process.trial(0).state == TrialState.FAIL
+    assert process.searcher.reason_of(0) == "the loss became nan"
+    assert process.searcher.num_left == 3
+
+
+def test_a_bug_that_a_trial_meets_is_a_failure_with_its_reason(
+    start: Callable[[], Process],
+) -> None:
+    process = start()
+    process.searcher.suggest("a")
+    process.fail("a", RayTaskError("train", "Traceback ...", ZeroDivisionError("by zero")))
+    assert process.trial(0).state == TrialState.FAIL
+    assert process.searcher.reason_of(0) == "ZeroDivisionError: by zero"
+
+
+@pytest.mark.parametrize("error", OUTSIDE, ids=lambda error: type(error).__name__)
+def test_a_trial_that_fails_for_its_surroundings_is_resumed(
+    start: Callable[[], Process], error: Exception
+) -> None:
+    process = start()
+    before = process.searcher.suggest("a")
+    process.fail("a", error)
+    assert process.trial(0).state == TrialState.RUNNING
+    assert process.searcher.state_of(0) == INTERRUPTED
+    assert str(error) in process.searcher.reason_of(0)
+    others = [process.run(trial_id, 0.4)["number"] for trial_id in "bcd"]
+    assert others == [1, 2, 3]  # what is not yet begun comes first
+    assert process.run("e", 0.5) == before
+    assert process.searcher.suggest("f") == Searcher.FINISHED
+    assert process.searcher.reason_of(0) == ""
+
+
+def test_the_search_waits_for_a_trial_that_may_have_to_be_resumed(
+    start: Callable[[], Process],
+) -> None:
+    process = start()
+    for trial_id in "abc":
+        process.run(trial_id, 0.4)
+    before = process.searcher.suggest("d")
+    assert process.searcher.suggest("e") is None
+    process.fail("d", DISK_FULL)
+    assert process.searcher.suggest("f") == before
+
+
+def test_a_full_disk_pauses_the_search_and_uses_up_no_trial(
+    start: Callable[[], Process], config: StudyConfig, folder: LocalStore
+) -> None:
+    process = start()
+    process.run("a", 0.4)
+    begun = []
+    for trial_id in "bcd":
+        begun.append(process.searcher.suggest(trial_id))
+        process.fail(trial_id, DISK_FULL)
+    assert process.searcher.suggest("e") == Searcher.FINISHED
+    expected = f"paused after 1 of 4 trials.*no space left.*--resume {folder.uri}"
+    with pytest.raises(StudyPausedError, match=expected):
+        check_finished(config, folder, process.study, paused=process.searcher.paused)
+    again = start()
+    assert [again.run(trial_id, 0.5) for trial_id in "bcd"] == begun
+    check_finished(config, folder, again.study)
+
+
+def test_a_failure_that_follows_one_trial_is_its_own(start: Callable[[], Process]) -> None:
+    process = start()
+    process.searcher.suggest("a")
+    for trial_id in "bcd":
+        process.fail("a", ActorDiedError())
+        process.run(trial_id, 0.4)
+        process.searcher.suggest("a")
+    process.fail("a", ActorDiedError())
+    assert process.trial(0).state == TrialState.FAIL
+    assert process.searcher.paused == ""
+
+
+def test_a_trial_that_ray_restarted_is_complete_when_it_reaches_its_end(
+    start: Callable[[], Process],
+) -> None:
+    process = start()
+    process.searcher.suggest("a")
+    trial: Any = SimpleNamespace(trial_id="a", get_pickled_error=lambda: ActorDiedError())
+    process.scheduler.on_trial_error(None, trial)
+    process.epoch("a", NUM_EPOCHS, 0.4)
+    process.searcher.on_trial_complete("a", result=result_of(NUM_EPOCHS, 0.4))
+    assert process.trial(0).state == TrialState.COMPLETE
+
+
+def test_a_study_whose_own_folder_is_full_pauses(config: StudyConfig, tmp_path: Path) -> None:
+    process = Process(config, LocalStore(tmp_path / "study"), tmp_path / "scratch")
+
+    def full() -> None:
+        raise DISK_FULL
+
+    process.searcher.saved = full
+    process.searcher.suggest("a")
+    assert process.searcher.suggest("b") == Searcher.FINISHED
+    assert process.searcher.paused == str(DISK_FULL)
 
 
 def test_the_best_score_is_that_of_complete_trials(start: Callable[[], Process]) -> None:
@@ -219,7 +345,7 @@ def test_a_finished_trial_is_not_run_again(start: Callable[[], Process]) -> None
         process.run(trial_id, score)
     before = process.study.get_trials()
     again = start()
-    assert again.searcher.suggest("d")["number"] == 3
+    assert again.run("d", 0.3)["number"] == 3
     assert again.searcher.suggest("e") == Searcher.FINISHED
     assert again.study.get_trials()[:3] == before
 
@@ -284,7 +410,7 @@ def test_a_stopped_search_says_how_to_go_on(
     process = start()
     process.run("a", 0.4)
     with pytest.raises(StudyInterruptedError, match=f"1 of 4 trials.*--resume {folder.uri}"):
-        check_finished(config, folder, process.study, "")
+        check_finished(config, folder, process.study)
 
 
 def test_a_search_without_a_score_says_why(
@@ -293,9 +419,23 @@ def test_a_search_without_a_score_says_why(
     process = start()
     for trial_id in "abcd":
         process.searcher.suggest(trial_id)
-        process.searcher.on_trial_complete(trial_id, error=True)
-    with pytest.raises(StudyError, match="finished: the disk is full"):
-        check_finished(config, folder, process.study, "the disk is full")
+        process.fail(trial_id, NonFiniteLossError("the loss became nan"))
+    with pytest.raises(StudyError, match=r"finished: 4 failed \(the loss became nan\)$"):
+        check_finished(config, folder, process.study)
+
+
+def test_trials_that_failed_are_not_said_to_have_been_stopped_early(
+    start: Callable[[], Process], config: StudyConfig, folder: LocalStore
+) -> None:
+    process = start()
+    for trial_id in "abc":
+        process.searcher.suggest(trial_id)
+        process.fail(trial_id, NonFiniteLossError("the loss became nan"))
+    process.searcher.suggest("d")
+    process.searcher.stopped_early.add("d")
+    process.searcher.on_trial_complete("d", result=result_of(2, 0.1))
+    with pytest.raises(StudyError, match=r"3 failed \(the loss became nan\), 1 stopped early$"):
+        check_finished(config, folder, process.study)
 
 
 def test_a_study_is_read_back_as_it_was_started(config: StudyConfig, folder: LocalStore) -> None:

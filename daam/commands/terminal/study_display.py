@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 NUM_ROWS = 12
-STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "FAILED": "red"}
+OPEN = ("running", "INTERRUPTED")
+STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "INTERRUPTED": "yellow"}
 
 
 @dataclass(slots=True)
@@ -71,13 +72,14 @@ class StudyDisplay:
         row.state, row.epoch, row.num_epochs, row.score = "running", epoch, num_epochs, score
         self.line(f"{name} epoch {epoch}/{num_epochs}{shown(score, before=' score ')}")
 
-    def ended(self, name: str, *, state: str, score: float | None) -> None:
-        """Show the end of a run."""
+    def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
+        """Show the end of a run, and why it failed if it did."""
         row = self.rows.setdefault(name, RunRow(name))
         row.state = state
         row.score = row.score if score is None else score
+        why = f" ({reason})" if reason else ""
         self.line(
-            f"{name} {state}{shown(score, before=' score ')}; {self.num_over()} of "
+            f"{name} {state}{why}{shown(score, before=' score ')}; {self.num_over()} of "
             f"{self.num_runs} over{shown(self.best(), before=', best ')}, "
             f"{self.time_left()} left"
         )
@@ -120,7 +122,7 @@ class StudyDisplay:
 
     def num_over(self) -> int:
         """Return how many runs are over."""
-        return self.num_done_before + sum(row.state != "running" for row in self.shown_rows())
+        return self.num_done_before + sum(row.state not in OPEN for row in self.shown_rows())
 
     def best(self) -> float | None:
         """Return the best score of a finished run, in this process or an earlier one."""
@@ -132,7 +134,7 @@ class StudyDisplay:
     def time_left(self) -> str:
         """Return the remaining time as m:ss; `?` before the first epoch is over."""
         share = sum(
-            1.0 if row.state != "running" else row.epoch / max(1, row.num_epochs)
+            1.0 if row.state not in OPEN else row.epoch / max(1, row.num_epochs)
             for row in self.shown_rows()
         )
         if share == 0:
