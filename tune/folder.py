@@ -1,7 +1,7 @@
 """The folder of a study, local or on S3, and the Optuna study in it.
 
 study.lock        locked by the process that runs the study (local folders only; S3 has no lock)
-study.toml        the study as it was started
+study.toml        the settings of the study, from its first trial on
 journal.log       Optuna's journal: every trial, its parameters, scores and state
 trials/           a folder for each trial, with the checkpoints of its transfers
 holdout/          the same for the contenders of the final comparison
@@ -9,6 +9,9 @@ study.json, trials.csv, best.toml, report.html     the results
 """
 
 import fcntl
+import json
+import logging
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,9 +29,14 @@ from daam.errors import StudyError
 from daam.storage import MissingKeyError, Store, open_store
 from tune.settings import StudyConfig
 
+logger = logging.getLogger(__name__)
+
 LOCK = "study.lock"
 STUDY = "study.toml"
 JOURNAL = "journal.log"
+PROBE = "probe"
+RESTORE = "restore it from a backup, or start a new study: --name NAME"
+TRIAL_FOLDER = re.compile(r"trials/trial-(\d+)")
 
 
 @contextmanager
@@ -36,13 +44,16 @@ def sole_driver(uri: str) -> Iterator[None]:
     """Keep other processes off a study; the kernel releases the lock when this process ends.
 
     Raises:
+        StorageError: the study's folder cannot be written.
         StudyError: another process is running it.
     """
-    path = open_store(uri).local_path(LOCK)
+    folder = open_store(uri)
+    folder.write(PROBE, b"")
+    folder.delete(PROBE)
+    path = folder.local_path(LOCK)
     if path is None:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,22 +62,6 @@ def sole_driver(uri: str) -> Iterator[None]:
                 f"another process is running the study in {uri}; wait for it, or stop it first"
             ) from error
         yield
-
-
-def create_folder(uri: str, config: StudyConfig) -> Store:
-    """Create the folder of a new study.
-
-    Raises:
-        StudyError: it already holds a study.
-    """
-    folder = unused_folder(uri)
-    tree = {
-        "study": config.study.model_dump(),
-        "search": config.search,
-        **config.run.model_dump(),
-    }
-    folder.write(STUDY, tomlkit.dumps(tree).encode())
-    return folder
 
 
 def unused_folder(uri: str) -> Store:
@@ -82,6 +77,23 @@ def unused_folder(uri: str) -> Store:
             "or give this one another name: --name NAME"
         )
     return folder
+
+
+def write_settings(folder: Store, config: StudyConfig) -> None:
+    """Store the settings of a study in its folder, which holds a study from then on."""
+    tree = {
+        "study": config.study.model_dump(),
+        "search": config.search,
+        **config.run.model_dump(),
+    }
+    folder.write(STUDY, tomlkit.dumps(tree).encode())
+
+
+def how_to_resume(folder: Store) -> str:
+    """Return in words how to go on with a study that was stopped."""
+    if folder.exists(STUDY):
+        return f"resume with: daam tune --resume {shlex.quote(folder.uri)}"
+    return "no trial had begun, so give the same command again"
 
 
 def read_folder(uri: str) -> tuple[Store, dict[str, Any]]:
@@ -107,11 +119,15 @@ def open_study(
     """Open or create the Optuna study of a folder; also return a publisher of its journal.
 
     Optuna appends to the journal in the scratch folder. Publishing replaces the copy in the study's
-    folder atomically, on S3 as on a disk.
+    folder atomically, on S3 as on a disk. Nothing is written there before.
+
+    Raises:
+        StudyError: the journal is damaged, or missing beside trials.
     """
     journal = scratch / JOURNAL
-    if folder.exists(JOURNAL):
-        folder.download(JOURNAL, journal)
+    content = sound_journal(folder)
+    if content:
+        journal.write_bytes(content)
     settings = config.study
     study = optuna.create_study(
         study_name=settings.name,
@@ -123,13 +139,64 @@ def open_study(
             n_warmup_steps=settings.num_startup_epochs,
         ),
     )
+    num_trials = len(study.get_trials(deepcopy=False))
+    check_trials_are_known(folder, num_trials)
     # A resumed study must not draw the same samples again.
     study.sampler = optuna.samplers.TPESampler(
-        n_startup_trials=settings.num_startup_trials,
-        seed=settings.seed + len(study.get_trials(deepcopy=False)),
+        n_startup_trials=settings.num_startup_trials, seed=settings.seed + num_trials
     )
+    is_new = not folder.exists(STUDY)
 
     def publish() -> None:
+        nonlocal is_new
+        if is_new:
+            write_settings(folder, config)
+            is_new = False
         folder.upload(journal, JOURNAL)
 
     return study, publish
+
+
+def sound_journal(folder: Store) -> bytes:
+    """Return the journal of a study without a last line that was cut; empty if there is none.
+
+    Optuna would append to such a line, and then could not read either of the two.
+
+    Raises:
+        StudyError: another line is damaged.
+    """
+    try:
+        content = folder.read(JOURNAL)
+    except MissingKeyError:
+        return b""
+    *lines, cut = content.split(b"\n")
+    if cut:
+        logger.warning(
+            "%s ends within a line, which is ignored: what it recorded is done again",
+            folder.locate(JOURNAL),
+        )
+    for number, line in enumerate(lines, start=1):
+        try:
+            json.loads(line)
+        except ValueError as error:
+            raise StudyError(
+                f"{folder.locate(JOURNAL)} is damaged in line {number}; {RESTORE}"
+            ) from error
+    return b"".join(line + b"\n" for line in lines)
+
+
+def check_trials_are_known(folder: Store, num_trials: int) -> None:
+    """Refuse a journal that is missing, empty or shorter than it was: trials would mix.
+
+    Raises:
+        StudyError: there is the folder of a trial that the journal does not have.
+    """
+    numbers = [
+        int(found[1]) for key in folder.list("trials/") if (found := TRIAL_FOLDER.match(key))
+    ]
+    if numbers and max(numbers) >= num_trials:
+        what = f"ends after {num_trials} trials" if num_trials else "is missing or empty"
+        raise StudyError(
+            f"{folder.locate(JOURNAL)} {what}, and {folder.locate('trials')} holds trial "
+            f"{max(numbers)}; {RESTORE}"
+        )

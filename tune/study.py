@@ -3,7 +3,6 @@
 All state is in the study's folder: a process that dies loses at most the epochs in progress.
 """
 
-import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError, StudyPausedError
 from daam.execution.trainer import check_size, wants_gpu
 from daam.storage import Store
-from tune.folder import open_study
+from tune.folder import how_to_resume, open_study
 from tune.holdout import Contender, run_holdout
 from tune.launching import FAILURE, tuner_for
 from tune.search import OptunaPruning, OptunaSearcher
@@ -147,16 +146,15 @@ def check_finished(
     """Raise if the search was interrupted or has paused, or if no trial is complete."""
     trials = study.get_trials(deepcopy=False)
     num_finished = sum(trial.state.is_finished() for trial in trials)
-    resume = f"daam tune --resume {shlex.quote(folder.uri)}"
     if paused:
         raise StudyPausedError(
             f"the study paused after {num_finished} of {config.study.num_trials} trials, those "
-            f"that failed stay open: {paused}; once that is fixed, resume with: {resume}"
+            f"that failed stay open: {paused}; once that is fixed, {how_to_resume(folder)}"
         )
     if num_finished < config.study.num_trials:
         raise StudyInterruptedError(
             f"the study was stopped after {num_finished} of {config.study.num_trials} trials; "
-            f"resume with: {resume}"
+            f"{how_to_resume(folder)}"
         )
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         raise StudyError(f"no trial of {folder.uri} finished: {ends_of(trials)}")

@@ -1,9 +1,16 @@
-"""All commands together, and their exit codes: 0 done, 2 for what a user can fix, 130 for Ctrl-C.
+"""All commands together, and their exit codes.
+
+0: done. 1: a bug, or a study that paused. 2: what a user can fix. 130: Ctrl-C. 143: SIGTERM.
 
 Slow imports (Ray, torch) happen inside the commands that need them, so `--help` answers at once.
 """
 
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -58,8 +65,39 @@ def main() -> int:
     """Run a command and return its exit code; a failure prints one line that says what is wrong."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged images, which errors name
     try:
-        app()
+        with sigterm_as_ctrl_c():
+            app()
     except DaamError as error:
         typer.echo(f"daam: {as_started(' '.join(str(error).split()))}", err=True)
         return error.exit_code
     return 0
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Stop on SIGTERM, which Slurm and `docker stop` send, as on Ctrl-C; the exit code is 143.
+
+    The handler of Ctrl-C is called: Ray Tune has its own while a search runs.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received = True
+        on_ctrl_c = signal.getsignal(signal.SIGINT)
+        if not callable(on_ctrl_c):  # ignored, as in the background of a shell
+            raise KeyboardInterrupt
+        on_ctrl_c(number, frame)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except DaamError as error:
+        if received and error.exit_code == 128 + signal.SIGINT:
+            error.exit_code = 128 + signal.SIGTERM
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

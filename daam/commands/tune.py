@@ -1,7 +1,6 @@
 """`daam tune`: a study, new or resumed."""
 
 import json
-import shlex
 import sys
 import time
 from contextlib import ExitStack
@@ -53,7 +52,7 @@ def tune(
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
     prepare_environment(address=address)
     # Everything that can be refused is, before torch and Ray are imported.
-    from tune.folder import create_folder, read_folder, sole_driver, unused_folder
+    from tune.folder import how_to_resume, read_folder, sole_driver, unused_folder
     from tune.settings import study_config
 
     quiet_libraries()
@@ -65,7 +64,6 @@ def tune(
             )
         folder, tree = read_folder(resume)
         study = study_config(tree, {})
-        uri = folder.uri
     else:
         changes = parse_settings(settings or [])
         for path, value in (
@@ -81,9 +79,7 @@ def tune(
             read_toml(config) if config else read_packaged_toml("tune", "spaces", preset or "demo")
         )
         study = study_config(tree, changes)
-        folder = None
-        uri = open_store(storage or "runs").locate(study.study.name)
-        unused_folder(uri)
+        folder = unused_folder(open_store(storage or "runs").locate(study.study.name))
     begin = time.monotonic()
     ready_domains(study.run, study.needed_splits())
 
@@ -92,10 +88,10 @@ def tune(
     from tune.holdout import is_finished
     from tune.session import finish_study
 
-    with sole_driver(uri):
-        if folder is None:
+    with sole_driver(folder.uri):
+        if resume is None:
             study = study.model_copy(update={"run": portable(study.run)})
-            folder = create_folder(uri, study)
+            unused_folder(folder.uri)  # another process may have run it until now
         rendered_s = time.monotonic() - begin
         print_line(f"Study {folder.uri}")
         try:
@@ -110,7 +106,7 @@ def tune(
                 summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:
             raise StudyInterruptedError(
-                f"the study was stopped; resume with: daam tune --resume {shlex.quote(folder.uri)}"
+                f"the study was stopped; {how_to_resume(folder)}"
             ) from error
     console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
     console.print(summary.verdict, highlight=False)

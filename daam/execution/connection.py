@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from daam.errors import ConfigError, TrainingError
 from daam.execution.environment import prepare_environment
 
 OBJECT_STORE_BYTES = 256 << 20  # nothing large goes through it: images come from the shards
+MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # of the path of a Unix socket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +53,12 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
             cannot be kept from other users of the machine.
     """
     prepare_environment(address=address)
-    own_folder = private_folder(_temporary() / f"daam-{os.getuid()}")
+    own_folder = private_folder(_temporary() / f"daam-{os.getuid()}", variable="RAY_TMPDIR")
+    on_sigterm = signal.getsignal(signal.SIGTERM)  # in its place Ray puts one that dumps a stack
     with chdir(_first_on_workers_path(own_folder)):
         context = _started(own_folder, num_cpus) if address is None else _joined(address)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield Connection(
             dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else "",
@@ -64,6 +70,7 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
 
 def _started(own_folder: Path, num_cpus: int | None) -> Any:
     _keep_token_private()
+    _check_socket_length(own_folder / "ray")
     try:
         return ray.init(
             address="local",
@@ -97,10 +104,27 @@ def _joined(address: str) -> Any:
         ) from error
 
 
-def private_folder(path: Path) -> Path:
+def _check_socket_length(folder: Path) -> None:
+    """Refuse a folder whose path is too long for the sockets that Ray makes in it."""
+    session = f"session_2026-01-01_00-00-00_000000_{os.getpid()}"
+    num_bytes = len(os.fsencode(folder / session / "sockets" / "plasma_store"))
+    if num_bytes > MAX_SOCKET_BYTES:
+        variable = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+        raise TrainingError(
+            f"{variable} = {_temporary()} is too long: Ray's sockets in it would have paths of "
+            f"{num_bytes} bytes, and {MAX_SOCKET_BYTES} are possible; set RAY_TMPDIR to a shorter "
+            "folder on this machine, such as /tmp"
+        )
+
+
+def private_folder(path: Path, *, variable: str) -> Path:
     """Create a folder that only its owner may enter, or restrict an existing one.
 
     Ray gives everybody all rights to the folders of its sockets and logs.
+
+    Args:
+        path: of the folder.
+        variable: of the environment, which decides where it is.
 
     Raises:
         TrainingError: it belongs to another user, is no folder, or cannot be created.
@@ -110,13 +134,13 @@ def private_folder(path: Path) -> Path:
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             raise TrainingError(
-                f"{path} is not a folder of yours; remove it, or set RAY_TMPDIR (HOME for .ray)"
+                f"{path} is not a folder of yours; remove it, or set {variable} to another folder"
             )
         path.chmod(0o700)
     except OSError as error:
         raise TrainingError(
-            f"{path} cannot be created or restricted to you: {error.strerror}; set RAY_TMPDIR "
-            "(HOME for .ray)"
+            f"{path} cannot be created or restricted to you: {error.strerror}; set {variable} to "
+            "a folder that you can write to"
         ) from error
     return path
 
@@ -132,14 +156,21 @@ def _first_on_workers_path(own_folder: Path) -> Path:
     code = Path(__file__).resolve().parents[2]
     if code != Path(ray.__file__).resolve().parents[1]:
         return code
-    return private_folder(own_folder / "empty")
+    return private_folder(own_folder / "empty", variable="RAY_TMPDIR")
 
 
 def _keep_token_private() -> None:
     # Ray writes the token it generates with read permission for everybody.
     is_given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
     if not is_given and os.environ.get("RAY_AUTH_MODE") != "disabled":
-        private_folder((Path.home() / ".ray").resolve())
+        try:
+            home = Path.home()
+        except RuntimeError as error:
+            raise TrainingError(
+                "this user has no home folder, where Ray keeps its token; set HOME to a folder "
+                "that you can write to"
+            ) from error
+        private_folder((home / ".ray").resolve(), variable="HOME")
 
 
 def _temporary() -> Path:

@@ -14,7 +14,7 @@ from daam.storage import Store, open_store
 from tests.conftest import BUCKET
 from tests.support.commands import Finished, Launch
 from tests.support.tiny_domains import add_domain, write_market
-from tune.folder import create_folder
+from tune.folder import unused_folder, write_settings
 from tune.settings import study_config
 
 STUDY_TABLES = """
@@ -155,18 +155,24 @@ def test_there_must_be_something_to_resume(command: Launch, tmp_path: Path, name
     assert_nothing_written(tmp_path / "work")
 
 
-def test_ctrl_c_before_the_first_trial_says_how_to_resume(
+def test_a_study_that_never_began_leaves_its_name_free(
     tune: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
+    def out_of_time(**_: object) -> None:
+        raise Exception("The current node timed out during startup")  # noqa: TRY002  (Ray's own)
+
     monkeypatch.setattr("ray.init", interrupted)
     ended = tune()
     assert ended.code == 130
-    assert ended.err.count("\n") == 1
-    assert ended.err.startswith("daam: the study was stopped; resume with: ")
-    assert "--resume" in ended.err
+    assert ended.err == (
+        "daam: the study was stopped; no trial had begun, so give the same command again\n"
+    )
+    monkeypatch.setattr("ray.init", out_of_time)
+    assert_refused(tune(), "timed out during startup")
+    assert_refused(tune(), "timed out during startup")  # and not that there is a study
 
 
 def test_a_run_that_failed_before_its_first_epoch_can_be_started_again(train: Launch) -> None:
@@ -186,7 +192,8 @@ def test_a_run_that_exists_is_left_alone(train: Launch, tiny_config: object) -> 
 def test_a_study_that_exists_is_left_alone(tune: Launch, study_file: Path) -> None:
     from daam.config.load import read_toml
 
-    folder = create_folder("runs/small", study_config(read_toml(study_file), {"seed": 77}))
+    folder = unused_folder("runs/small")
+    write_settings(folder, study_config(read_toml(study_file), {"seed": 77}))
     before = contents(folder)
     assert_refused(tune(), "there is a study in", "--resume", "--name")
     assert contents(folder) == before

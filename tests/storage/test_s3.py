@@ -94,3 +94,23 @@ def test_a_server_that_accepts_and_is_silent_fails_at_the_deadline(
         with pytest.raises(StorageError, match="stopped answering"):
             open_store(f"s3://bucket?endpoint={endpoint}&deadline_s=1").read("key")
         assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY"])
+def test_a_server_that_cannot_be_reached_through_a_proxy_names_the_proxys_variable(
+    s3_uri: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://user:hidden@127.0.0.1:9")
+    for other in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(other, "")
+    with pytest.raises(StorageError, match=rf"by way of .*{name}.*NO_PROXY") as caught:
+        open_store(s3_uri).write("key", b"")
+    assert "hidden" not in str(caught.value)
+
+
+def test_an_endpoint_with_a_path_in_the_environment_is_refused(
+    s3_uri: str, s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"{s3_server.endpoint}/bucket")
+    with pytest.raises(StorageError, match=r"AWS_ENDPOINT_URL.* has a path"):
+        open_store(s3_uri).write("key", b"")

@@ -18,7 +18,7 @@ ADDRESS = "s3://bucket/a/b?endpoint=https://host:9000&region=eu-west-1&profile=l
         "s3://bucket/prefix",
         ADDRESS,
         "s3://bucket?addressing=path&anonymous=true&deadline_s=2.5",
-        "s3://bucket/a%20b?endpoint=http://127.0.0.1:9000/below&addressing=virtual",
+        "s3://bucket/a%20b?endpoint=http://127.0.0.1:9000&addressing=virtual",
     ],
 )
 def test_an_address_comes_back_as_it_was(uri: str) -> None:
@@ -69,6 +69,7 @@ def test_a_folder_is_no_file(address: str) -> None:
         ("endpoint=ftp://host", "endpoint=https"),
         ("endpoint=https://host:port", "endpoint=https"),
         ("endpoint=https://host?x=y", "endpoint=https"),
+        ("endpoint=https://host/bucket", "s3://bucket/prefix"),
         ("addressing=dns", "addressing=path"),
         ("anonymous=yes", "anonymous=true"),
         ("deadline_s=0", "more than 0"),

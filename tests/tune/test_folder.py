@@ -1,4 +1,4 @@
-"""Who may work on a study, and when."""
+"""Who may work on a study, and when; and journals that are not as they were left."""
 
 import subprocess
 import sys
@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from daam.errors import StudyError
-from tune.folder import sole_driver
+from daam.errors import StorageError, StudyError
+from daam.storage import Store
+from daam.storage.local import LocalStore
+from tune.folder import JOURNAL, STUDY, open_study, sole_driver
+from tune.settings import StudyConfig, study_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOLD = """
@@ -41,3 +44,99 @@ def test_a_second_driver_is_refused_until_the_first_is_dead(tmp_path):
 def test_a_study_on_s3_is_not_held(s3_uri):
     with sole_driver(s3_uri), sole_driver(s3_uri):
         pass
+
+
+@pytest.mark.parametrize("place", ["/proc/self/nowhere", "/dev/null/runs"])
+def test_a_folder_that_cannot_be_written_is_refused(place):
+    with pytest.raises(StorageError, match=f"cannot write {place}/small"):
+        sole_driver(f"{place}/small").__enter__()
+
+
+@pytest.fixture
+def config() -> StudyConfig:
+    return study_config(
+        {
+            "study": {"search_transfers": ["plaza->campus"], "holdout": "plaza->station"},
+            "search": {"optimiser.learning_rate": {"low": 1e-4, "high": 1e-2}},
+        },
+        {},
+    )
+
+
+@pytest.fixture
+def folder(config: StudyConfig, tmp_path: Path) -> LocalStore:
+    """A study of two trials with a folder each."""
+    folder = LocalStore(tmp_path / "study")
+    scratch = tmp_path / "first"
+    scratch.mkdir()
+    study, publish = open_study(folder, config, scratch=scratch)
+    for number in range(2):
+        trial = study.ask(config.distributions())
+        study.tell(trial, 0.5)
+        folder.write(f"trials/trial-{number:04d}/plaza-campus/reports.json", b"[]")
+    publish()
+    return folder
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    (tmp_path / "again").mkdir()
+    return tmp_path / "again"
+
+
+def test_nothing_is_in_the_folder_before_the_first_trial(
+    config: StudyConfig, tmp_path: Path, scratch: Path
+) -> None:
+    folder = LocalStore(tmp_path / "study")
+    _, publish = open_study(folder, config, scratch=scratch)
+    assert folder.list() == []
+    publish()
+    assert folder.list() == [JOURNAL, STUDY]
+
+
+@pytest.mark.parametrize("num_bytes", [1, 20])
+def test_a_journal_that_was_cut_in_its_last_line_goes_on(
+    config: StudyConfig,
+    folder: Store,
+    scratch: Path,
+    num_bytes: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder.write(JOURNAL, folder.read(JOURNAL)[:-num_bytes])
+    study, publish = open_study(folder, config, scratch=scratch)
+    assert f"{folder.locate(JOURNAL)} ends within a line" in caplog.text
+    assert len(study.get_trials()) == 2
+    study.ask(config.distributions())
+    publish()
+    (scratch / JOURNAL).unlink()
+    assert len(open_study(folder, config, scratch=scratch)[0].get_trials()) == 3
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"op_code": 0'])
+def test_a_journal_that_is_gone_beside_trials_is_refused(
+    config: StudyConfig, folder: Store, scratch: Path, content: bytes | None
+) -> None:
+    folder.delete(JOURNAL)
+    if content is not None:
+        folder.write(JOURNAL, content)
+    expected = f"{folder.locate(JOURNAL)} is missing or empty, and .*trials holds trial 1; restore"
+    with pytest.raises(StudyError, match=expected):
+        open_study(folder, config, scratch=scratch)
+
+
+def test_a_journal_of_an_earlier_time_is_refused(
+    config: StudyConfig, folder: Store, scratch: Path
+) -> None:
+    folder.write("trials/trial-0002/plaza-campus/reports.json", b"[]")
+    with pytest.raises(StudyError, match=r"ends after 2 trials, and .* holds trial 2"):
+        open_study(folder, config, scratch=scratch)
+
+
+def test_a_journal_that_is_damaged_in_its_middle_is_refused(
+    config: StudyConfig, folder: Store, scratch: Path
+) -> None:
+    lines = folder.read(JOURNAL).splitlines(keepends=True)
+    lines[2] = lines[2][:10] + b"\n"
+    folder.write(JOURNAL, b"".join(lines))
+    with pytest.raises(StudyError, match="damaged in line 3; restore"):
+        open_study(folder, config, scratch=scratch)

@@ -30,7 +30,7 @@ from daam.errors import (
 )
 from daam.storage import Store
 from daam.storage.local import LocalStore
-from tune.folder import JOURNAL, create_folder, open_study, read_folder
+from tune.folder import JOURNAL, open_study, read_folder, unused_folder, write_settings
 from tune.launching import EPOCH, LAST_EPOCH, OF_TRANSFER, SCORE, failed
 from tune.search import INTERRUPTED, OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig, study_config
@@ -394,7 +394,7 @@ def test_what_is_known_is_in_the_folder_after_every_change(
 
 
 def test_a_study_on_s3_goes_on_too(config: StudyConfig, s3_uri: str, tmp_path: Path) -> None:
-    folder = create_folder(s3_uri, config)
+    folder = unused_folder(s3_uri)
     process = Process(config, folder, tmp_path / "one")
     process.run("a", 0.4)
     before = process.searcher.suggest("b")
@@ -439,16 +439,16 @@ def test_trials_that_failed_are_not_said_to_have_been_stopped_early(
 
 
 def test_a_study_is_read_back_as_it_was_started(config: StudyConfig, folder: LocalStore) -> None:
-    create_folder(folder.uri, config)
+    write_settings(folder, config)
     again, tree = read_folder(folder.uri)
     assert again.uri == folder.uri
     assert study_config(tree, {}) == config
 
 
 def test_a_study_is_not_started_over_another(config: StudyConfig, folder: LocalStore) -> None:
-    create_folder(folder.uri, config)
+    write_settings(folder, config)
     with pytest.raises(StudyError, match=f"--resume {folder.uri}"):
-        create_folder(folder.uri, config)
+        unused_folder(folder.uri)
 
 
 def test_a_folder_without_a_study_is_named(folder: LocalStore) -> None:

@@ -147,6 +147,7 @@ def _value(name: str, text: str) -> object:
             f"{name}={example}"
         )
     if name == "endpoint":
+        check_has_no_path(text, where="the endpoint in the address of the store")
         return text.rstrip("/")
     if name == "anonymous":
         return text == "true"
@@ -155,6 +156,19 @@ def _value(name: str, text: str) -> object:
             raise StorageError("deadline_s in the address of the store must be more than 0 seconds")
         return float(text)
     return text
+
+
+def check_has_no_path(endpoint: str, *, where: str) -> None:
+    """Refuse an endpoint such as `https://host/bucket`, below which keys would go astray.
+
+    Raises:
+        StorageError: it has a path.
+    """
+    if urlsplit(endpoint).path.strip("/"):
+        raise StorageError(
+            f"{where} has a path; write the server alone, as in https://host:9000, and bucket and "
+            "prefix into the address: s3://bucket/prefix"
+        )
 
 
 def _has_host(endpoint: str) -> bool:

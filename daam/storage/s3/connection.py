@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from daam.errors import StorageError
-from daam.storage.s3.address import WHERE_CREDENTIALS_GO, S3Settings
+from daam.storage.s3.address import WHERE_CREDENTIALS_GO, S3Settings, check_has_no_path
 from daam.storage.s3.presigned import PresignedReads
 from daam.storage.s3.retry import CONNECT_SHARE, READ_SHARE, RetryBudget
 
@@ -183,6 +183,10 @@ def _connect(settings: S3Settings) -> Connection:
         raise StorageError(
             "AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config holds a user or password; "
             + WHERE_CREDENTIALS_GO
+        )
+    if settings.endpoint is None:
+        check_has_no_path(
+            client.meta.endpoint_url, where="AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config"
         )
     client.meta.events.register("before-call.s3.HeadBucket", _refuse_to_probe)
     ca_bundle = core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import botocore.exceptions as boto
@@ -29,6 +30,7 @@ NO_CREDENTIALS = (
     boto.SSOError,
     boto.TokenRetrievalError,
 )
+PROXY_VARIABLES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
 NOT_ANSWERING = (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, HTTPError)
 # What is kept of a refusal: in some of them AWS repeats the session token and the string to sign,
 # and an error can end up in any log.
@@ -66,12 +68,22 @@ def as_storage_error(
         return StorageError(
             f"cannot {doing}: {endpoint} cannot be reached or stopped answering "
             f"({type(error).__name__}); check AWS_ENDPOINT_URL or endpoint= in the address, and "
-            "that the server is up"
+            f"that the server is up{_proxies()}"
         )
     if isinstance(error, boto.ParamValidationError) and "bucket name" in str(error):
         return _bad_name(doing, bucket)
     message = str(error) if connection is None else connection.redact(str(error))
     return StorageError(f"cannot {doing}: {message}; check the AWS settings")
+
+
+def _proxies() -> str:
+    """What to say of proxies if the environment names any; never their addresses."""
+    names = sorted(
+        name for name, value in os.environ.items() if value and name.upper() in PROXY_VARIABLES
+    )
+    if not names:
+        return ""
+    return f" (and not to be asked by way of {' and '.join(names)}: NO_PROXY lists exceptions)"
 
 
 def is_expired_credentials(error: Exception) -> bool:
