@@ -345,7 +345,7 @@ def test_a_finished_trial_is_not_run_again(start: Callable[[], Process]) -> None
         process.run(trial_id, score)
     before = process.study.get_trials()
     again = start()
-    assert again.run("d", 0.3)["number"] == 3
+    assert again.run("d", 0.7)["number"] == 3
     assert again.searcher.suggest("e") == Searcher.FINISHED
     assert again.study.get_trials()[:3] == before
 
