@@ -11,25 +11,11 @@ import numpy as np
 
 from daam.synthetic.person.pose import Point
 
-
-class Part(IntEnum):
-    """What a limb's surface is; decides its colours and texture."""
-
-    SKIN = 1
-    HEAD = 2
-    HAIR = 3
-    TORSO = 4
-    TAIL = 5
-    SLEEVE = 6
-    LEG = 7
-    SKIRT = 8
-    SHOE = 9
-    BAG = 10
-    STRAP = 11
-    HAT = 12
-    SCARF = 13
-    TROLLEY = 14
-    HOOD = 15
+Part = IntEnum(
+    "Part",
+    "SKIN HEAD HAIR TORSO TAIL SLEEVE LEG SKIRT SHOE BAG STRAP HAT SCARF TROLLEY HOOD",
+)
+"""What a limb's surface is; decides its colours and texture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,16 +13,8 @@ from daam.synthetic.kinds import Bag
 from daam.synthetic.person.people import Person
 
 Point = tuple[float, float, float]
-
-
-class Arm(StrEnum):
-    """What an arm does."""
-
-    SWING = "swing"
-    HANG = "hang"
-    PHONE = "phone"
-    POCKET = "pocket"
-    STRAP = "strap"
+Arm = StrEnum("Arm", "SWING HANG PHONE POCKET STRAP")
+"""What an arm does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
