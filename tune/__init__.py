@@ -1,6 +1,7 @@
 """Which settings to try: the search over transfers, and the study that holds it.
 
 settings   of a study: transfers, budget; space: what is searched, over which values
+domains    can they give the scores that a study needs?
 study      search, then final comparison; session adds the report around it
 search     Optuna proposes, Ray Tune runs; trial is one trial, launching its place on the cluster
 holdout    the final comparison; folder what is stored; watch the progress events

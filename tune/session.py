@@ -46,8 +46,10 @@ def finish_study(
     """
     begin = time.monotonic()
     result = run_study(config, folder, watch=watch)
-    holdout = Transfer.parse(config.study.holdout)
-    baseline = colour_histogram_scores(config.run, domain=holdout.target).as_document()
+    baseline = None
+    if config.is_measured:
+        domain = Transfer.parse(config.study.holdout).target
+        baseline = colour_histogram_scores(config.run, domain=domain).as_document()
     seconds = seconds | {"study": time.monotonic() - begin}
     write_report(
         result,

@@ -113,6 +113,23 @@ class StudyConfig(BaseModel):
         return {path: distribution(path, spec) for path, spec in self.search.items()}
 
 
+def adapting(transfer: str, *, score: str) -> dict[str, Any]:
+    """Return the settings that make a study one for a target without labels.
+
+    Raises:
+        ConfigError: the study's score needs labels of its targets, and it has no other place for
+            the transfer.
+    """
+    if score == LABEL_FREE:
+        return {"study.search_transfers": [transfer]}
+    if score == TRANSFER:
+        return {"study.apply_to": transfer}
+    raise ConfigError(
+        f"--source and --target ask for a study of {transfer} without labels of its target, and "
+        "this study scores by labels; use --preset adapt, or --set study.score=label_free"
+    )
+
+
 def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyConfig:
     """Build a study from a study file and `--set` assignments, and validate it.
 
@@ -135,6 +152,11 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
         if path.startswith("search.")
     }
     layered = merged({**study_tree, "study": own}, nested(changes))
+    if "search_transfers" not in layered["study"]:
+        raise ConfigError(
+            "the study names no transfer; for one labelled domain and one without labels give "
+            "--source and --target, else list the transfers as study.search_transfers"
+        )
     study = validated(StudySettings, layered.pop("study"), where="[study]")
     run = with_settings(run_config(layered), {"compute.num_workers": study.workers_per_trial})
     search = without_fixed(search, changes)

@@ -54,11 +54,15 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
         search(config, folder, study, publish=publish, scratch=scratch, watch=watch)
         best_trial = study.best_trial
         best = with_settings(config.run, best_trial.params)
-        contenders = run_holdout(config, best, folder, scratch=scratch, watch=watch)
+        contenders = []
+        if config.final_transfer:
+            contenders = run_holdout(config, best, folder, scratch=scratch, watch=watch)
         return StudyResult(
             config=config,
             trials=study.get_trials(),
-            best=with_settings(best, {"transfer": config.study.holdout}),
+            best=with_settings(
+                best, {"transfer": config.final_transfer or config.study.search_transfers[0]}
+            ),
             best_trial=best_trial.number,
             contenders=contenders,
         )

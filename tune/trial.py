@@ -1,6 +1,6 @@
 """One trial: trains its transfers one after another and reports a score per epoch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -89,7 +89,7 @@ def trial_worker(settings: dict[str, Any]) -> None:
         report_to_ray([failed(error, num_epochs=num_epochs)])
 
 
-def trial_epochs(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
     """Train the transfers of a trial one after another; yield the metrics of each epoch.
 
     Epochs are counted through: a trial that is stopped early never begins the later transfers. The

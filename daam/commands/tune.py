@@ -36,6 +36,10 @@ def tune(
     preset: Annotated[
         str | None, typer.Option(help="A study that comes with daam; default: demo.")
     ] = None,
+    source: Annotated[str | None, typer.Option(help="Labelled domain to learn from.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Domain without labels to adapt to; see --preset adapt.")
+    ] = None,
     settings: Settings = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials.")] = None,
     workers_per_trial: Annotated[
@@ -52,12 +56,23 @@ def tune(
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
     prepare_environment(address=address)
     # Everything that can be refused is, before torch and Ray are imported.
+    from tune.domains import check_targets
     from tune.folder import how_to_resume, read_folder, sole_driver, unused_folder
-    from tune.settings import study_config
+    from tune.settings import VALIDATION, adapting, study_config
 
     quiet_libraries()
     if resume is not None:
-        others = (config, preset, settings, trials, workers_per_trial, name, storage)
+        others = (
+            config,
+            preset,
+            source,
+            target,
+            settings,
+            trials,
+            workers_per_trial,
+            name,
+            storage,
+        )
         if any(other is not None for other in others):
             raise ConfigError(
                 "--resume continues a study with the settings it began with; give it alone"
@@ -78,9 +93,15 @@ def tune(
         tree = (
             read_toml(config) if config else read_packaged_toml("tune", "spaces", preset or "demo")
         )
+        if (source is None) != (target is None):
+            raise ConfigError("--source and --target name a transfer together; give both")
+        if source is not None:
+            score = tree.get("study", {}).get("score", VALIDATION)
+            changes |= adapting(f"{source}->{target}", score=changes.get("study.score", score))
         study = study_config(tree, changes)
         folder = unused_folder(open_store(storage or "runs").locate(study.study.name))
     begin = time.monotonic()
+    check_targets(study)
     ready_domains(study.run, study.needed_splits())
 
     from daam.execution.connection import connected, require_reachable
