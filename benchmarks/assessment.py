@@ -39,8 +39,10 @@ from daam.inference.assessment import (
     CONFIDENCE,
     ESTIMATED_FROM,
     FIT,
+    NO_CAMERAS,
     RANKED_BY,
     Fitted,
+    MeasuredChoice,
     fits,
     grouped,
     label_free_scores,
@@ -93,19 +95,23 @@ def main() -> None:
         "confidence": CONFIDENCE,
     }
     fitted_to_all = {}
+    choices = {}
     for made_from, names in ESTIMATED_FROM.items():
         left_out = out_of_fit(runs, names)
-        print(f"### From {made_from}\n\n{estimate_table(runs, left_out)}\n")
+        table, choices[made_from] = estimate_table(runs, left_out)
+        print(f"### From {made_from}\n\n{table}\n")
         expected = {id(run): logit for run, logit in zip(runs, left_out, strict=True)}
         found = num_found(runs, lambda run, expected=expected: expected[id(run)])
         print(f"The best of all runs is found on {found} of {len(TRANSFERS)} transfers.\n")
         fitted_to_all[made_from] = asdict(
             fitted(runs, names, half_width=half_width(runs, left_out, fraction=CONFIDENCE))
         )
-    print(f"### Without cameras, ranked by {RANKED_BY}\n\n{ranking_table(runs)}\n")
+    table, choices[NO_CAMERAS] = ranking_table(runs)
+    print(f"### Without cameras, ranked by {RANKED_BY}\n\n{table}\n")
     found = num_found(runs, lambda run: run.scores[RANKED_BY])
     print(f"The best of all runs is found on {found} of {len(TRANSFERS)} transfers.")
     document["fits"] = fitted_to_all
+    document["choices"] = {name: asdict(choice) for name, choice in choices.items()}
     package = Path(__file__).resolve().parent.parent / "daam/inference" / FIT
     package.write_text(json.dumps(document, indent=1) + "\n")
 
@@ -256,7 +262,7 @@ def correlation(runs: list[Judged], values: list[float]) -> float:
     return float(np.corrcoef(rankdata(values), rankdata(truth))[0, 1])
 
 
-def ranking_table(runs: list[Judged]) -> str:
+def ranking_table(runs: list[Judged]) -> tuple[str, MeasuredChoice]:
     """Per transfer: rank correlation of the ranking score, and what choosing by it gives."""
     lines = ["| transfer | rank correlation | chosen | defaults | best |", "|---|---|---|---|---|"]
     rows = []
@@ -267,7 +273,28 @@ def ranking_table(runs: list[Judged]) -> str:
         rows.append((correlation(mine, scores), *choice))
         lines.append(f"| {transfer} | " + " | ".join(f"{n:.2f}" for n in rows[-1]) + " |")
     means = np.mean(rows, axis=0)
-    return "\n".join([*lines, "| mean | " + " | ".join(f"{mean:.3f}" for mean in means) + " |"])
+    lines.append("| mean | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+    return "\n".join(lines), choice_of(means[0], means[-3:], num_settings=num_chosen_from(runs))
+
+
+def num_chosen_from(runs: list[Judged]) -> int:
+    """The number of settings that `chosen` chooses from."""
+    return len({run.variant for run in runs} - {CEILING, STRONG})
+
+
+def choice_of(
+    rank_correlation: float, means: NDArray[np.float64], *, num_settings: int
+) -> MeasuredChoice:
+    """The means over the transfers of what choosing by a score gives, rounded as printed."""
+    chosen, defaults, best = (round(float(mean), 3) for mean in means)
+    return MeasuredChoice(
+        rank_correlation=round(float(rank_correlation), 3),
+        num_settings=num_settings,
+        num_transfers=len(TRANSFERS),
+        chosen=chosen,
+        defaults=defaults,
+        best=best,
+    )
 
 
 def chosen(runs: list[Judged], values: list[float]) -> tuple[float, float, float]:
@@ -295,7 +322,7 @@ def num_found(runs: list[Judged], values: Callable[[Judged], float]) -> int:
     return found
 
 
-def estimate_table(runs: list[Judged], logits_R: NDArray[np.float64]) -> str:
+def estimate_table(runs: list[Judged], logits_R: NDArray[np.float64]) -> tuple[str, MeasuredChoice]:
     """Per transfer: rank correlation, error, coverage, and what choosing by the estimate gives.
 
     The interval that is checked on a transfer is as wide as the errors on the others require.
@@ -328,7 +355,7 @@ def estimate_table(runs: list[Judged], logits_R: NDArray[np.float64]) -> str:
         )
     means = np.mean(rows, axis=0)
     lines.append("| mean | " + "".join(f"| {number:.3f} " for number in means) + "|")
-    return "\n".join(lines)
+    return "\n".join(lines), choice_of(means[0], means[-3:], num_settings=num_chosen_from(runs))
 
 
 if __name__ == "__main__":

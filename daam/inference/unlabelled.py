@@ -16,7 +16,13 @@ from daam.config.schema import RunConfig
 from daam.dataset.format.manifest import DomainManifest
 from daam.dataset.pixels.reader import Pixels
 from daam.errors import EvaluationError
-from daam.inference.assessment import Assessment, LabelFree, assess, label_free_scores
+from daam.inference.assessment import (
+    Assessment,
+    LabelFree,
+    assess,
+    label_free_scores,
+    measured_choice,
+)
 from daam.inference.pictures import (
     NUM_LISTS,
     NUM_RANKS,
@@ -133,8 +139,12 @@ def label_free_scoring(run: Run) -> ScoreEpoch:
 
 
 def assessed(run: Run) -> dict[str, Any]:
-    """Assess a trained run on its target, as a document for `scores.json`. Collective."""
-    return assessed_run(run, LabelFreeTest.opened(run.config, run.target.manifest)).as_document()
+    """Assess a trained run on its target, as a document for `scores.json`. Collective.
+
+    `choice` says what choosing between runs by the ranking score has been measured to give.
+    """
+    found = assessed_run(run, LabelFreeTest.opened(run.config, run.target.manifest))
+    return found.as_document() | {"choice": measured_choice(found.scores).summary}
 
 
 def assessed_run(run: Run, test: LabelFreeTest) -> Assessment:

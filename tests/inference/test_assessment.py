@@ -14,6 +14,7 @@ from daam.inference.assessment import (
     estimate_of,
     fits,
     label_free_scores,
+    measured_choice,
     share_of,
     warnings_of,
 )
@@ -117,3 +118,18 @@ def test_very_few_images_are_assessed_too(num_images: int) -> None:
     assert assessment.num_images == num_images
     assert assessment.estimate is None
     assert assessment.as_document()["num_groups"] == assessment.num_groups
+
+
+@pytest.mark.parametrize(
+    ("known", "gains"), [(["track_agreement"], True), ([], True), (None, False)]
+)
+def test_what_choosing_by_the_score_gave_is_said_for_what_the_domain_knows(
+    known: list[str] | None, gains: bool
+) -> None:
+    names = ["self_retrieval", "neighbour_overlap"]
+    if known is not None:
+        names += ["camera_share", *known]
+    choice = measured_choice(dict.fromkeys(names, 0.5))
+    assert choice.chosen < choice.best
+    assert (choice.chosen > choice.defaults) == gains  # without cameras the defaults are better
+    assert f"mean mAP of {choice.chosen:.3f}, the defaults {choice.defaults:.3f}" in choice.summary
