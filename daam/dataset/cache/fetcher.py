@@ -30,11 +30,14 @@ class Fetcher:
     Args:
         shards: of the table.
         keeps_all: keep all images that are fetched; otherwise only those of prefetched shards.
+
+    Attributes:
+        keeps_all: as given.
     """
 
     def __init__(self, shards: Sequence[CachedShard], *, keeps_all: bool) -> None:
         self._shards = shards
-        self._keeps_all = keeps_all
+        self.keeps_all = keeps_all
         self._process = os.getpid()
         self._pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="daam-fetch")
         self._prefetcher = Prefetcher()
@@ -82,7 +85,7 @@ class Fetcher:
     def release(self, numbers: Iterable[int]) -> None:
         """Let shards be evicted, unless all are kept; images that are still held stay valid."""
         self._check_process()
-        if not self._keeps_all:
+        if not self.keeps_all:
             self._prefetcher.remove(self._shards[number] for number in numbers)
 
     def close(self) -> None:
@@ -95,7 +98,7 @@ class Fetcher:
                 shard.release()
 
     def _keeps(self, shard: CachedShard) -> bool:
-        return self._keeps_all or self._prefetcher.has(shard)
+        return self.keeps_all or self._prefetcher.has(shard)
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:

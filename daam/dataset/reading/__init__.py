@@ -1,7 +1,6 @@
 """Images and labels of a stored domain by row.
 
 Which file answers which question:
-    image_table     how do I get the JPEGs of some rows?
-    joined_images   how do several domains become one table?
+    image_table     how do I get the JPEGs of some rows, of one domain or several?
     labels          what are their identities and file names?
 """

@@ -1,4 +1,4 @@
-"""Images of a domain by row: mapped where they are, or through the node's cache."""
+"""Images of one or more domains by row: mapped where they are, or through the node's cache."""
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
@@ -35,7 +35,7 @@ class ImageTable:
 
     def __init__(
         self,
-        shards: Sequence[MappedShard] | Sequence[CachedShard],
+        shards: Sequence[MappedShard | CachedShard],
         *,
         fetcher: Fetcher | None,
     ) -> None:
@@ -53,6 +53,23 @@ class ImageTable:
         self._first_rows = np.array([rows.start for rows in self.shards], np.int64)
         self._shards = tuple(shards)
         self._fetcher = fetcher
+
+    @classmethod
+    def joined(cls, tables: Sequence["ImageTable"]) -> Self:
+        """The tables of several domains as one, such as the sources of a transfer.
+
+        Rows and shards are numbered through, and no two tables share a camera or a track. It takes
+        the place of the tables, which are all local or all remote.
+        """
+        shards = [shard for table in tables for shard in table._shards]
+        fetchers = [table._fetcher for table in tables if table._fetcher is not None]
+        remote = [shard for shard in shards if isinstance(shard, CachedShard)]
+        keeps_all = all(fetcher.keeps_all for fetcher in fetchers)
+        fetcher = Fetcher(remote, keeps_all=keeps_all) if remote else None
+        joined = cls(shards, fetcher=fetcher)
+        joined.cameras = _numbered_if_known([table.cameras for table in tables])
+        joined.tracks = _numbered_if_known([table.tracks for table in tables])
+        return joined
 
     def jpegs(self, rows: np.ndarray) -> list[memoryview]:
         """The JPEGs of rows, in their order and with repeats, without a copy if they are cached.
@@ -164,3 +181,22 @@ def rows_of_shards(entries: Sequence[ShardEntry]) -> tuple[range, ...]:
     """The rows of each of some shards, numbered from 0 in their order."""
     ends = accumulate((entry.num_rows for entry in entries), initial=0)
     return tuple(range(first, end) for first, end in pairwise(ends))
+
+
+def numbered_through(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate columns of numbers, renumbered from 0 so that no two columns share one.
+
+    Their order within a column is kept.
+    """
+    renumbered = [np.empty(0, np.int64)]
+    num_before = 0
+    for column in columns:
+        known, numbers = np.unique(column, return_inverse=True)
+        renumbered.append(numbers + num_before)
+        num_before += len(known)
+    return np.concatenate(renumbered)
+
+
+def _numbered_if_known(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [column for column in columns if column is not None]
+    return numbered_through(known) if len(known) == len(columns) else None

@@ -13,8 +13,12 @@ from daam.dataset.cache import ShardCache
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, read_manifest
 from daam.dataset.pixels.device_decode import DevicePixels
 from daam.dataset.pixels.reader import ImageSource, PixelReader, Pixels
-from daam.dataset.reading.image_table import open_images, rows_of_shards
-from daam.dataset.reading.joined_images import JoinedImages, numbered_through
+from daam.dataset.reading.image_table import (
+    ImageTable,
+    numbered_through,
+    open_images,
+    rows_of_shards,
+)
 from daam.dataset.reading.labels import read_identities
 from daam.dataset.sampling.samplers import RowsByIdentity
 from daam.dataset.sampling.windows import ShardWindows
@@ -120,7 +124,7 @@ def open_sources(
         where = {"manifest": manifest, "splits": source_splits(config, manifest), "cache": cache}
         opened.append(open_images(store, only_prefetched=only_prefetched, **where))
         identities.append(read_identities(store, **where))
-    images = opened[0] if len(opened) == 1 else JoinedImages(opened)
+    images = opened[0] if len(opened) == 1 else ImageTable.joined(opened)
     numbered = numbered_through(identities)
     return LabelledRows(
         domain="+".join(manifest.domain for manifest in manifests),

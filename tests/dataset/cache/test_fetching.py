@@ -179,6 +179,20 @@ def test_the_first_rows_cost_their_own_bytes_alone(
     assert fetched == sum(len(plaza.jpegs[row]) for row in set(rows.tolist()))
 
 
+def test_shards_of_joined_tables_are_prefetched_and_read(
+    plaza: RowsOnS3, own: RowsOnS3, tmp_path: Path, log: Path
+) -> None:
+    cache = tmp_path / "cache"
+    rows = np.arange(NUM_ROWS + own.num_rows)[::7]
+    every = plaza.jpegs + own.jpegs
+    with ImageTable.joined([open_rows(plaza, cache), open_rows(own, cache)]) as images:
+        assert images.jpegs(rows) == [every[row] for row in rows]
+        prefetch_all(images)
+        assert images.jpegs(rows) == [every[row] for row in rows]
+    assert len(complete_shards(own, cache)) == len(own.split.shards)
+    assert no_byte_twice(log)
+
+
 def test_neighbours_are_fetched_together(plaza: RowsOnS3, tmp_path: Path, log: Path) -> None:
     with open_rows(plaza, tmp_path / "cache") as images:
         images.jpegs(np.array(images.shards[1]))

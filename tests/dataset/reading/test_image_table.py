@@ -13,7 +13,7 @@ from daam.dataset.format import shards
 from daam.dataset.format.manifest import read_manifest
 from daam.dataset.importing.import_domain import import_domain
 from daam.dataset.importing.layouts import read_layout
-from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.image_table import ImageTable, numbered_through, open_images
 from daam.dataset.reading.labels import read_identities, read_names
 from daam.domains import WHOLE_TRAIN_SPLITS, Split
 from daam.errors import ShardError
@@ -54,6 +54,50 @@ def test_splits_follow_one_another(plaza: Store, tmp_path: Path) -> None:
         assert (known(together.cameras)[rows] == alone.cameras).all()
         row += alone.num_rows
     assert row == 48
+
+
+@pytest.fixture
+def parts(plaza: Store, tmp_path: Path) -> list[ImageTable]:
+    """Two tables, as of two domains."""
+    where = {"manifest": read_manifest(plaza, "plaza"), "cache": ShardCache(tmp_path / "cache")}
+    return [open_images(plaza, splits=[split], **where) for split in (Split.TRAIN, Split.GALLERY)]
+
+
+def test_joined_tables_read_as_each_does_alone(parts: list[ImageTable]) -> None:
+    joined = ImageTable.joined(parts)
+    train, gallery = parts
+    every = [jpeg for part in parts for jpeg in part.jpegs(np.arange(part.num_rows))]
+    rows = np.random.default_rng(0).integers(0, joined.num_rows, 100)
+    assert joined.jpegs(rows) == [every[row] for row in rows]
+    assert [row for shard in joined.shards for row in shard] == list(range(len(every)))
+    assert joined.place(train.num_rows + 2) == gallery.place(2)
+    with pytest.raises(IndexError, match=rf"row {len(every)} is not in \[0, {len(every)}\)"):
+        joined.jpegs(np.array([0, len(every)]))
+
+
+def test_joined_tables_share_no_camera(parts: list[ImageTable]) -> None:
+    cameras = known(ImageTable.joined(parts).cameras)
+    of_parts = np.split(cameras, [parts[0].num_rows])
+    assert not set(of_parts[0]) & set(of_parts[1])
+    for numbered, part in zip(of_parts, parts, strict=True):
+        cameras = known(part.cameras)
+        pairs = set(zip(numbered.tolist(), cameras.tolist(), strict=True))
+        assert len(pairs) == len(set(numbered.tolist())) == len(set(cameras.tolist()))
+
+
+def test_cameras_are_unknown_if_one_of_the_joined_tables_does_not_know_them(
+    parts: list[ImageTable],
+) -> None:
+    parts[1].cameras = None
+    joined = ImageTable.joined(parts)
+    assert joined.cameras is None
+    assert joined.tracks is None
+
+
+def test_columns_are_renumbered_in_their_order() -> None:
+    found = numbered_through([np.array([9, 4, 9]), np.array([4, 4]), np.array([1, 0])])
+    assert found.tolist() == [1, 0, 1, 2, 2, 4, 3]
+    assert numbered_through([]).tolist() == []
 
 
 def test_every_row_is_the_file_of_its_name(
@@ -233,7 +277,7 @@ def test_opening_a_domain_imports_no_pandas(plaza: Store, tmp_path: Path) -> Non
 import sys
 from pathlib import Path
 from daam.dataset.cache import ShardCache
-from daam.dataset.reading.image_table import open_images
+from daam.dataset.reading.image_table import ImageTable, numbered_through, open_images
 from daam.dataset.reading.labels import read_identities
 from daam.dataset.format.manifest import read_manifest
 from daam.domains import Split
