@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daam.domains import Transfer
+from daam.errors import DaamError
 from daam.inference.evaluation import colour_histogram_scores
 from daam.storage import Store
+from tune.folder import how_to_resume
 from tune.report.comparison import Entrant, entrants, verdict
 from tune.report.files import write_report
+from tune.report.live import LiveReport
 from tune.report.provenance import git_commit, library_versions
 from tune.settings import StudyConfig
 from tune.study import run_study
@@ -45,7 +48,12 @@ def finish_study(
         seconds: duration of earlier phases, for the report.
     """
     begin = time.monotonic()
-    result = run_study(config, folder, watch=watch)
+    report = LiveReport(config, folder, watch=watch)
+    try:
+        result = run_study(config, folder, watch=report)
+    except (DaamError, KeyboardInterrupt) as error:
+        report.stopped(str(error) or stopped_in_words(folder))
+        raise
     baseline = None
     if config.is_measured:
         domain = Transfer.parse(config.study.holdout).target
@@ -65,3 +73,8 @@ def finish_study(
         verdict=verdict(rows, holdout=config.study.holdout),
         files=[folder.locate(name) for name in FILES],
     )
+
+
+def stopped_in_words(folder: Store) -> str:
+    """Return that a study was stopped, and how to resume it."""
+    return f"the study was stopped; {how_to_resume(folder)}"

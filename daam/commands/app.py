@@ -17,6 +17,7 @@ import typer
 
 from daam import __version__
 from daam.commands.compare import compare
+from daam.commands.dashboard import dashboard
 from daam.commands.data import data
 from daam.commands.embed import embed
 from daam.commands.evaluate import evaluate
@@ -31,6 +32,7 @@ from daam.errors import DaamError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(tune)
+app.command()(dashboard)
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)

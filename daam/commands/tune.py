@@ -1,6 +1,7 @@
 """`daam tune`: a study, new or resumed."""
 
 import json
+import shlex
 import sys
 import time
 from contextlib import ExitStack
@@ -57,7 +58,7 @@ def tune(
     prepare_environment(address=address)
     # Everything that can be refused is, before torch and Ray are imported.
     from tune.domains import check_targets
-    from tune.folder import how_to_resume, read_folder, sole_driver, unused_folder
+    from tune.folder import read_folder, sole_driver, unused_folder
     from tune.settings import VALIDATION, adapting, study_config
 
     quiet_libraries()
@@ -107,7 +108,7 @@ def tune(
     from daam.execution.connection import connected, require_reachable
     from daam.runs.run_folder import portable
     from tune.holdout import is_finished
-    from tune.session import finish_study
+    from tune.session import finish_study, stopped_in_words
 
     with sole_driver(folder.uri):
         if resume is None:
@@ -126,12 +127,11 @@ def tune(
                 display = stack.enter_context(StudyDisplay(console))
                 summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:
-            raise StudyInterruptedError(
-                f"the study was stopped; {how_to_resume(folder)}"
-            ) from error
+            raise StudyInterruptedError(stopped_in_words(folder)) from error
     console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
     console.print(summary.verdict, highlight=False)
     print_files(summary.files)
+    print_line(f"Look closer: daam dashboard {shlex.quote(folder.uri)}")
     if as_json:
         print_json(json.loads(folder.read("study.json")))
 

@@ -13,7 +13,12 @@ NONE = '<span class="faint">–</span>'  # noqa: RUF001 - a dash for an empty ce
 
 
 def html_page(
-    sections: Iterable[str], *, title: str, script: str = "", has_dark: bool = False
+    sections: Iterable[str],
+    *,
+    title: str,
+    script: str = "",
+    has_dark: bool = False,
+    reload_s: int | None = None,
 ) -> str:
     """Return a whole document.
 
@@ -23,12 +28,14 @@ def html_page(
         script: JavaScript that runs before the body.
         has_dark: whether the page follows a browser that prefers dark pages; everything on it must
             then take its colours from the CSS variables.
+        reload_s: the browser loads the page again after this time; None: it does not.
     """
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            "" if reload_s is None else f'<meta http-equiv="refresh" content="{reload_s}">',
             f"<title>{escape(title)}</title>",
             f"<style>{style(has_dark=has_dark)}</style>",
             f"<script>{script}</script>" if script else "",
@@ -109,3 +116,8 @@ def duration(seconds: float) -> str:
 def arrow(transfer: str) -> str:
     """Return a transfer with a typographic arrow."""
     return transfer.replace("->", " → ")
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with one decimal."""
+    return f"{100 * share:.1f}\u202f%"

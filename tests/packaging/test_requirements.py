@@ -42,7 +42,8 @@ def test_exactly_what_is_imported_is_required() -> None:
     providers = packages_distributions()
     needed = {providers[name][0].lower() for name in imported - {"daam", "tune"}}
     required = {name_of(item) for item in PROJECT["dependencies"]}
-    assert needed - {"botocore", "onnxruntime"} == required  # part of boto3; of an extra
+    of_extras = {"onnxruntime", "optuna-dashboard"}
+    assert needed - {"botocore"} - of_extras == required  # botocore: part of boto3
 
 
 def test_locks_pin_every_requirement_with_a_hash() -> None:

@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from daam.plots.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axis_ticks, curves
+from daam.plots.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axis_ticks
+from daam.plots.curves import curves
 
 
 @pytest.mark.parametrize(

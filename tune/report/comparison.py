@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daam.plots.page import percent
 from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED, Contender
 
 COLOUR_HISTOGRAM = "colour histogram"
@@ -56,11 +57,6 @@ def verdict(rows: Sequence[Entrant], *, holdout: str) -> str:
         sentences.append(f"The colours of the clothes alone give {percent(colour)} mAP.")
     sentences.append("Each contender was trained once, so a point or two can be chance.")
     return " ".join(sentences)
-
-
-def percent(share: float) -> str:
-    """Format a share as a percentage with one decimal."""
-    return f"{100 * share:.1f}\u202f%"
 
 
 def _entrant(name: str, scores: Mapping[str, Any]) -> Entrant:

@@ -1,247 +1,278 @@
-"""The figures of a study's report: Optuna's, in one sober look, and the final comparison."""
+"""The charts of a study's report."""
 
-import re
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
-import optuna
-import plotly.graph_objects as go
-from optuna.importance import FanovaImportanceEvaluator
-from optuna.trial import FrozenTrial, TrialState
-from optuna.visualization import (
-    plot_intermediate_values,
-    plot_optimization_history,
-    plot_parallel_coordinate,
-    plot_param_importances,
-    plot_timeline,
+from optuna.trial import FrozenTrial
+
+from daam.plots.chart import (
+    Axis,
+    Chart,
+    category_axis,
+    cross_sample,
+    dot_sample,
+    line_sample,
+    linear_axis,
+    log_axis,
+    whole_axis,
 )
-from plotly.colors import sample_colorscale
+from daam.plots.page import arrow, duration, percent
+from tune.report.importances import Importance
+from tune.report.trials import STATE_COLOURS, STATE_WORDS, final_score, last_score, short_names
 
-from daam.plots.palette import BLUE, GREEN, GREY, INK, LINE, ORANGE, PALE, PALE_BLUE, VERMILLION
-from tune.report.comparison import Entrant
-
-STATE_COLOURS = {
-    "COMPLETE": BLUE,
-    "PRUNED": ORANGE,
-    "FAIL": VERMILLION,
-    "RUNNING": GREEN,
-    "WAITING": PALE,
-}
-STATE_WORDS = {
-    "COMPLETE": "complete",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-    "RUNNING": "running",
-    "WAITING": "waiting",
-}
-SCALE = [PALE, BLUE]
-"""Low to high score, readable in grey print as well."""
-# Share of an axis that a label needs beside the one at the axis' end.
-MIN_GAP = 0.06
-FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
-SCORE, SCORE_AXIS = "Score", "Score (validation mAP)"
+MAX_LANE_HEIGHT, MIN_LANE_HEIGHT = 26, 12
 
 
-def comparison_figure(rows: Sequence[Entrant]) -> go.Figure:
-    """mAP and rank-1 of each entrant, side by side."""
-    names = [row.name for row in rows]
-    figure = go.Figure()
-    for title, colour, values in (
-        ("mAP", BLUE, [row.mean_average_precision for row in rows]),
-        ("rank-1", PALE_BLUE, [row.rank_1 for row in rows]),
-    ):
-        figure.add_bar(
-            name=title,
-            x=names,
-            y=values,
-            marker_color=colour,
-            texttemplate="%{y:.1%}",
-            textposition="outside",
-            cliponaxis=False,
-            hovertemplate="%{x}: %{y:.1%}",
-        )
-    figure.update_layout(barmode="group", bargap=0.35, bargroupgap=0.08)
-    figure.update_yaxes(range=[0, 1], tickformat=".0%", dtick=0.2)
-    return _styled(figure, height=340)
-
-
-def history_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
-    """The score of each complete trial and the best so far; pruned trials with their last score."""
-    figure = plot_optimization_history(_study(trials), target_name=SCORE)
-    figure.update_traces(
-        selector={"mode": "markers"},
-        name="complete",
-        marker={"color": BLUE, "size": 9},
+def history_chart(trials: Sequence[FrozenTrial], *, score: str) -> str:
+    """Return the score of each trial and the best so far; empty before the first score."""
+    scores = {trial.number: last_score(trial) for trial in trials}
+    known = [score for score in scores.values() if score is not None]
+    if not known:
+        return ""
+    chart = Chart(
+        x=whole_axis((trial.number for trial in trials), title="trial", margin=0.5),
+        y=share_axis(known, title=score),
     )
-    figure.update_traces(
-        selector={"mode": "lines"},
-        name="best so far",
-        line={"color": BLUE, "width": 1.5, "shape": "hv"},
+    best, steps = None, []
+    for trial in trials:
+        value = final_score(trial)
+        if value is not None and (best is None or value > best):
+            steps += [] if best is None else [(trial.number, best)]
+            steps.append((trial.number, value))
+            best = value
+    if best is not None:
+        chart.line([*steps, (trials[-1].number + 0.5, best)], colour=STATE_COLOURS["COMPLETE"])
+    shown = set()
+    for trial in trials:
+        state, value = trial.state.name, scores[trial.number]
+        words = f"trial {trial.number}, {STATE_WORDS[state]}"
+        if value is not None:
+            mark = chart.dot if state in ("COMPLETE", "RUNNING") else chart.cross
+            mark(
+                trial.number, value, colour=STATE_COLOURS[state], text=f"{words}: {percent(value)}"
+            )
+        elif state == "FAIL":
+            chart.cross(trial.number, chart.y.low, colour=STATE_COLOURS[state], text=words)
+        shown.add(state)
+    legend = {"best so far": line_sample(STATE_COLOURS["COMPLETE"])} if best is not None else {}
+    return chart.as_html(
+        title="Score of each trial",
+        note="Pruned trials are shown with the score they were stopped at.",
+        legend=legend | state_legend(shown),
     )
-    behind = {
-        trial.number: trial.intermediate_values[max(trial.intermediate_values)]
-        for trial in trials
-        if trial.state == TrialState.PRUNED and trial.intermediate_values
-    }
-    if behind:
-        figure.add_scatter(
-            x=list(behind),
-            y=list(behind.values()),
-            name="pruned, at its last epoch",
-            mode="markers",
-            marker={"color": STATE_COLOURS["PRUNED"], "symbol": "x", "size": 8},
-        )
-    figure.update_xaxes(title="Trial", tickformat="d")
-    figure.update_yaxes(title=SCORE_AXIS, tickformat=".0%")
-    return _styled(figure, height=360)
 
 
-def learning_figure(trials: Sequence[FrozenTrial], *, best_trial: int) -> go.Figure:
-    """The score of each trial after each epoch; the best stands out, pruned ones end early."""
-    figure = plot_intermediate_values(_study(trials))
-    states = {f"Trial{trial.number}": trial.state.name for trial in trials}
-    explained = set()
-    for trace in _traces(figure):
-        state = states[trace.name]
-        best = trace.name == f"Trial{best_trial}"
-        meaning = f"best: trial {best_trial}" if best else STATE_WORDS[state]
-        trace.update(
-            mode="lines+markers",
-            line={
-                "color": STATE_COLOURS[state],
-                "width": 3 if best else 1.5,
-                "dash": "dot" if state == "PRUNED" else "solid",
-            },
-            marker={"size": 6, "symbol": "x" if state == "PRUNED" else "circle"},
-            opacity=1 if best else 0.6,
-            zorder=1 if best else 0,
-            hovertemplate=f"{trace.name}, epoch %{{x}}: %{{y:.1%}}<extra></extra>",
-            name=meaning,
-            legendgroup=meaning,
-            showlegend=meaning not in explained,
-        )
-        explained.add(meaning)
-    figure.update_layout(showlegend=True)
-    figure.update_xaxes(title="Epoch", tickformat="d")
-    figure.update_yaxes(title=SCORE_AXIS, tickformat=".0%")
-    return _styled(figure, height=380)
+def learning_chart(
+    trials: Sequence[FrozenTrial],
+    *,
+    best: int | None,
+    score: str,
+    num_epochs: int,
+    transfers: Sequence[str],
+) -> str:
+    """Return the score of each trial after each epoch; empty before the first.
 
-
-def importance_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
-    """How much of the scores' variance each parameter explains; None if that has no answer.
-
-    It needs two complete trials with different scores.
+    Args:
+        trials: to draw; the best stands out, pruned ones are dashed.
+        best: number of the best trial.
+        score: what a score is.
+        num_epochs: of each transfer, which follow each other.
+        transfers: in their order.
     """
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if len({trial.value for trial in complete}) < 2:
-        return None
-    figure = plot_param_importances(
-        _study(trials), evaluator=FanovaImportanceEvaluator(seed=0), target_name=SCORE
+    curves = [(trial, sorted(trial.intermediate_values.items())) for trial in trials]
+    points = [point for _, curve in curves for point in curve]
+    if not points:
+        return ""
+    chart = Chart(
+        x=whole_axis((step for step, _ in points), title="epoch"),
+        y=share_axis((value for _, value in points), title=score),
     )
-    names = short_names(list(complete[0].params))
-    figure.update_traces(
-        marker_color=BLUE,
-        y=[names[path] for path in _traces(figure)[0].y],
-        texttemplate="%{x:.0%}",
-        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
+    if max(step for step, _ in points) > num_epochs:
+        for number, transfer in enumerate(transfers):
+            chart.rule(number * num_epochs or chart.x.low, text=arrow(transfer))
+    for trial, curve in sorted(curves, key=lambda pair: pair[0].number == best):
+        if not curve:
+            continue
+        state = trial.state.name
+        kind = "series strong" if trial.number == best else "series faded"
+        dash = "3 3" if state == "PRUNED" else ""
+        chart.line(curve, colour=STATE_COLOURS[state], dash=dash, kind=kind)
+        for step, value in curve:
+            words = f"trial {trial.number}, {STATE_WORDS[state]}, epoch {step}"
+            chart.spot(step, value, text=f"{words}: {percent(value)}")
+        if state == "PRUNED":
+            chart.cross(*curve[-1], colour=STATE_COLOURS[state])
+    blue = STATE_COLOURS["COMPLETE"]
+    legend = (
+        {} if best is None else {f"best: trial {best}": line_sample(blue, kind="series strong")}
     )
-    figure.update_xaxes(title="Share of the scores' variance", tickformat=".0%")
-    figure.update_yaxes(title=None)
-    return _styled(figure, height=120 + 34 * len(complete[0].params))
+    for state in sorted({trial.state.name for trial, curve in curves if curve}):
+        dash = "3 3" if state == "PRUNED" else ""
+        legend[STATE_WORDS[state]] = line_sample(STATE_COLOURS[state], dash=dash)
+    return chart.as_html(title="Learning curves", legend=legend)
 
 
-def parallel_figure(trials: Sequence[FrozenTrial]) -> go.Figure | None:
-    """A line for each complete trial through its parameters; None if none has parameters."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if not any(trial.params for trial in complete):
-        return None
-    figure = plot_parallel_coordinate(_study(trials), target_name=SCORE)
-    names = short_names(sorted({path for trial in complete for path in trial.params}))
-    labels = [re.sub(r"([._])", r"\1<br>", name) for name in names.values()]
-    figure.update_xaxes(ticktext=[SCORE, *labels], tickangle=0, tickfont={"size": 12})
-    # The last trace is a colour bar; the score has an axis already.
-    figure.data = _traces(figure)[:-1]
-    for trace in _traces(figure):
-        height = trace.y[0]
-        trace.update(
-            line={"color": sample_colorscale(SCALE, height)[0], "width": 2},
-            opacity=1,
-            zorder=round(100 * height),
+def importance_chart(importances: Sequence[Importance]) -> str:
+    """Return how much of the scores' variance each setting explains, with intervals."""
+    names = short_names([importance.path for importance in importances])
+    ranked = sorted(importances, key=lambda importance: importance.mean)
+    chart = Chart(
+        x=linear_axis([importance.high for importance in ranked], limits=(0, None), text=share),
+        y=category_axis([names[importance.path] for importance in ranked]),
+        height=56 + 24 * len(ranked),
+    )
+    for number, found in enumerate(ranked):
+        words = f"{found.path}: {found.mean:.0%}, {found.low:.0%} to {found.high:.0%}"
+        chart.bar(0, found.mean, number, colour="var(--series-1)", text=words)
+        chart.span(found.low, found.high, number)
+    return chart.as_html(
+        title="Which settings mattered",
+        note="Share of the variance of the scores that a setting explains (fANOVA), and where 80 % "
+        "of the values lie if the trials are drawn again (bootstrap). Overlapping intervals are "
+        "not a ranking.",
+    )
+
+
+def slice_chart(
+    path: str,
+    trials: Iterable[FrozenTrial],
+    *,
+    name: str,
+    spec: Any,
+    best: int | None,
+    default: Any,
+) -> str:
+    """Return the scores of complete trials over one setting; empty if none has it.
+
+    Args:
+        path: of the setting.
+        trials: of the study.
+        name: short name of the setting.
+        spec: its entry in the search space.
+        best: number of the best trial.
+        default: value of the setting without the search.
+    """
+    found = [
+        (trial, trial.params[path], score)
+        for trial in trials
+        if path in trial.params and (score := final_score(trial)) is not None
+    ]
+    if not found:
+        return ""
+    x, places = setting_axis(spec, [value for _, value, _ in found])
+    chart = Chart(x=x, y=share_axis([score for _, _, score in found]), width=260, height=170)
+    if (place := places(default)) is not None:
+        chart.rule(place, text="default")
+    for trial, value, score in sorted(found, key=lambda each: each[0].number == best):
+        is_best = trial.number == best
+        chart.dot(
+            places(value) or 0,
+            score,
+            colour="var(--series-2)" if is_best else "var(--series-1)",
+            text=f"trial {trial.number}: {name} = {value:.4g}, {percent(score)}"
+            if isinstance(value, float)
+            else f"trial {trial.number}: {name} = {value}, {percent(score)}",
+            kind="dot" if is_best else "dot faded",
+            r=5 if is_best else 4,
         )
-    for label in _layout(figure).annotations:
-        text = f"{100 * float(label.text):.1f}%" if label.x == 0 else label.text
-        crowded = 0 < label.y < MIN_GAP or 1 - MIN_GAP < label.y < 1
-        label.update(
-            text="" if crowded else text,
-            font={"size": 11, "color": GREY},
-            bgcolor="rgba(255,255,255,0.75)",
-        )
-    return _styled(figure, height=420)
+    return chart.as_html(title=name)
 
 
-def timeline_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
-    """When each trial ran and how it ended."""
-    figure = plot_timeline(_study(trials))
-    for trace in _traces(figure):
-        trace.update(marker_color=STATE_COLOURS[trace.name], name=STATE_WORDS[trace.name])
-    figure.update_xaxes(title="Time of day")
-    figure.update_yaxes(title="Trial")
-    return _styled(figure, height=140 + 18 * min(len(trials), 40))
+def setting_axis(spec: Any, values: Sequence[Any]) -> tuple[Axis, Any]:
+    """Return the axis of a setting, and a function from its values to places on the axis.
+
+    The function returns None for a value that has no place.
+    """
+    if not isinstance(spec, Mapping) or isinstance(values[0], (str, bool)):
+        choices = list(spec) if isinstance(spec, list) else sorted(set(values), key=str)
+        order = {str(choice): number for number, choice in enumerate(choices)}
+        return category_axis(list(order)), lambda value: order.get(str(value))
+    low, high = spec["low"], spec["high"]
+
+    def place(value: Any) -> float | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value if is_number and low <= value <= high else None
+
+    if spec.get("log"):
+        return log_axis(low, high), place
+    return linear_axis([low, high]), place
 
 
-def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """The last parts of dotted paths, as many as keep them apart and at least two."""
-    names = {}
-    for path in paths:
-        parts = path.split(".")
-        for length in range(2, len(parts) + 1):
-            name = ".".join(parts[-length:])
-            if sum(f".{other}".endswith(f".{name}") for other in paths) == 1:
-                break
-        else:
-            name = path
-        names[path] = name
-    return names
-
-
-def _study(trials: Sequence[FrozenTrial]) -> optuna.Study:
-    """A study in memory, which is what Optuna draws."""
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials)
-    return study
-
-
-def _traces(figure: go.Figure) -> tuple[Any, ...]:
-    """The traces; Plotly makes its attributes as it runs, so no type is known."""
-    return cast("Any", figure).data
-
-
-def _layout(figure: go.Figure) -> Any:
-    return cast("Any", figure).layout
-
-
-def _styled(figure: go.Figure, *, height: int) -> go.Figure:
-    """Give a figure the look of the page."""
-    has_legend = bool(_layout(figure).showlegend) or len(_traces(figure)) > 1
-    has_title = bool(_layout(figure).xaxis.title.text)
-    figure.update_layout(
-        template="none",
-        title=None,
-        height=height,
-        margin={"l": 60, "r": 24, "t": 40 if has_legend else 12, "b": 56 if has_title else 32},
-        font={"family": FONT, "size": 13, "color": INK},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
-        hoverlabel={"font": {"family": FONT}},
+def timeline_chart(trials: Sequence[FrozenTrial]) -> str:
+    """Return when each trial ran, in as many lanes as ran at once; empty before the first."""
+    spans = [
+        (trial.datetime_start, trial.datetime_complete, trial)
+        for trial in trials
+        if trial.datetime_start is not None
+    ]
+    if not spans:
+        return ""
+    begin = min(start for start, _, _ in spans)
+    now = max(end or start for start, end, _ in spans)
+    length = (now - begin).total_seconds() or 1.0
+    unit, name = (60.0, "min") if length >= 180 else (1.0, "s")
+    unit, name = (3600.0, "h") if length >= 3 * 3600 else (unit, name)
+    free_at: list[datetime] = []  # by lane
+    bars = []
+    for start, end, trial in sorted(spans, key=lambda span: span[0]):
+        free = (lane for lane, time in enumerate(free_at) if time <= start)
+        lane = next(free, len(free_at))
+        free_at[lane : lane + 1] = [end or now]
+        bars.append((lane, start, end or now, trial))
+    lane_height = max(MIN_LANE_HEIGHT, min(MAX_LANE_HEIGHT, 400 / len(free_at)))
+    ticks = linear_axis([0, length / unit]).ticks
+    chart = Chart(
+        x=Axis(
+            ticks={tick: text for tick, text in ticks.items() if tick <= length / unit},
+            low=0,
+            high=length / unit,
+            title=name,
+        ),
+        y=Axis(ticks={}, low=-0.5, high=len(free_at) - 0.5),
+        height=round(44 + lane_height * len(free_at)),
     )
-    axis: dict[str, Any] = {
-        "automargin": True,
-        "gridcolor": LINE,
-        "zeroline": False,
-        "linecolor": GREY,
+    for lane, start, end, trial in bars:
+        words = duration((end - start).total_seconds())
+        chart.bar(
+            (start - begin).total_seconds() / unit,
+            (end - begin).total_seconds() / unit,
+            len(free_at) - 1 - lane,
+            colour=STATE_COLOURS[trial.state.name],
+            text=f"trial {trial.number}, {STATE_WORDS[trial.state.name]}: {words}",
+            size=lane_height - 4,
+        )
+    return chart.as_html(
+        title="When the trials ran",
+        note="A row for each trial that ran at the same time as others.",
+        legend=state_legend({trial.state.name for _, _, trial in spans}),
+    )
+
+
+def state_legend(states: Iterable[str]) -> dict[str, str]:
+    """Return the marks of some states by their names."""
+    return {
+        STATE_WORDS[state]: (
+            dot_sample(colour)
+            if state in ("COMPLETE", "RUNNING", "WAITING")
+            else cross_sample(colour)
+        )
+        for state, colour in STATE_COLOURS.items()
+        if state in states
     }
-    axis["title"] = {"font": {"size": 13, "color": GREY}}
-    figure.update_xaxes(showgrid=False, **axis)
-    figure.update_yaxes(**axis)
-    return figure
+
+
+def share_axis(values: Iterable[float], *, title: str = "") -> Axis:
+    """Return an axis of shares, in percent; it ends at 100 % where the values do."""
+    values = list(values)
+    margin = 0.0 if max(values) > min(values) else 0.05
+    low, high = min(values) - margin, max(values) + margin
+    axis = linear_axis([low, high], title=title, text=share)
+    if max(values) > 1 or axis.high <= 1:
+        return axis
+    return linear_axis([low], limits=(None, 1.0), title=title, text=share)
+
+
+def share(value: float) -> str:
+    """Return a tick of an axis of shares."""
+    return f"{100 * value:.3g} %"

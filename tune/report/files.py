@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -17,14 +18,17 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from daam.config.load import to_toml
+from daam.runs.run_folder import REPORTS, read_reports
 from daam.storage import Store
-from tune.report.page import report_page
+from tune.report.page import REPORT, report_page
 from tune.report.provenance import GitCommit
+from tune.report.record import StudyRecord
 from tune.study import StudyResult
 from tune.trial import trial_name
 
 SCHEMA_VERSION = 1
-STUDY_JSON, BEST, TRIALS, REPORT = "study.json", "best.toml", "trials.csv", "report.html"
+NUM_READERS = 8
+STUDY_JSON, BEST, TRIALS = "study.json", "best.toml", "trials.csv"
 
 
 def write_report(
@@ -56,8 +60,26 @@ def write_report(
     folder.write(STUDY_JSON, json.dumps(document, indent=1).encode())
     folder.write(BEST, best_toml(result).encode())
     folder.write(TRIALS, trials_csv(result).encode())
-    page = report_page(result, seconds=seconds, baseline=baseline, versions=versions, commit=commit)
-    folder.write(REPORT, page.encode())
+    record = StudyRecord(
+        config=result.config,
+        uri=folder.uri,
+        trials=result.trials,
+        contenders=result.contenders,
+        baseline=baseline,
+        epochs=read_epochs(folder),
+        seconds=seconds,
+        versions=versions,
+        commit=commit,
+    )
+    folder.write(REPORT, report_page(record).encode())
+
+
+def read_epochs(folder: Store) -> dict[str, list[dict[str, Any]]]:
+    """Return the metrics of every epoch of the trials' and contenders' runs, by their folders."""
+    runs = [key.removesuffix(f"/{REPORTS}") for key in folder.list() if key.endswith(f"/{REPORTS}")]
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        epochs = readers.map(lambda run: read_reports(folder.child(run)), runs)
+    return dict(zip(runs, epochs, strict=True))
 
 
 def study_document(
@@ -81,7 +103,7 @@ def study_document(
         "trials": [_trial(trial) for trial in result.trials],
         "best": {"trial": result.best_trial, "config": result.best.model_dump()},
         "holdout": {
-            "transfer": config.study.holdout,
+            "transfer": config.final_transfer,
             "contenders": {
                 contender.name: {
                     "scores": contender.scores,

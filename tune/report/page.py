@@ -1,236 +1,163 @@
-"""A study's results as one HTML page."""
+"""A study's report: one HTML page in its folder, written at its start and renewed while it runs."""
 
-import re
+import json
+import shlex
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
-
-import plotly.graph_objects as go
-from optuna.trial import FrozenTrial, TrialState
-from plotly.offline import get_plotlyjs
 
 from daam.config.load import setting
-from daam.plots.page import NONE, arrow, duration, html_facts, html_page, html_table
-from tune.holdout import TUNED
-from tune.report.comparison import Entrant, entrants, percent, verdict
-from tune.report.figures import (
-    STATE_COLOURS,
-    STATE_WORDS,
-    comparison_figure,
-    history_figure,
-    importance_figure,
-    learning_figure,
-    parallel_figure,
-    short_names,
-    timeline_figure,
-)
-from tune.report.provenance import GitCommit
-from tune.study import StudyResult
+from daam.plots.page import arrow, duration, html_facts, html_page, html_table
+from tune.progress import StudyProgress
+from tune.report.cells import shown, spec_in_words
+from tune.report.comparison_section import comparison_section
+from tune.report.cost_section import cost_section
+from tune.report.record import StudyRecord
+from tune.report.search_section import search_section
+from tune.report.trial_sections import ended_section, trials_section
+from tune.report.trials import STATE_WORDS, short_names
+from tune.settings import LABEL_FREE
 
-FIGURE_CONFIG = {"displayModeBar": False, "responsive": True, "plotlyServerURL": ""}
-
-
-def report_page(
-    result: StudyResult,
-    *,
-    seconds: Mapping[str, float],
-    baseline: Mapping[str, Any] | None,
-    versions: Mapping[str, str],
-    commit: GitCommit | None,
-) -> str:
-    """The whole page; arguments as for `tune.report.files.write_report`."""
-    study = result.config.study
-    title = f"Study {study.name}"
-    sections = [
-        f"<h1>{escape(title)}</h1>",
-        '<p class="subtitle">Search for the hyper-parameters of a person re-identification model '
-        "that adapts to a domain without labels</p>",
-        _summary(result, seconds=seconds, versions=versions, commit=commit),
-        _comparison(result, entrants(result.contenders, baseline=baseline)),
-        _settings(result),
-        _search(result),
-        _trials(result),
-    ]
-    return html_page(sections, title=title, script=get_plotlyjs())
+REPORT = "report.html"
+RENEWED_EVERY_S = 5
+SILENT_S = 120
+SILENT = """
+setTimeout(() => {{
+  const minutes = Math.round((Date.now() / 1000 - {now}) / 60);
+  if (minutes * 60 >= {silent})
+    document.getElementById("status").append(
+      " It was last renewed " + minutes + " minutes ago: its driver may have been stopped.");
+}}, 0);
+"""
 
 
-def _summary(
-    result: StudyResult,
-    *,
-    seconds: Mapping[str, float],
-    versions: Mapping[str, str],
-    commit: GitCommit | None,
-) -> str:
-    study = result.config.study
-    states = Counter(trial.state.name for trial in result.trials)
+def report_page(record: StudyRecord) -> str:
+    """Return the whole page; while the study runs, it reloads itself every five seconds."""
+    title = f"Study {record.config.study.name}"
+    running = record.progress is not None
+    return html_page(
+        [
+            f"<h1>{escape(title)}</h1>",
+            '<p class="subtitle">Search for the hyper-parameters of a person re-identification '
+            "model that adapts to a domain without labels</p>",
+            status_section(record),
+            summary(record),
+            comparison_section(record),
+            settings_section(record),
+            search_section(record),
+            cost_section(record),
+            ended_section(record),
+            trials_section(record),
+        ],
+        title=title,
+        has_dark=True,
+        reload_s=RENEWED_EVERY_S if running else None,
+    )
+
+
+def status_section(record: StudyRecord) -> str:
+    """Return where a study stands that has not ended; empty for one that has."""
+    if record.progress is not None:
+        now = time.time()
+        clock = time.strftime("%H:%M:%S", time.localtime(now))
+        script = SILENT.format(now=json.dumps(round(now)), silent=SILENT_S)
+        return (
+            f'<p class="status" id="status">{escape(progress_in_words(record.progress))} '
+            f"Written at {clock}; the page reloads itself.</p><script>{script}</script>"
+        )
+    return f'<p class="status">{escape(record.stopped)}</p>' if record.stopped else ""
+
+
+def progress_in_words(progress: StudyProgress) -> str:
+    """Return what is done, what is running and how long is left."""
+    seconds = progress.seconds_left()
+    running = ", ".join(
+        f"{run.name} (epoch {run.epoch} of {run.num_epochs})" for run in progress.not_over()
+    )
+    left = "" if seconds is None else f", about {duration(seconds)} left"
+    return (
+        f"Running, {progress.title or 'starting'}: {progress.num_over()} of {progress.num_runs} "
+        f"over{left}. {f'In progress: {running}.' if running else ''}"
+    )
+
+
+def summary(record: StudyRecord) -> str:
+    """Return what was searched, how it was scored, and what it ran on."""
+    study, run = record.config.study, record.config.run
+    states = Counter(trial.state.name for trial in record.trials)
     counts = ", ".join(f"{count} {STATE_WORDS[state]}" for state, count in states.most_common())
-    phases = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
+    over = f"{study.aggregate} over these transfers of the "
     rows = {
-        "Searched": f"{len(result.config.search)} settings on "
+        "Searched": f"{len(record.config.search)} settings on "
         + ", ".join(arrow(transfer) for transfer in study.search_transfers),
-        "Score of a trial": f"{study.aggregate} over these transfers of the mAP on validation "
-        "identities, cut from the target's train split",
-        "Held out": f"{arrow(study.holdout)}, looked at once, after the search",
-        "Budget": f"{len(result.trials)} trials ({counts}) of at most "
-        f"{result.config.run.optimiser.num_epochs} epochs with "
-        f"{result.config.run.optimiser.steps_per_epoch} steps; seed {study.seed}",
-        "Time": f"{duration(sum(seconds.values()))} ({phases})",
-        "Code": "not a git checkout" if commit is None else f"commit {commit}",
-        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "Score of a trial": over
+        + (
+            "label-free score of the target, which reads none of its labels"
+            if study.score == LABEL_FREE
+            else "mAP on validation identities, cut from the target's train split"
+        ),
+        "Held out": f"{arrow(study.holdout)}, looked at once, after the search"
+        if study.holdout
+        else "nothing: it is not proven that the settings found are better on a domain that the "
+        "search has not seen",
+        "Budget": f"{study.num_trials} trials{f' ({counts})' if counts else ''} of at most "
+        f"{run.num_epochs} epochs with {run.optimiser.steps_per_epoch} steps on each transfer; "
+        f"seed {study.seed}",
+        "Folder": record.uri,
     }
+    if record.seconds:
+        phases = ", ".join(f"{name} {duration(value)}" for name, value in record.seconds.items())
+        rows["Time"] = f"{duration(sum(record.seconds.values()))} ({phases})"
+    if record.versions:
+        rows["Code"] = "not a git checkout" if record.commit is None else f"commit {record.commit}"
+        rows["Versions"] = ", ".join(
+            f"{name} {version}" for name, version in record.versions.items()
+        )
     return html_facts(rows)
 
 
-def _comparison(result: StudyResult, rows: Sequence[Entrant]) -> str:
-    holdout = arrow(result.config.study.holdout)
-    budget = result.contenders[0].config.optimiser
-    left_out = rows[-1].num_left_out
-    table = html_table(
-        ["", "mAP", "mINP", "rank-1", "rank-5"],
-        [
-            [
-                escape(row.name),
-                *(
-                    percent(value)
-                    for value in (row.mean_average_precision, row.mean_inp, row.rank_1, row.rank_5)
-                ),
-            ]
-            for row in rows
-        ],
-        strong=[row.name == TUNED for row in rows],
-        num_texts=1,
-    )
-    note = (
-        f"Query and gallery of the target, Market-1501 protocol: {rows[-1].num_queries} queries, "
-        f"{left_out} left out because no other camera has seen the person. All contenders trained "
-        f"for {budget.num_epochs} epochs of {budget.steps_per_epoch} steps."
-    )
-    return (
-        f"<h2>Final comparison on {escape(holdout)}</h2>"
-        f'<p class="verdict">{escape(verdict(rows, holdout=holdout))}</p>'
-        f"{table}{_figure(comparison_figure(rows), name='comparison')}"
-        f'<p class="note">{escape(note)}</p>'
-    )
-
-
-def _settings(result: StudyResult) -> str:
-    config = result.config
+def settings_section(record: StudyRecord) -> str:
+    """Return the settings of the best trial beside the defaults, and the command that uses them."""
+    best, best_config = record.best, record.best_config
+    if best is None or best_config is None:
+        return ""
+    config = record.config
+    names = short_names(list(config.search))
     rows, same = [], []
     for path, spec in config.search.items():
-        default, best = setting(config.run, path), setting(result.best, path)
-        if best == default:
-            same.append(path)
+        default, found = setting(config.run, path), setting(best_config, path)
+        if found == default:
+            same.append(names[path])
         else:
-            rows.append(
-                [f"<code>{escape(path)}</code>", _range(spec), _value(default), _value(best)]
-            )
-    heading = f"<h2>Best settings, from trial {result.best_trial}</h2>"
-    if not rows:
-        return heading + "<p>They are the default settings: no trial scored higher.</p>"
-    table = html_table(["Setting", "Searched", "Default", "Best"], rows, num_texts=2)
-    unchanged = (
-        f'<p class="note">Searched and left at the default: {escape(", ".join(same))}.</p>'
-        if same
-        else ""
-    )
-    return heading + table + unchanged
-
-
-def _search(result: StudyResult) -> str:
-    importance = importance_figure(result.trials)
-    parallel = parallel_figure(result.trials)
-    num_complete = sum(trial.state == TrialState.COMPLETE for trial in result.trials)
-    return "\n".join(
-        [
-            "<h2>The search</h2>",
-            "<h3>History</h3>",
-            _figure(history_figure(result.trials), name="history"),
-            "<h3>Learning curves</h3>",
-            '<p class="note">A trial that falls behind the median of the others is stopped early '
-            "(pruned).</p>",
-            _figure(learning_figure(result.trials, best_trial=result.best_trial), name="learning"),
-            "<h3>Which settings mattered</h3>",
-            (
-                '<p class="note">There are no importances: they take at least two complete trials '
-                "with different scores.</p>"
-                if importance is None
-                else '<p class="note">How much of the variance of the scores each setting explains '
-                f"(fANOVA, {num_complete} complete trials). With few trials this is a hint, not a "
-                f"finding.</p>{_figure(importance, name='importance')}"
-            ),
-            "<h3>Settings and scores together</h3>",
-            "" if parallel is None else _figure(parallel, name="parallel"),
-            "<h3>When the trials ran</h3>",
-            _figure(timeline_figure(result.trials), name="timeline"),
-        ]
-    )
-
-
-def _trials(result: StudyResult) -> str:
-    """All trials, the best first; those without a score of the whole budget after the others."""
-
-    def place(trial: FrozenTrial) -> tuple[bool, float, int]:
-        return trial.state != TrialState.COMPLETE, -(trial.value or 0), trial.number
-
-    ranked = sorted(result.trials, key=place)
-    names = short_names(list(result.config.search))
-    transfers = result.config.study.search_transfers
-    header = ["Trial", "State", "Epochs", "Score", *(arrow(text) for text in transfers)]
-    rows = []
-    for trial in ranked:
-        scores = trial.user_attrs.get("scores", {})
-        rows.append(
-            [
-                str(trial.number),
-                _state(trial.state.name),
-                str(max(trial.intermediate_values, default=0)),
-                _score(trial),
-                *(percent(scores[text]) if text in scores else NONE for text in transfers),
-                *(_value(trial.params[path]) if path in trial.params else NONE for path in names),
-            ]
+            name = f'<code title="{escape(path)}">{escape(names[path])}</code>'
+            rows.append([name, shown(found), shown(default), spec_in_words(spec)])
+    parts = [f"<h2>Best settings, from trial {best.number}</h2>"]
+    if rows:
+        header = ["Setting", "Best", "Default", "Searched"]
+        parts.append(html_table(header, rows, num_texts=4, kind="sticky"))
+    else:
+        parts.append("<p>They are the default settings: no trial scored higher.</p>")
+    if rows and same:
+        parts.append(
+            f'<p class="note">Searched and left at the default: {escape(", ".join(same))}.</p>'
         )
-    table = html_table(
-        [*header, *(re.sub(r"([._])", "\\1\u200b", name) for name in names.values())],
-        rows,
-        strong=[trial.number == result.best_trial for trial in ranked],
-        num_texts=2,
-        kind="trials",
-    )
-    return (
-        '<h2>All trials</h2><p class="note">Best first. The score of a trial that was pruned is '
-        "the one it was stopped with: it is not comparable with those after all epochs.</p>"
-        f"{table}"
-    )
+    if record.contenders:
+        parts.append(
+            "<h3>Train with them</h3><pre>" + escape("\n".join(train_commands(record))) + "</pre>"
+        )
+    return "".join(parts)
 
 
-def _figure(figure: go.Figure, *, name: str) -> str:
-    drawn = figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=FIGURE_CONFIG
-    )
-    return f'<div class="figure">{drawn}</div>'
-
-
-def _state(name: str) -> str:
-    return f'<span class="state" style="--state: {STATE_COLOURS[name]}">{STATE_WORDS[name]}</span>'
-
-
-def _score(trial: FrozenTrial) -> str:
-    if trial.state == TrialState.COMPLETE and trial.value is not None:
-        return percent(trial.value)
-    if not trial.intermediate_values:
-        return NONE
-    last = trial.intermediate_values[max(trial.intermediate_values)]
-    return f'<span class="faint">{percent(last)}</span>'
-
-
-def _range(spec: Any) -> str:
-    if isinstance(spec, list):
-        return f"one of {', '.join(_value(value) for value in spec)}"
-    scale = ", log scale" if spec.get("log") else ""
-    step = f", in steps of {_value(spec['step'])}" if spec.get("step") else ""
-    return f"{_value(spec['low'])} to {_value(spec['high'])}{scale}{step}"
-
-
-def _value(value: Any) -> str:
-    return escape(f"{value:.3g}" if isinstance(value, float) else str(value))
+def train_commands(record: StudyRecord) -> list[str]:
+    """Return the commands that train with the best settings on a domain of the user's."""
+    transfer = record.config.final_transfer or record.config.study.search_transfers[0]
+    best = f"{record.uri}/best.toml"
+    commands = []
+    if "://" in record.uri:
+        commands.append(f"aws s3 cp {shlex.quote(best.partition('?')[0])} best.toml")
+        best = "best.toml"
+    return [
+        *commands,
+        "# another transfer: 'SOURCE->TARGET'",
+        f"daam train --config {shlex.quote(best)} --transfer {shlex.quote(transfer)} --name best",
+    ]

@@ -11,37 +11,22 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tune.progress import StudyProgress
+
 NUM_ROWS = 12
-OPEN = ("running", "INTERRUPTED")
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "INTERRUPTED": "yellow"}
 
 
 @dataclass(slots=True)
-class RunRow:
-    """A trial or contender in the table."""
-
-    name: str
-    state: str = "running"
-    epoch: int = 0
-    num_epochs: int = 0
-    score: float | None = None
-
-
-@dataclass(slots=True)
 class StudyDisplay:
-    """Follows a study; the remaining time is estimated from the runs so far.
+    """Shows a study's progress.
 
     Args:
         console: to print on; one line per event if it is not a terminal.
     """
 
     console: Console
-    title: str = ""
-    num_runs: int = 0
-    num_done_before: int = 0
-    best_before: float | None = None
-    rows: dict[str, RunRow] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
+    study: StudyProgress = field(default_factory=StudyProgress)
     live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -61,26 +46,21 @@ class StudyDisplay:
 
     def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
         """Begin a phase of the study."""
-        self.title, self.num_runs = title, num_runs
-        self.num_done_before, self.best_before = num_done, best
-        self.rows, self.began = {}, time.monotonic()
+        self.study.phase(title, num_runs=num_runs, num_done=num_done, best=best)
         self.line(f"{title}: {num_runs} runs, {num_done} done before")
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
         """Show an epoch of a run."""
-        row = self.rows.setdefault(name, RunRow(name))
-        row.state, row.epoch, row.num_epochs, row.score = "running", epoch, num_epochs, score
+        self.study.progress(name, epoch=epoch, num_epochs=num_epochs, score=score)
         self.line(f"{name} epoch {epoch}/{num_epochs}{shown(score, before=' score ')}")
 
     def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
         """Show the end of a run, and why it failed if it did."""
-        row = self.rows.setdefault(name, RunRow(name))
-        row.state = state
-        row.score = row.score if score is None else score
+        self.study.ended(name, state=state, score=score, reason=reason)
         why = f" ({reason})" if reason else ""
         self.line(
-            f"{name} {state}{why}{shown(score, before=' score ')}; {self.num_over()} of "
-            f"{self.num_runs} over{shown(self.best(), before=', best ')}, "
+            f"{name} {state}{why}{shown(score, before=' score ')}; {self.study.num_over()} of "
+            f"{self.study.num_runs} over{shown(self.study.best(), before=', best ')}, "
             f"{self.time_left()} left"
         )
 
@@ -96,52 +76,30 @@ class StudyDisplay:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for header in ("run", "state", "epoch", "score"):
             table.add_column(header, justify="left" if header in ("run", "state") else "right")
-        running = [row for row in self.shown_rows() if row.state == "running"]
-        over = [row for row in self.shown_rows() if row.state != "running"]
-        for row in [*over, *running][-NUM_ROWS:]:
-            best = row.score is not None and row.score == self.best()
+        best = self.study.best()
+        for run in [*self.study.over(), *self.study.not_over()][-NUM_ROWS:]:
             table.add_row(
-                Text(row.name, style="bold" if best else ""),
-                Text(row.state, style=STYLES.get(row.state, "cyan")),
-                f"{row.epoch}/{row.num_epochs}",
-                shown(row.score),
+                Text(run.name, style="bold" if run.score is not None and run.score == best else ""),
+                Text(run.state, style=STYLES.get(run.state, "cyan")),
+                f"{run.epoch}/{run.num_epochs}",
+                shown(run.score),
             )
         summary = Table.grid(padding=(0, 2))
         summary.add_row(
-            Text(self.title, style="bold"),
-            ProgressBar(total=max(1, self.num_runs), completed=self.num_over(), width=40),
-            f"{self.num_over()} of {self.num_runs} over",
-            shown(self.best(), before="best "),
+            Text(self.study.title, style="bold"),
+            ProgressBar(
+                total=max(1, self.study.num_runs), completed=self.study.num_over(), width=40
+            ),
+            f"{self.study.num_over()} of {self.study.num_runs} over",
+            shown(best, before="best "),
             f"{self.time_left()} left",
         )
         return Group("", summary, "", table)
 
-    def shown_rows(self) -> list[RunRow]:
-        """Return a snapshot of the rows, since another thread draws the terminal."""
-        return list(self.rows.values())
-
-    def num_over(self) -> int:
-        """Return how many runs are over."""
-        return self.num_done_before + sum(row.state not in OPEN for row in self.shown_rows())
-
-    def best(self) -> float | None:
-        """Return the best score of a finished run, in this process or an earlier one."""
-        scores = [self.best_before] + [
-            row.score for row in self.shown_rows() if row.state == "COMPLETE"
-        ]
-        return max((score for score in scores if score is not None), default=None)
-
     def time_left(self) -> str:
         """Return the remaining time as m:ss; `?` before the first epoch is over."""
-        share = sum(
-            1.0 if row.state not in OPEN else row.epoch / max(1, row.num_epochs)
-            for row in self.shown_rows()
-        )
-        if share == 0:
-            return "?"
-        left = self.num_runs - self.num_done_before - share
-        seconds = int((time.monotonic() - self.began) / share * max(0.0, left))
-        return f"{seconds // 60}:{seconds % 60:02d}"
+        seconds = self.study.seconds_left()
+        return "?" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def shown(value: float | None, *, before: str = "") -> str:

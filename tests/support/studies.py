@@ -1,0 +1,148 @@
+"""Studies in memory, with trials whose scores depend on their parameters."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from daam.config.load import with_settings
+from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED, Contender, contender_configs
+from tune.report.provenance import GitCommit
+from tune.settings import StudyConfig, study_config
+from tune.study import StudyResult
+
+START = datetime(2025, 3, 4, 10, 0, 0)
+NUM_EPOCHS = 6
+SEARCH = {
+    "loss.domain_similarity.weight": {"low": 0.5, "high": 50.0, "log": True},
+    "loss.target.weight": {"low": 0.1, "high": 4.0, "log": True},
+    "loss.target.temperature": {"low": 0.02, "high": 0.2},
+    "model.attention.initial_bias": {"low": -1.0, "high": 3.0},
+    "model.attention.reduction": [4, 8, 16],
+    "optimiser.learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
+}
+PRUNED_AT = {6: 2, 7: 3, 9: 2, 11: 4}
+FAILED = 8
+VERSIONS = {"python": "3.11.9", "daam": "0.1.0", "ray": "2.60.0", "torch": "2.15.0"}
+COMMIT = GitCommit(sha="0123456789abcdef0123456789abcdef01234567", dirty=True)
+SECONDS = {"search": 231.4, "holdout": 84.9}
+
+
+def a_study(**settings: Any) -> StudyConfig:
+    """Two search transfers, one holdout, six parameters."""
+    study = {
+        "name": "demo",
+        "search_transfers": ["plaza->campus", "campus->plaza"],
+        "holdout": "plaza->station",
+        "num_trials": 12,
+        **settings,
+    }
+    return study_config(
+        {
+            "study": study,
+            "search": SEARCH,
+            "model": {"backbone": "tiny", "weights": "none"},
+            "optimiser": {"num_epochs": NUM_EPOCHS, "warmup_epochs": 1},
+        },
+        {},
+    )
+
+
+def a_trial(
+    config: StudyConfig, number: int, generator: np.random.Generator, *, state: TrialState
+) -> FrozenTrial:
+    """A trial whose score depends on its parameters, and which learns over its epochs."""
+    params: dict[str, Any] = {}
+    for path, distribution in config.distributions().items():
+        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+            params[path] = distribution.choices[int(generator.integers(3))]
+        elif isinstance(distribution, optuna.distributions.FloatDistribution):
+            low, high = distribution.low, distribution.high
+            share = generator.random()
+            params[path] = (
+                low * (high / low) ** share if distribution.log else low + (high - low) * share
+            )
+    final = (
+        0.62
+        - 0.08 * np.log10(params["loss.domain_similarity.weight"] / 6) ** 2
+        - 0.15 * np.log10(params["optimiser.learning_rate"] / 8e-4) ** 2
+        - 0.05 * np.log10(params["loss.target.weight"]) ** 2
+    )
+    if state == TrialState.PRUNED:
+        final -= 0.12
+    num_epochs = {TrialState.COMPLETE: NUM_EPOCHS, TrialState.FAIL: 0}.get(
+        state, PRUNED_AT.get(number, 1)
+    )
+    curve = {
+        epoch: float(final * (1 - 0.75 * 0.6**epoch) + generator.normal(0, 0.008))
+        for epoch in range(1, num_epochs + 1)
+    }
+    begin = START + timedelta(seconds=(number // 2) * 40 + generator.random() * 3)
+    scores = {
+        transfer: curve[num_epochs] + gap
+        for transfer, gap in zip(config.study.search_transfers, (0.03, -0.03), strict=True)
+        if curve
+    }
+    finished = state.is_finished()
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=state,
+        value=curve[num_epochs] if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+        datetime_start=begin,
+        datetime_complete=begin + timedelta(seconds=4 + 5.5 * num_epochs) if finished else None,
+        params=params,
+        distributions=config.distributions(),
+        user_attrs={"scores": scores} if scores else {},
+        system_attrs={},
+        intermediate_values=curve,
+    )
+
+
+def some_scores(mean_average_precision: float) -> dict[str, Any]:
+    """Scores as a contender's `scores.json` holds them."""
+    return {
+        "mean_average_precision": mean_average_precision,
+        "map_trapezoid": mean_average_precision + 0.01,
+        "mean_inp": mean_average_precision * 0.5,
+        "cmc": {
+            "1": min(1.0, mean_average_precision + 0.14),
+            "5": min(1.0, mean_average_precision + 0.24),
+            "10": min(1.0, mean_average_precision + 0.28),
+        },
+        "num_queries": 240,
+        "num_left_out": 3,
+    }
+
+
+def a_result(config: StudyConfig, states: list[TrialState], *, tuned: float = 0.584) -> StudyResult:
+    """A finished study with trials of these states."""
+    generator = np.random.default_rng(9)
+    trials = [
+        a_trial(config, number, generator, state=state) for number, state in enumerate(states)
+    ]
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    best_trial = max(complete, key=lambda trial: trial.value or 0)
+    best = with_settings(config.run, best_trial.params)
+    scores = {SOURCE_ONLY: 0.341, DEFAULT: 0.527, TUNED: tuned}
+    return StudyResult(
+        config=config,
+        trials=trials,
+        best=with_settings(best, {"transfer": config.study.holdout}),
+        best_trial=best_trial.number,
+        contenders=[
+            Contender(name=name, config=contender, scores=some_scores(scores[name]))
+            for name, contender in contender_configs(config, best).items()
+        ],
+    )
+
+
+def demo_states() -> list[TrialState]:
+    """Of 12 trials: 7 complete, 4 pruned, 1 failed."""
+    states = [TrialState.COMPLETE] * 12
+    for number in PRUNED_AT:
+        states[number] = TrialState.PRUNED
+    states[FAILED] = TrialState.FAIL
+    return states

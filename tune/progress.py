@@ -1,0 +1,78 @@
+"""The state of a running study: what has ended, what is running, how long is left."""
+
+import time
+from dataclasses import dataclass, field
+
+RUNNING = "running"
+OPEN = (RUNNING, "INTERRUPTED")
+
+
+@dataclass(slots=True)
+class RunProgress:
+    """A trial or contender."""
+
+    name: str
+    state: str = RUNNING
+    epoch: int = 0
+    num_epochs: int = 0
+    score: float | None = None
+    score_by_epoch: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StudyProgress:
+    """Follows the phase of a study that is running, as a `tune.watch.StudyWatch`.
+
+    Another thread may read it: each method works on a snapshot of the runs.
+    """
+
+    title: str = ""
+    num_runs: int = 0
+    num_done_before: int = 0
+    best_before: float | None = None
+    runs: dict[str, RunProgress] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
+        """Begin a phase."""
+        self.title, self.num_runs = title, num_runs
+        self.num_done_before, self.best_before = num_done, best
+        self.runs, self.began = {}, time.monotonic()
+
+    def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
+        """Record an epoch of a run."""
+        run = self.runs.setdefault(name, RunProgress(name))
+        run.state, run.epoch, run.num_epochs, run.score = RUNNING, epoch, num_epochs, score
+        if score is not None:
+            run.score_by_epoch[epoch] = score
+
+    def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
+        """Record the end of a run, or that it was interrupted."""
+        run = self.runs.setdefault(name, RunProgress(name))
+        run.state = state
+        run.score = run.score if score is None else score
+
+    def not_over(self) -> list[RunProgress]:
+        """Return the runs in progress, interrupted ones among them."""
+        return [run for run in list(self.runs.values()) if run.state in OPEN]
+
+    def over(self) -> list[RunProgress]:
+        """Return the runs that have ended in this process."""
+        return [run for run in list(self.runs.values()) if run.state not in OPEN]
+
+    def num_over(self) -> int:
+        """Return how many runs are over, those of earlier processes included."""
+        return self.num_done_before + len(self.over())
+
+    def best(self) -> float | None:
+        """Return the best score of a complete run, in this process or an earlier one."""
+        scores = [self.best_before, *(run.score for run in self.over() if run.state == "COMPLETE")]
+        return max((score for score in scores if score is not None), default=None)
+
+    def seconds_left(self) -> float | None:
+        """Estimate the rest of the phase at this process's pace; None before the first epoch."""
+        share = len(self.over()) + sum(run.epoch / max(1, run.num_epochs) for run in self.not_over())
+        if share == 0:
+            return None
+        left = self.num_runs - self.num_done_before - share
+        return (time.monotonic() - self.began) / share * max(0.0, left)

@@ -1,0 +1,89 @@
+"""The report of a study that is still running, written again and again."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from daam.errors import StorageError
+from daam.storage import Store
+from tune.journal import PublishedTrials
+from tune.progress import StudyProgress
+from tune.report.page import REPORT, report_page
+from tune.report.record import StudyRecord
+from tune.settings import StudyConfig
+from tune.watch import StudyWatch
+
+WRITTEN_EVERY_S = 3.0
+SHARE_OF_TIME = 0.02
+
+logger = logging.getLogger(__name__)
+
+
+class LiveReport:
+    """Renews `report.html` while a study runs, as a `StudyWatch` that forwards to another.
+
+    Writing takes at most a fiftieth of the driver's time: the longer the last write took, the later
+    the next one is.
+
+    Args:
+        config: of the study.
+        folder: of the study.
+        watch: receives every event, too.
+        clock: in seconds.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        folder: Store,
+        *,
+        watch: StudyWatch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.watch = watch
+        self.folder = folder
+        self.clock = clock
+        self.trials = PublishedTrials(folder, name=config.study.name)
+        self.study = StudyProgress()
+        self.record = StudyRecord(config=config, uri=folder.uri, trials=[], progress=self.study)
+        self.next_at = 0.0
+
+    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
+        """Forward the beginning of a phase, and write the page."""
+        self.watch.phase(title, num_runs=num_runs, num_done=num_done, best=best)
+        self.study.phase(title, num_runs=num_runs, num_done=num_done, best=best)
+        self.write()
+
+    def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
+        """Forward an epoch of a run, and write the page if its time has come."""
+        self.watch.progress(name, epoch=epoch, num_epochs=num_epochs, score=score)
+        self.study.progress(name, epoch=epoch, num_epochs=num_epochs, score=score)
+        self.write_in_turn()
+
+    def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
+        """Forward the end of a run, and write the page if its time has come."""
+        self.watch.ended(name, state=state, score=score, reason=reason)
+        self.study.ended(name, state=state, score=score, reason=reason)
+        self.write_in_turn()
+
+    def stopped(self, reason: str) -> None:
+        """Write the page of a study that was stopped: it no longer reloads itself."""
+        self.record = replace(self.record, progress=None, stopped=reason)
+        self.write()
+
+    def write_in_turn(self) -> None:
+        """Write the page, unless the last time is too recent."""
+        if self.clock() >= self.next_at:
+            self.write()
+
+    def write(self) -> None:
+        """Write the page; a folder that cannot be written to fails nothing."""
+        begin = self.clock()
+        try:
+            self.record = replace(self.record, trials=self.trials.read())
+            self.folder.write(REPORT, report_page(self.record).encode())
+        except StorageError as error:
+            logger.warning("the report is not up to date: %s", error)
+        took = self.clock() - begin
+        self.next_at = self.clock() + max(WRITTEN_EVERY_S, took / SHARE_OF_TIME)

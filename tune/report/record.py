@@ -1,0 +1,57 @@
+"""What a study's report is made of, at any moment of the study."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from daam.config.load import with_settings
+from daam.config.schema import RunConfig
+from tune.holdout import Contender
+from tune.progress import StudyProgress
+from tune.report.provenance import GitCommit
+from tune.report.trials import best_of
+from tune.settings import StudyConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """A study as far as it has come.
+
+    Attributes:
+        config: its settings.
+        uri: its folder.
+        trials: in the order of their numbers.
+        contenders: of the final comparison; empty before all have been tested.
+        baseline: scores of the colour histogram on the holdout, named as in a contender's `scores`.
+        epochs: the metrics of every epoch of a run, by the run's folder below the study's.
+        seconds: duration of each phase.
+        versions: of the libraries.
+        commit: of the code; None if unknown.
+        progress: of the phase that is running; None if nothing is.
+        stopped: why the study ended before its end, and how to resume it; empty if it did not.
+    """
+
+    config: StudyConfig
+    uri: str
+    trials: Sequence[FrozenTrial]
+    contenders: Sequence[Contender] = ()
+    baseline: Mapping[str, Any] | None = None
+    epochs: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: GitCommit | None = None
+    progress: StudyProgress | None = None
+    stopped: str = ""
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The complete trial with the best score so far."""
+        return best_of(self.trials)
+
+    @property
+    def best_config(self) -> RunConfig | None:
+        """The settings of the best trial."""
+        best = self.best
+        return None if best is None else with_settings(self.config.run, best.params)
