@@ -71,7 +71,9 @@ class StudyProgress:
 
     def seconds_left(self) -> float | None:
         """Estimate the rest of the phase at this process's pace; None before the first epoch."""
-        share = len(self.over()) + sum(run.epoch / max(1, run.num_epochs) for run in self.not_over())
+        share = len(self.over()) + sum(
+            run.epoch / max(1, run.num_epochs) for run in self.not_over()
+        )
         if share == 0:
             return None
         left = self.num_runs - self.num_done_before - share
