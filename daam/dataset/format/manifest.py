@@ -9,8 +9,10 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Self, TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from daam.domains import VALIDATION_SPLITS, Split, check_domain
 from daam.errors import ShardError
@@ -21,7 +23,7 @@ VERSION = 3
 READABLE_VERSIONS = (2, 3)
 MANIFEST_NAME = "manifest.json"
 
-T = TypeVar("T")
+Count = Annotated[int, Field(ge=0)]
 
 
 class OutdatedDomainError(ShardError):
@@ -33,9 +35,9 @@ class ShardEntry:
     """A file of a domain: where it is and what its bytes must be."""
 
     key: str
-    num_rows: int
-    size_bytes: int
-    sha256: str
+    num_rows: Count
+    size_bytes: Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +51,9 @@ class SplitManifest:
         has_identities: whether their identities are known.
     """
 
-    num_rows: int
-    num_cameras: int | None
-    num_tracks: int | None = None
+    num_rows: Count
+    num_cameras: Count | None
+    num_tracks: Count | None = None
     has_times: bool = False
     has_identities: bool = True
     shards: tuple[ShardEntry, ...]
@@ -81,7 +83,7 @@ class ImportSettings:
     validation_share: float
     without_val: bool
     reencoded: tuple[int, int] | None
-    shard_size_bytes: int
+    shard_size_bytes: Count
     cut_test: float = 0.0
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -102,7 +104,7 @@ class DomainManifest:
     layout: str
     settings: ImportSettings
     splits: Mapping[Split, SplitManifest]
-    skipped: Mapping[str, int]
+    skipped: Mapping[str, Count]
     cameras: Mapping[int, str] = field(default_factory=dict)
 
     @property
@@ -164,8 +166,8 @@ class DomainManifest:
         content = {"format": FORMAT, "version": VERSION, **asdict(self)}
         return json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
 
-    @classmethod
-    def from_json(cls, data: bytes, *, domain: str, place: str) -> Self:
+    @staticmethod
+    def from_json(data: bytes, *, domain: str, place: str) -> "DomainManifest":
         """Read a manifest, checking every field.
 
         Args:
@@ -177,39 +179,29 @@ class DomainManifest:
             ShardError: it is damaged, of a newer version, or of another domain.
         """
         try:
-            content = _checked(json.loads(data), dict)
-            version = _checked(content["version"], int)
-            if content["format"] == FORMAT and version < min(READABLE_VERSIONS):
-                raise OutdatedDomainError(
-                    f"{place} is of version {version}, which daam no longer reads; "
-                    "import it again: daam data import --layout LAYOUT --root FOLDER "
-                    f"--domain {domain} (shards that are there already are not uploaded again)"
-                )
-            _check_header(content, domain=domain)
-            return cls(
-                domain=domain,
-                layout=_checked(content["layout"], str),
-                settings=_settings_from(content["settings"]),
-                splits=_splits_from(content["splits"], domain=domain),
-                skipped={
-                    reason: _checked(count, int)
-                    for reason, count in _checked(content["skipped"], dict).items()
-                },
-                cameras={
-                    int(number): _checked(name, str)
-                    for number, name in _checked(content.get("cameras", {}), dict).items()
-                },
-            )
+            _check_header(json.loads(data), domain=domain, place=place)
+            manifest = MANIFEST.validate_json(data, strict=True)
+            _check_files(manifest)
+        except ValidationError as error:
+            first = error.errors()[0]
+            problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            cause: Exception = error
         except KeyError as error:
             problem = f"{error} is missing"
-            cause: Exception = error
+            cause = error
         except (ValueError, TypeError) as error:
             problem = str(error)
             cause = error
+        else:
+            splits = {split: manifest.splits[split] for split in Split if split in manifest.splits}
+            return replace(manifest, splits=splits)
         raise ShardError(
             f"{place} is no manifest of domain {domain} that can be used: {problem}; rebuild it "
             f"with: daam data import --layout LAYOUT --root FOLDER --domain {domain}"
         ) from cause
+
+
+MANIFEST = TypeAdapter(DomainManifest)
 
 
 def read_manifest(store: Store, domain: str) -> DomainManifest:
@@ -266,90 +258,29 @@ def manifest_key(domain: str) -> str:
     return f"{check_domain(domain)}/{MANIFEST_NAME}"
 
 
-def _check_header(content: Mapping[str, object], *, domain: str) -> None:
+def _check_header(content: object, *, domain: str, place: str) -> None:
+    if not isinstance(content, dict):
+        raise TypeError("it is no JSON object")
+    version = content["version"]
+    is_older = isinstance(version, int) and version < min(READABLE_VERSIONS)
+    if content["format"] == FORMAT and is_older:
+        raise OutdatedDomainError(
+            f"{place} is of version {version}, which daam no longer reads; "
+            "import it again: daam data import --layout LAYOUT --root FOLDER "
+            f"--domain {domain} (shards that are there already are not uploaded again)"
+        )
     for name, expected in (("format", FORMAT), ("domain", domain)):
         if content[name] != expected:
             raise ValueError(f"its {name} is {content[name]!r}, not {expected!r}")
-    if content["version"] not in READABLE_VERSIONS:
-        raise ValueError(f"its version is {content['version']!r}, not {VERSION!r}")
+    if version not in READABLE_VERSIONS:
+        raise ValueError(f"its version is {version!r}, not {VERSION!r}")
 
 
-def _settings_from(content: object) -> ImportSettings:
-    fields = _checked(content, dict)
-    size = fields["reencoded"]
-    if size is not None:
-        height, width = (_checked(side, int) for side in _checked(size, list))
-        size = (height, width)
-    return ImportSettings(
-        validation_share=_checked(fields["validation_share"], float),
-        without_val=_flag("without_val", fields["without_val"]),
-        reencoded=size,
-        shard_size_bytes=_checked(fields["shard_size_bytes"], int),
-        cut_test=_checked(fields.get("cut_test", 0.0), float),
-        options={
-            name: _checked(value, str)
-            for name, value in _checked(fields.get("options", {}), dict).items()
-        },
-    )
-
-
-def _splits_from(content: object, *, domain: str) -> dict[Split, SplitManifest]:
-    by_split = {
-        Split(name): _split_from(fields, domain=domain)
-        for name, fields in _checked(content, dict).items()
-    }
-    return {split: by_split[split] for split in Split if split in by_split}
-
-
-def _split_from(content: object, *, domain: str) -> SplitManifest:
-    fields = _checked(content, dict)
-    shards = tuple(_entry_from(entry, domain=domain) for entry in _checked(fields["shards"], list))
-    index = _entry_from(fields["index"], domain=domain)
-    labels = _entry_from(fields["labels"], domain=domain)
-    num_rows = _checked(fields["num_rows"], int)
-    num_images = sum(entry.num_rows for entry in shards)
-    if not num_rows == num_images == index.num_rows == labels.num_rows:
-        raise ValueError("the rows of its shards, index or labels do not add up")
-    return SplitManifest(
-        num_rows=num_rows,
-        num_cameras=_count_or_none(fields["num_cameras"]),
-        num_tracks=_count_or_none(fields.get("num_tracks")),
-        has_times=_flag("has_times", fields.get("has_times", False)),
-        has_identities=_flag("has_identities", fields.get("has_identities", True)),
-        shards=shards,
-        index=index,
-        labels=labels,
-    )
-
-
-def _entry_from(content: object, *, domain: str) -> ShardEntry:
-    fields = _checked(content, dict)
-    entry = ShardEntry(
-        key=_checked(fields["key"], str),
-        num_rows=_checked(fields["num_rows"], int),
-        size_bytes=_checked(fields["size_bytes"], int),
-        sha256=_checked(fields["sha256"], str),
-    )
-    if not re.fullmatch(rf"{re.escape(domain)}/[^/]+\.arrow", entry.key):
-        raise ValueError(f"{entry.key!r} is no key of one of its shards")
-    if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
-        raise ValueError(f"{entry.sha256!r} is no SHA-256")
-    return entry
-
-
-def _count_or_none(value: object) -> int | None:
-    return None if value is None else _checked(value, int)
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}, not true or false")
-    return value
-
-
-def _checked(value: object, kind: type[T]) -> T:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not of the type {kind.__name__}")
-    if isinstance(value, int) and value < 0:
-        raise ValueError(f"{value} is below 0")
-    return value
+def _check_files(manifest: DomainManifest) -> None:
+    for split in manifest.splits.values():
+        num_images = sum(entry.num_rows for entry in split.shards)
+        if not split.num_rows == num_images == split.index.num_rows == split.labels.num_rows:
+            raise ValueError("the rows of its shards, index or labels do not add up")
+    for entry in manifest.files:
+        if not re.fullmatch(rf"{re.escape(manifest.domain)}/[^/]+\.arrow", entry.key):
+            raise ValueError(f"{entry.key!r} is no key of one of its shards")
