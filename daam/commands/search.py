@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from daam.inference.search.matches import SearchResult
 
 NUM_NAMED = 20
+MANY_IMAGES = 2_000_000
 
 
 def search(
@@ -58,6 +59,13 @@ def search(
     to: Annotated[
         str | None, typer.Option(help="Local folder for a sheet, a page and JSON.")
     ] = None,
+    index: Annotated[  # noqa: FBT002  (typer's way)
+        bool,
+        typer.Option(
+            "--index",
+            help="Search by an approximate index, for millions of images; its recall is printed.",
+        ),
+    ] = False,
     serve: Annotated[  # noqa: FBT002  (typer's way)
         bool, typer.Option("--serve", help="Open a page on this machine to drop photos on.")
     ] = False,
@@ -78,11 +86,13 @@ def search(
         raise ConfigError("--to: the matches are written into a folder of this machine; name one")
     quiet_libraries()
     if serve:
-        _serve(checkpoint, gallery, threshold=threshold, domain=domain, at=at, port=port)
+        _serve(
+            checkpoint, gallery, threshold=threshold, domain=domain, at=at, index=index, port=port
+        )
         return
     from daam import api
 
-    with progress_bar(f"embedding {gallery}") as advance:
+    with progress_bar(f"{'preparing' if index else 'embedding'} {gallery}") as advance:
         found = api.search(
             checkpoint,
             gallery=gallery,
@@ -95,10 +105,16 @@ def search(
             threshold=threshold,
             domain=domain,
             data_root=at,
+            index=index,
             to=to,
             progress=advance,
         )
     print_matches(found)
+    if index and found.index is None:
+        print_line(
+            "searched exactly: the index answers searches of all images for up to 100 matches, "
+            "without re-ranking"
+        )
     print_files(found.files)
     if as_json:
         print_json(found.as_document())
@@ -125,6 +141,13 @@ def print_matches(result: "SearchResult") -> None:
         )
     else:
         print_line(f"* {result.threshold.in_words()}")
+    if result.index is not None:
+        print_line(result.index.in_words())
+    elif result.num_images > MANY_IMAGES:
+        print_line(
+            f"an exact search of {result.num_images:,} images reads all their embeddings; --index "
+            "builds an index that answers sooner and may miss a few"
+        )
     for file in result.unreadable[:NUM_NAMED]:
         print_line(f"unreadable: {file.name}: {file.reason}")
     if len(result.unreadable) > NUM_NAMED:
@@ -138,18 +161,20 @@ def _serve(
     threshold: float | None,
     domain: str | None,
     at: str | None,
+    index: bool,
     port: int,
 ) -> None:
     from daam.commands.web.search_routes import search_routes
     from daam.inference.search.search import open_searcher
 
-    with progress_bar(f"embedding {gallery}") as advance:
+    with progress_bar(f"{'preparing' if index else 'embedding'} {gallery}") as advance:
         searcher = open_searcher(
             checkpoint,
             gallery=gallery,
             threshold=threshold,
             domain=domain,
             data_root=at,
+            index=index,
             progress=advance,
         )
     with LocalPage(search_routes(searcher), port=port) as page:

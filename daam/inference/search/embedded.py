@@ -51,6 +51,7 @@ class EmbeddedGallery:
     Attributes:
         gallery: the images.
         unreadable: those of its files that could not be read, and are not searched.
+        names: of the files of embeddings.
         files: (F, C) float32 of each file, mapped.
         rows: of each file, the gallery's images in it.
         places: of each file, where in it those images are, rising.
@@ -58,6 +59,7 @@ class EmbeddedGallery:
 
     gallery: Gallery
     unreadable: list[UnreadableFile]
+    names: list[str]
     files: list[Tensor]
     rows: list[NDArray[np.int64]]
     places: list[NDArray[np.int64]]
@@ -151,12 +153,12 @@ def embed_gallery(
             # Its files stay mapped after they are removed.
             return embed_gallery(gallery, embedder, folder=Path(scratch), progress=progress)
     width = embedder.contract.embedding_width
-    keys, files = _read_files(folder, width=width)
+    keys, names, files = _read_files(folder, width=width)
     missing = np.flatnonzero(_index_in(gallery.keys, keys).is_null())
     unreadable: list[UnreadableFile] = []
     if len(missing):
         unreadable = _embed_into(folder, gallery, embedder, rows=missing, progress=progress)
-        keys, files = _read_files(folder, width=width)
+        keys, names, files = _read_files(folder, width=width)
     elif progress is not None:
         progress(len(gallery), len(gallery))
     rows, places = _placed(_index_in(gallery.keys, keys), files)
@@ -169,6 +171,7 @@ def embed_gallery(
     return EmbeddedGallery(
         gallery=gallery,
         unreadable=unreadable,
+        names=names,
         files=files,
         rows=rows,
         places=places,
@@ -233,9 +236,10 @@ def _write_file(folder: Path, batches: Iterable[pa.RecordBatch], *, contract: st
         writer.write_table(table)
 
 
-def _read_files(folder: Path, *, width: int) -> tuple[pa.Array, list[Tensor]]:
-    """The keys of all files, and the embeddings of each."""
+def _read_files(folder: Path, *, width: int) -> tuple[pa.Array, list[str], list[Tensor]]:
+    """The keys in all files, the files' names, and the embeddings in each."""
     keys: list[pa.Array] = [pa.array([], pa.binary())]
+    names: list[str] = []
     files: list[Tensor] = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
@@ -247,10 +251,11 @@ def _read_files(folder: Path, *, width: int) -> tuple[pa.Array, list[Tensor]]:
             log.warning("%s is damaged and ignored: %s", path, error)
             continue
         keys += table["key"].chunks
+        names.append(path.name)
         with warnings.catch_warnings():  # torch warns of read-only memory, which is only read here
             warnings.simplefilter("ignore", UserWarning)
             files.append(torch.from_numpy(values).reshape(-1, width))
-    return pa.concat_arrays(keys), files
+    return pa.concat_arrays(keys), names, files
 
 
 def _placed(

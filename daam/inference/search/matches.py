@@ -38,6 +38,29 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IndexQuality:
+    """How much an approximate index finds, measured against exact search.
+
+    Attributes:
+        recall_at_10: share of the 10 nearest images that it finds.
+        recall_at_100: likewise of the 100 nearest.
+        num_measured: images of the gallery that were searched for.
+    """
+
+    recall_at_10: float
+    recall_at_100: float
+    num_measured: int
+
+    def in_words(self) -> str:
+        """Return a sentence for the user."""
+        return (
+            f"searched by an index: it finds {self.recall_at_10:.1%} of the 10 nearest and "
+            f"{self.recall_at_100:.1%} of the 100 nearest, measured with {self.num_measured:,} "
+            "images of the gallery"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
     """What a search found.
 
@@ -47,6 +70,7 @@ class SearchResult:
         found: of each query.
         threshold: None if none has been measured for this run.
         reranked: whether the matches were re-ranked.
+        index: how much the index finds that was searched; None: the search was exact.
         unreadable: files of the gallery that could not be read.
         files: that were written.
     """
@@ -56,6 +80,7 @@ class SearchResult:
     found: list[Found]
     threshold: Threshold | None
     reranked: bool
+    index: IndexQuality | None
     unreadable: list[UnreadableFile]
     files: list[Path]
 

@@ -30,6 +30,8 @@ from daam.inference.search.gallery import (
     open_domain_gallery,
     open_folder_gallery,
 )
+from daam.inference.search.index import MAX_MATCHES as MAX_INDEXED_MATCHES
+from daam.inference.search.index import GalleryIndex, open_index, require_faiss
 from daam.inference.search.matches import Found, Match, SearchResult
 from daam.inference.search.threshold import Threshold, measured_threshold
 from daam.metrics.reranking import reranked_chunks
@@ -49,6 +51,7 @@ class Searcher:
     embedder: Embedder
     embedded: EmbeddedGallery
     threshold: Threshold | None
+    index: GalleryIndex | None = None
 
     @property
     def gallery(self) -> Gallery:
@@ -85,9 +88,13 @@ class Searcher:
             raise ConfigError(f"{count} matches cannot be shown; ask for 1 to {MAX_MATCHES:,}")
         allowed_N = allowed_images(self.gallery, cameras=cameras, since=since, until=until)
         queries_QC = self._embed(queries)
-        rows_Qk, cosines_Qk = self.embedded.nearest(
-            queries_QC, count=SHORTLIST if rerank else count, allowed_N=allowed_N
-        )
+        index = self.index_for(count, rerank=rerank, chosen=allowed_N is not None)
+        if index is not None:
+            rows_Qk, cosines_Qk = index.nearest(queries_QC, count=count)
+        else:
+            rows_Qk, cosines_Qk = self.embedded.nearest(
+                queries_QC, count=SHORTLIST if rerank else count, allowed_N=allowed_N
+            )
         if rerank:
             rows_Qk, cosines_Qk = self._reranked(queries_QC, rows_Qk, cosines_Qk, count=count)
         return [
@@ -97,6 +104,16 @@ class Searcher:
             ]
             for rows, cosines in zip(rows_Qk.tolist(), cosines_Qk.tolist(), strict=True)
         ]
+
+    def index_for(self, count: int, *, rerank: bool, chosen: bool) -> GalleryIndex | None:
+        """Return the index if it answers such a search; None: the search is exact.
+
+        Args:
+            count: matches of a query.
+            rerank: re-ranking needs the 1,000 nearest.
+            chosen: an index holds all images, not those of some cameras and a time.
+        """
+        return None if rerank or chosen or count > MAX_INDEXED_MATCHES else self.index
 
     def _embed(self, queries: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         height, width = self.embedder.contract.height, self.embedder.contract.width
@@ -165,6 +182,7 @@ def search(
     threshold: float | None = None,
     domain: str | None = None,
     data_root: str | None = None,
+    index: bool = False,
     to: str | Path | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
@@ -187,6 +205,7 @@ def search(
         domain: whose norm statistics are used; by default the gallery's, for a folder the run's
             target.
         data_root: where the domains are, if they have moved since the run.
+        index: search by an approximate index, for millions of images; see `open_searcher`.
         to: local folder for `matches.png`, `matches.html` and `matches.json`; None writes nothing.
         progress: called with the gallery's images done and those in all.
 
@@ -204,11 +223,14 @@ def search(
         threshold=threshold,
         domain=domain,
         data_root=data_root,
+        index=index,
         progress=progress,
     )
     found = searcher.find(
         contents, count=count, rerank=rerank, cameras=cameras, since=since, until=until
     )
+    is_choice = bool(cameras) or since is not None or until is not None
+    by_index = searcher.index_for(count, rerank=rerank, chosen=is_choice)
     result = SearchResult(
         gallery=searcher.gallery.name,
         num_images=searcher.embedded.num_images,
@@ -218,6 +240,7 @@ def search(
         ],
         threshold=searcher.threshold,
         reranked=rerank,
+        index=None if by_index is None else by_index.quality,
         unreadable=searcher.embedded.unreadable,
         files=[],
     )
@@ -235,9 +258,19 @@ def open_searcher(
     threshold: float | None = None,
     domain: str | None = None,
     data_root: str | None = None,
+    index: bool = False,
     progress: Progress | None = None,
 ) -> Searcher:
-    """Open a run and embed what is new in a gallery; arguments and errors as for `search`."""
+    """Open a run and embed what is new in a gallery; arguments and errors as for `search`.
+
+    With `index`, searches of all images for at most 100 matches use an approximate index, which is
+    kept beside the embeddings and extended as they are; other searches are exact.
+
+    Raises:
+        ConfigError: also, an index needs FAISS, which is not installed.
+    """
+    if index:
+        require_faiss()  # before minutes of embedding
     run, gallery = os.fspath(run), os.fspath(gallery)
     config, state = open_trained(run, data_root=data_root)
     named = named_domain(gallery, config)
@@ -246,9 +279,8 @@ def open_searcher(
         images = open_folder_gallery(embedder.config, folder=open_store(gallery))
     else:
         images = open_domain_gallery(embedder.config, domain=named)
-    embedded = embed_gallery(
-        images, embedder, folder=_folder_of(images, embedder, run=run), progress=progress
-    )
+    folder = _folder_of(images, embedder, run=run)
+    embedded = embed_gallery(images, embedder, folder=folder, progress=progress)
     known = None if threshold is None else Threshold(distance=threshold, source="given")
     return Searcher(
         embedder=embedder,
@@ -257,6 +289,7 @@ def open_searcher(
         or measured_threshold(
             open_store(run), domain=embedder.domain, num_epochs=embedder.contract.num_epochs
         ),
+        index=open_index(embedded, folder=folder, progress=progress) if index else None,
     )
 
 

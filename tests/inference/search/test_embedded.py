@@ -81,7 +81,9 @@ def scattered(gallery_NC: np.ndarray) -> EmbeddedGallery:
         batches=lambda _: iter(()),
         pixels=lambda _: np.zeros((1, 1, 3), np.uint8),
     )
-    return EmbeddedGallery(gallery=gallery, unreadable=[], files=files, rows=rows, places=places)
+    return EmbeddedGallery(
+        gallery=gallery, unreadable=[], names=[], files=files, rows=rows, places=places
+    )
 
 
 @pytest.mark.parametrize("num_allowed", [None, 50, 3])
