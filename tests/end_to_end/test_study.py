@@ -5,10 +5,12 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import time
 import tomllib
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 
 import optuna
@@ -215,6 +217,20 @@ def test_the_best_settings_are_those_of_the_best_trial_and_can_be_trained(story:
     trial = max(document["trials"], key=lambda trial: trial["score"])
     assert best.loss.domain_similarity.weight == trial["parameters"][WEIGHT]
     assert best.optimiser.learning_rate == trial["parameters"][RATE]
+
+
+def test_the_command_of_the_report_trains_with_the_best_settings(
+    story: Story, command: Launch, tmp_path: Path
+) -> None:
+    page = (story.folder / "report.html").read_text()
+    (block,) = re.findall(r"<h3>Train with them</h3><pre>(.+?)</pre>", page, re.DOTALL)
+    name, *arguments = shlex.split(unescape(block), comments=True)
+    assert name == "daam"
+    assert command(*arguments, "--storage", str(tmp_path)).code == 0
+    settings, state = trained(f"{tmp_path}/best")
+    best = run_config(read_toml(story.folder / "best.toml"))
+    assert settings.optimiser.learning_rate == best.optimiser.learning_rate
+    assert state["num_epochs_done"] == NUM_EPOCHS
 
 
 def test_the_table_and_the_page_are_there(story: Story) -> None:

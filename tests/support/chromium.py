@@ -81,6 +81,21 @@ class Chromium:
         """Drop a file on the page."""
         self.run(DROP.format(content=content_base64, name=name))
 
+    def resize(self, *, width: int, height: int) -> None:
+        """Give the window a size in pixels."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    def prefer_dark(self) -> None:
+        """Have the browser of a user who prefers dark pages."""
+        features = [{"name": "prefers-color-scheme", "value": "dark"}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+
     def __enter__(self) -> Self:
         return self
 

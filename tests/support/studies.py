@@ -9,7 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from daam.config.load import with_settings
 from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED, Contender, contender_configs
+from tune.progress import StudyProgress
 from tune.report.provenance import GitCommit
+from tune.report.record import StudyRecord
 from tune.settings import StudyConfig, study_config
 from tune.study import StudyResult
 
@@ -146,3 +148,21 @@ def demo_states() -> list[TrialState]:
         states[number] = TrialState.PRUNED
     states[FAILED] = TrialState.FAIL
     return states
+
+
+def a_record(*, running: bool = False) -> StudyRecord:
+    """What the report of the demo is made of, at its end or in its middle."""
+    result = a_result(a_study(), demo_states())
+    progress = StudyProgress()
+    progress.phase("search", num_runs=12, num_done=0, best=None)
+    return StudyRecord(
+        config=result.config,
+        uri="/home/ada/studies/runs/demo",
+        trials=result.trials,
+        contenders=[] if running else result.contenders,
+        baseline=some_scores(0.118),
+        seconds=SECONDS,
+        versions=VERSIONS,
+        commit=COMMIT,
+        progress=progress if running else None,
+    )

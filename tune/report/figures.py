@@ -1,9 +1,15 @@
 """The charts of a study's report."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FrozenTrial
 
 from daam.plots.chart import (
@@ -18,6 +24,7 @@ from daam.plots.chart import (
     whole_axis,
 )
 from daam.plots.page import arrow, duration, percent
+from tune.report.cells import as_text
 from tune.report.importances import Importance
 from tune.report.trials import STATE_COLOURS, STATE_WORDS, final_score, last_score, short_names
 
@@ -139,7 +146,7 @@ def slice_chart(
     trials: Iterable[FrozenTrial],
     *,
     name: str,
-    spec: Any,
+    values: BaseDistribution,
     best: int | None,
     default: Any,
 ) -> str:
@@ -149,54 +156,57 @@ def slice_chart(
         path: of the setting.
         trials: of the study.
         name: short name of the setting.
-        spec: its entry in the search space.
+        values: those that were searched.
         best: number of the best trial.
         default: value of the setting without the search.
     """
     found = [
-        (trial, trial.params[path], score)
+        (trial, score)
         for trial in trials
         if path in trial.params and (score := final_score(trial)) is not None
     ]
     if not found:
         return ""
-    x, places = setting_axis(spec, [value for _, value, _ in found])
-    chart = Chart(x=x, y=share_axis([score for _, _, score in found]), width=260, height=170)
-    if (place := places(default)) is not None:
+    chart = Chart(
+        x=setting_axis(values),
+        y=share_axis([score for _, score in found]),
+        width=260,
+        height=170,
+    )
+    if (place := place_on_axis(default, values)) is not None:
         chart.rule(place, text="default")
-    for trial, value, score in sorted(found, key=lambda each: each[0].number == best):
-        is_best = trial.number == best
+    for trial, score in sorted(found, key=lambda each: each[0].number == best):
+        value, is_best = trial.params[path], trial.number == best
+        if (place := place_on_axis(value, values)) is None:  # of a range that was changed since
+            continue
         chart.dot(
-            places(value) or 0,
+            place,
             score,
             colour="var(--series-2)" if is_best else "var(--series-1)",
-            text=f"trial {trial.number}: {name} = {value:.4g}, {percent(score)}"
-            if isinstance(value, float)
-            else f"trial {trial.number}: {name} = {value}, {percent(score)}",
+            text=f"trial {trial.number}: {name} = {as_text(value)}, {percent(score)}",
             kind="dot" if is_best else "dot faded",
             r=5 if is_best else 4,
         )
     return chart.as_html(title=name)
 
 
-def setting_axis(spec: Any, values: Sequence[Any]) -> tuple[Axis, Any]:
-    """Return the axis of a setting, and a function from its values to places on the axis.
+def setting_axis(values: BaseDistribution) -> Axis:
+    """Return the axis of a setting."""
+    if isinstance(values, CategoricalDistribution):
+        return category_axis([as_text(choice) for choice in values.choices])
+    between = cast("FloatDistribution | IntDistribution", values)
+    if between.log:
+        return log_axis(between.low, between.high)
+    return linear_axis([between.low, between.high])
 
-    The function returns None for a value that has no place.
-    """
-    if not isinstance(spec, Mapping) or isinstance(values[0], (str, bool)):
-        choices = list(spec) if isinstance(spec, list) else sorted(set(values), key=str)
-        order = {str(choice): number for number, choice in enumerate(choices)}
-        return category_axis(list(order)), lambda value: order.get(str(value))
-    low, high = spec["low"], spec["high"]
 
-    def place(value: Any) -> float | None:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return value if is_number and low <= value <= high else None
-
-    if spec.get("log"):
-        return log_axis(low, high), place
-    return linear_axis([low, high]), place
+def place_on_axis(value: Any, values: BaseDistribution) -> float | None:
+    """Return where a value of a setting lies on its axis; None if it was not searched."""
+    if isinstance(values, CategoricalDistribution):
+        return float(values.choices.index(value)) if value in values.choices else None
+    between = cast("FloatDistribution | IntDistribution", values)
+    is_number = isinstance(value, int | float)
+    return value if is_number and between.low <= value <= between.high else None
 
 
 def timeline_chart(trials: Sequence[FrozenTrial]) -> str:

@@ -9,8 +9,9 @@ from html import escape
 from daam.config.load import setting
 from daam.plots.page import arrow, duration, html_facts, html_page, html_table
 from tune.progress import StudyProgress
-from tune.report.cells import shown, spec_in_words
+from tune.report.cells import searched, shown
 from tune.report.comparison_section import comparison_section
+from tune.report.contender_charts import contender_charts
 from tune.report.cost_section import cost_section
 from tune.report.record import StudyRecord
 from tune.report.search_section import search_section
@@ -43,6 +44,7 @@ def report_page(record: StudyRecord) -> str:
             status_section(record),
             summary(record),
             comparison_section(record),
+            contender_charts(record.epochs),
             settings_section(record),
             search_section(record),
             cost_section(record),
@@ -130,7 +132,7 @@ def settings_section(record: StudyRecord) -> str:
             same.append(names[path])
         else:
             name = f'<code title="{escape(path)}">{escape(names[path])}</code>'
-            rows.append([name, shown(found), shown(default), spec_in_words(spec)])
+            rows.append([name, shown(found), shown(default), searched(spec)])
     parts = [f"<h2>Best settings, from trial {best.number}</h2>"]
     if rows:
         header = ["Setting", "Best", "Default", "Searched"]

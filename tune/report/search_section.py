@@ -71,11 +71,11 @@ def slices_part(record: StudyRecord, *, best: int | None) -> str:
             path,
             record.trials,
             name=names[path],
-            spec=spec,
+            values=values,
             best=best,
             default=setting(record.config.run, path),
         )
-        for path, spec in record.config.search.items()
+        for path, values in record.config.distributions().items()
     ]
     if not any(charts):
         return ""
