@@ -60,13 +60,14 @@ def study(seed: int, folder: Path, settings: list[str]) -> dict[str, dict]:
                 else [
                     *("--storage", str(folder), "--name", name),
                     *("--set", f"seed={seed}", "--set", f"study.seed={seed}"),
+                    *("--set", "study.contender_seeds=1"),
                     *(word for setting in settings for word in ("--set", setting)),
                 ]
             ),
         )
     holdout = json.loads(document.read_text())["holdout"]
     scores = {"colour histogram": holdout["colour_histogram"]}
-    scores |= {name: row["scores"] for name, row in holdout["contenders"].items()}
+    scores |= {name: row["scores"][str(seed)] for name, row in holdout["contenders"].items()}
     return scores | {"trained on the target's labels": ceiling(seed, folder)}
 
 

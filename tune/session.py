@@ -9,7 +9,7 @@ from daam.errors import DaamError
 from daam.inference.evaluation import colour_histogram_scores
 from daam.storage import Store
 from tune.folder import how_to_resume
-from tune.report.comparison import Entrant, entrants, verdict
+from tune.report.comparison import Comparison, compare
 from tune.report.files import write_report
 from tune.report.live import LiveReport
 from tune.report.provenance import git_commit, library_versions
@@ -25,8 +25,7 @@ FILES = ("study.json", "best.toml", "trials.csv", "report.html")
 class StudySummary:
     """What the command prints at the end of a study."""
 
-    entrants: list[Entrant]
-    verdict: str
+    comparison: Comparison | None
     files: list[str]
 
 
@@ -67,10 +66,8 @@ def finish_study(
         versions=library_versions(),
         commit=git_commit(CODE),
     )
-    rows = entrants(result.contenders, baseline=baseline)
     return StudySummary(
-        entrants=rows,
-        verdict=verdict(rows, holdout=config.study.holdout),
+        comparison=compare(config, result.contenders, baseline=baseline),
         files=[folder.locate(name) for name in FILES],
     )
 

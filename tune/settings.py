@@ -68,6 +68,9 @@ class StudySettings(Section):
     default_first: bool = Field(
         default=True, description="run the default settings as the first trial"
     )
+    contender_seeds: int = Field(
+        default=3, ge=1, description="seeds that each contender of the final comparison trains with"
+    )
 
 
 class StudyConfig(BaseModel):
@@ -107,6 +110,10 @@ class StudyConfig(BaseModel):
         if self.is_measured:
             needed[final[0].target] |= {Split.QUERY, Split.GALLERY}
         return needed
+
+    def seeds(self, count: int) -> list[int]:
+        """Return the seed of the study's runs and those that repeat them."""
+        return [(self.run.seed + offset) % 2**32 for offset in range(count)]
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return the search space as Optuna's distributions."""

@@ -17,8 +17,8 @@ from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError, StudyPausedError
 from daam.execution.trainer import check_size, wants_gpu
 from daam.storage import Store
-from tune.folder import how_to_resume, open_study
-from tune.holdout import Contender, run_holdout
+from tune.contenders import Contender, are_tested, run_contenders
+from tune.folder import JOURNAL, how_to_resume, open_study
 from tune.launching import FAILURE, tuner_for
 from tune.search import OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig
@@ -54,9 +54,7 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
         search(config, folder, study, publish=publish, scratch=scratch, watch=watch)
         best_trial = study.best_trial
         best = with_settings(config.run, best_trial.params)
-        contenders = []
-        if config.final_transfer:
-            contenders = run_holdout(config, best, folder, scratch=scratch, watch=watch)
+        contenders = run_contenders(config, best, folder, scratch=scratch, watch=watch)
         return StudyResult(
             config=config,
             trials=study.get_trials(),
@@ -66,6 +64,20 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
             best_trial=best_trial.number,
             contenders=contenders,
         )
+
+
+def is_finished(config: StudyConfig, folder: Store) -> bool:
+    """Whether nothing is left to train, so that only the report is written again."""
+    if not folder.exists(JOURNAL):
+        return False
+    with tempfile.TemporaryDirectory(prefix="daam-study-") as scratch:
+        study, _ = open_study(folder, config, scratch=Path(scratch))
+        states = [trial.state for trial in study.get_trials(deepcopy=False)]
+        if sum(state.is_finished() for state in states) < config.study.num_trials:
+            return False
+        if TrialState.COMPLETE not in states:
+            return False
+        return are_tested(config, with_settings(config.run, study.best_params), folder)
 
 
 def enqueue_defaults(config: StudyConfig, study: optuna.Study) -> None:

@@ -27,7 +27,7 @@ from daam.execution.environment import prepare_environment
 from daam.storage import open_store
 
 if TYPE_CHECKING:
-    from tune.report.comparison import Entrant
+    from tune.report.comparison import Comparison
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -107,8 +107,8 @@ def tune(
 
     from daam.execution.connection import connected, require_reachable
     from daam.runs.run_folder import portable
-    from tune.holdout import is_finished
     from tune.session import finish_study, stopped_in_words
+    from tune.study import is_finished
 
     with sole_driver(folder.uri):
         if resume is None:
@@ -118,7 +118,7 @@ def tune(
         print_line(f"Study {folder.uri}")
         try:
             with ExitStack() as stack:
-                if not is_finished(folder):  # else only the report is written again
+                if not is_finished(study, folder):  # else only the report is written again
                     cluster = stack.enter_context(connected(address=address))
                     require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
                     print_line(f"Ray dashboard: {cluster.dashboard_url}")
@@ -128,23 +128,27 @@ def tune(
                 summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:
             raise StudyInterruptedError(stopped_in_words(folder)) from error
-    console.print(comparison_table(summary.entrants, title=f"Holdout {study.study.holdout}"))
-    console.print(summary.verdict, highlight=False)
+    if summary.comparison is not None:
+        console.print(comparison_table(summary.comparison))
+        console.print(summary.comparison.verdict, highlight=False)
     print_files(summary.files)
     print_line(f"Look closer: daam dashboard {shlex.quote(folder.uri)}")
     if as_json:
         print_json(json.loads(folder.read("study.json")))
 
 
-def comparison_table(entrants: "list[Entrant]", *, title: str) -> Table:
-    """Return the final comparison, one row a contender."""
-    table = Table(title=title)
-    for header in ("", "mAP", "rank-1", "mINP"):
+def comparison_table(comparison: "Comparison") -> Table:
+    """Return the final comparison, one row a contender: means over the seeds, and their spread."""
+    table = Table(title=f"Final comparison on {comparison.transfer}")
+    for header in ("", comparison.measure, "rank-1", "mINP"):
         table.add_column(header, justify="right" if header else "left")
-    for entrant in entrants:
+    for row in comparison.entrants:
+        spread = "" if row.spread is None else f" ± {row.spread:.3f}"
+        name = row.name if row.same_as is None else f"{row.name} (same as {row.same_as})"
+        scores = row.retrieval
         table.add_row(
-            entrant.name,
-            *(f"{value:.3f}" for value in (entrant.mean_average_precision, entrant.rank_1)),
-            f"{entrant.mean_inp:.3f}",
+            name,
+            f"{row.score:.3f}{spread}",
+            *((f"{scores.rank_1:.3f}", f"{scores.mean_inp:.3f}") if scores else ()),
         )
     return table

@@ -22,14 +22,14 @@ from daam.runs.run_folder import read_reports, trained
 from daam.storage import open_store
 from tests.support.commands import Command, Finished, Launch, processes_of, ran, started
 from tests.support.pages import ROOT, blocks
+from tune.contenders import DEFAULT, SOURCE_ONLY, TUNED
 from tune.folder import open_study, read_folder
-from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED
 from tune.settings import study_config
 
 # The story takes three starts of Ray: a busy machine needs patience.
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NUM_TRIALS, NUM_EPOCHS = 5, 6
+NUM_TRIALS, NUM_EPOCHS, NUM_SEEDS = 5, 6, 2
 WEIGHT, RATE = "loss.domain_similarity.weight", "optimiser.learning_rate"
 STUDY = f"""
 [study]
@@ -39,6 +39,7 @@ holdout = "plaza->station"
 num_trials = {NUM_TRIALS}
 concurrent_trials = 2
 num_startup_trials = {NUM_TRIALS}
+contender_seeds = {NUM_SEEDS}
 
 [search]
 "{WEIGHT}" = {{ low = 0.5, high = 50.0, log = true }}
@@ -110,8 +111,8 @@ def left_after(session: int, *, patience_s: float) -> list[int]:
 
 def unfinished_epochs(command: Command) -> bool:
     """Whether the newest line says that a trial is in its middle."""
-    lines = re.findall(rf"trial-\d+ epoch (\d+)/{NUM_EPOCHS}", command.out)
-    return bool(lines) and int(lines[-1]) in range(2, NUM_EPOCHS - 1)
+    lines = re.findall(rf"trial-\d+ epoch (\d+)/{2 * NUM_EPOCHS}", command.out)
+    return bool(lines) and int(lines[-1]) in range(2, 2 * NUM_EPOCHS - 1)
 
 
 def trials_of(folder: Path, scratch: Path) -> list[FrozenTrial]:
@@ -149,8 +150,13 @@ def test_resuming_finishes_every_trial(story: Story) -> None:
     document = json.loads((story.folder / "study.json").read_text())
     assert [trial["number"] for trial in document["trials"]] == list(range(NUM_TRIALS))
     assert {trial["state"] for trial in document["trials"]} == {"COMPLETE"}
+    num_source = document["settings"]["run"]["loss"]["warmup_epochs"]
     for trial in document["trials"]:
-        assert list(trial["score_by_epoch"]) == [str(n) for n in range(1, NUM_EPOCHS + 1)]
+        assert list(trial["score_by_epoch"]) == [
+            str(transfer * NUM_EPOCHS + epoch)
+            for transfer in range(2)
+            for epoch in range(num_source + 1, NUM_EPOCHS + 1)
+        ]
 
 
 def test_finished_trials_are_not_run_again(story: Story, tmp_path: Path) -> None:
@@ -187,16 +193,26 @@ def test_the_checkpoints_of_the_search_are_gone_and_those_of_the_holdout_stay(
     story: Story,
 ) -> None:
     assert not list((story.folder / "trials").rglob("*.pt"))
-    for name in (SOURCE_ONLY, DEFAULT, TUNED):
-        assert trained(f"{story.folder}/holdout/{name}")[1]["num_epochs_done"] == NUM_EPOCHS
+    runs = sorted((story.folder / "holdout").glob("*/seed-*"))
+    assert len(runs) >= 2 * NUM_SEEDS  # tuned is not trained where the default settings won
+    for run in runs:
+        assert trained(str(run))[1]["num_epochs_done"] == NUM_EPOCHS
 
 
 def test_the_three_contenders_were_tested_on_the_holdout(story: Story) -> None:
     holdout = json.loads((story.folder / "study.json").read_text())["holdout"]
     assert list(holdout["contenders"]) == [SOURCE_ONLY, DEFAULT, TUNED]
-    for contender in (*holdout["contenders"].values(), {"scores": holdout["colour_histogram"]}):
-        assert 0 < contender["scores"]["mean_average_precision"] <= 1
-        assert contender["scores"]["num_queries"] == 12
+    tests = [holdout["colour_histogram"]]
+    for contender in holdout["contenders"].values():
+        assert list(contender["scores"]) == ["1", "2"]
+        tests += contender["scores"].values()
+    for scores in tests:
+        assert 0 < scores["mean_average_precision"] <= 1
+        assert scores["num_queries"] == 12
+    gain = holdout["comparison"]["gains"][DEFAULT]
+    assert gain["num_pairs"] == NUM_SEEDS
+    if holdout["contenders"][TUNED]["same_as"] is None:
+        assert gain["low"] < gain["mean"] < gain["high"]
     for name in (SOURCE_ONLY, DEFAULT, TUNED, "colour histogram"):
         assert name in story.finished.out
 

@@ -21,6 +21,7 @@ holdout = "plaza->station"
 num_trials = 2
 concurrent_trials = 1
 num_startup_trials = 2
+contender_seeds = 1
 
 [search]
 "optimiser.learning_rate" = { low = 1e-4, high = 1e-2, log = true }

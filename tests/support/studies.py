@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from daam.config.load import with_settings
-from tune.holdout import DEFAULT, SOURCE_ONLY, TUNED, Contender, contender_configs
+from tune.contenders import DEFAULT, SOURCE_ONLY, TUNED, Contender, contender_configs
 from tune.progress import StudyProgress
 from tune.report.provenance import GitCommit
 from tune.report.record import StudyRecord
@@ -119,7 +119,12 @@ def some_scores(mean_average_precision: float) -> dict[str, Any]:
     }
 
 
-def a_result(config: StudyConfig, states: list[TrialState], *, tuned: float = 0.584) -> StudyResult:
+def some_seeds(mean_average_precision: float) -> dict[int, dict[str, Any]]:
+    """Scores with three seeds, a point apart."""
+    return {seed: some_scores(mean_average_precision + 0.01 * (seed - 2)) for seed in (1, 2, 3)}
+
+
+def a_result(config: StudyConfig, states: list[TrialState]) -> StudyResult:
     """A finished study with trials of these states."""
     generator = np.random.default_rng(9)
     trials = [
@@ -128,14 +133,14 @@ def a_result(config: StudyConfig, states: list[TrialState], *, tuned: float = 0.
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     best_trial = max(complete, key=lambda trial: trial.value or 0)
     best = with_settings(config.run, best_trial.params)
-    scores = {SOURCE_ONLY: 0.341, DEFAULT: 0.527, TUNED: tuned}
+    scores = {SOURCE_ONLY: 0.341, DEFAULT: 0.527, TUNED: 0.584}
     return StudyResult(
         config=config,
         trials=trials,
         best=with_settings(best, {"transfer": config.study.holdout}),
         best_trial=best_trial.number,
         contenders=[
-            Contender(name=name, config=contender, scores=some_scores(scores[name]))
+            Contender(name=name, config=contender, scores=some_seeds(scores[name]))
             for name, contender in contender_configs(config, best).items()
         ],
     )

@@ -64,6 +64,6 @@ def test_the_best_of_an_earlier_process_counts(study: StudyProgress) -> None:
 
 def test_a_new_phase_begins_with_nothing(study: StudyProgress) -> None:
     study.ended("a", state="COMPLETE", score=0.6)
-    study.phase("holdout plaza->station", num_runs=3, num_done=0, best=None)
+    study.phase("comparison on plaza->station", num_runs=9, num_done=0, best=None)
     assert study.best() is None
     assert study.num_over() == 0

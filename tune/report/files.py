@@ -20,13 +20,14 @@ from optuna.trial import FrozenTrial, TrialState
 from daam.config.load import to_toml
 from daam.runs.run_folder import REPORTS, read_reports
 from daam.storage import Store
+from tune.report.comparison import compare
 from tune.report.page import REPORT, report_page
 from tune.report.provenance import GitCommit
 from tune.report.record import StudyRecord
 from tune.study import StudyResult
 from tune.trial import trial_name
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NUM_READERS = 8
 STUDY_JSON, BEST, TRIALS = "study.json", "best.toml", "trials.csv"
 
@@ -92,6 +93,7 @@ def study_document(
 ) -> dict[str, Any]:
     """The content of study.json; arguments as for `write_report`."""
     config = result.config
+    comparison = compare(config, result.contenders, baseline=baseline)
     return {
         "schema_version": SCHEMA_VERSION,
         "name": config.study.name,
@@ -106,11 +108,13 @@ def study_document(
             "transfer": config.final_transfer,
             "contenders": {
                 contender.name: {
-                    "scores": contender.scores,
+                    "scores": {str(seed): scores for seed, scores in contender.scores.items()},
                     "config": contender.config.model_dump(),
+                    "same_as": contender.same_as,
                 }
                 for contender in result.contenders
             },
+            "comparison": None if comparison is None else asdict(comparison),
             "colour_histogram": None if baseline is None else dict(baseline),
         },
         "seconds": dict(seconds),

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
-from tune.holdout import Contender
+from tune.contenders import Contender
 from tune.progress import StudyProgress
 from tune.report.provenance import GitCommit
 from tune.report.trials import best_of
