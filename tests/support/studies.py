@@ -137,7 +137,7 @@ def a_result(config: StudyConfig, states: list[TrialState]) -> StudyResult:
     return StudyResult(
         config=config,
         trials=trials,
-        best=with_settings(best, {"transfer": config.study.holdout}),
+        best=with_settings(best, {"transfer": config.final_transfer}),
         best_trial=best_trial.number,
         contenders=[
             Contender(name=name, config=contender, scores=some_seeds(scores[name]))
@@ -155,9 +155,32 @@ def demo_states() -> list[TrialState]:
     return states
 
 
-def a_record(*, running: bool = False) -> StudyRecord:
+def some_epochs() -> dict[str, list[dict[str, float]]]:
+    """The metrics of a trial's runs and of the contenders', of two seeds each."""
+    runs = [f"trials/trial-0000/{transfer}" for transfer in ("plaza-campus", "campus-plaza")]
+    runs += [
+        f"holdout/{name}/seed-{seed}" for name in (SOURCE_ONLY, DEFAULT, TUNED) for seed in (1, 2)
+    ]
+    return {
+        run: [
+            {
+                "epoch": epoch,
+                "seconds": 2.0,
+                "seconds/labels": 0.5,
+                "seconds/steps": 1.25,
+                "seconds/diagnostics": 0.125,
+                "loss/identity": (4.0 + 0.1 * number) * 0.7**epoch,
+                **({} if "source-only" in run else {"diagnostic/num_groups": 40.0 + epoch}),
+            }
+            for epoch in range(1, NUM_EPOCHS + 1)
+        ]
+        for number, run in enumerate(runs)
+    }
+
+
+def a_record(*, running: bool = False, **settings: Any) -> StudyRecord:
     """What the report of the demo is made of, at its end or in its middle."""
-    result = a_result(a_study(), demo_states())
+    result = a_result(a_study(**settings), demo_states())
     progress = StudyProgress()
     progress.phase("search", num_runs=12, num_done=0, best=None)
     return StudyRecord(
@@ -169,5 +192,6 @@ def a_record(*, running: bool = False) -> StudyRecord:
         seconds=SECONDS,
         versions=VERSIONS,
         commit=COMMIT,
+        epochs=some_epochs(),
         progress=progress if running else None,
     )

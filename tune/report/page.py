@@ -7,6 +7,8 @@ from collections import Counter
 from html import escape
 
 from daam.config.load import setting
+from daam.inference.assessment import measured_choice
+from daam.inference.unlabelled import RANKING_SCORE
 from daam.plots.page import arrow, duration, html_facts, html_page, html_table
 from tune.progress import StudyProgress
 from tune.report.cells import searched, shown
@@ -22,6 +24,7 @@ from tune.settings import LABEL_FREE
 REPORT = "report.html"
 RENEWED_EVERY_S = 5
 SILENT_S = 120
+LABEL_FREE_SCORES = RANKING_SCORE.removesuffix("ranking_score")  # prefix of a run's metrics
 SILENT = """
 setTimeout(() => {{
   const minutes = Math.round((Date.now() / 1000 - {now}) / 60);
@@ -107,6 +110,8 @@ def summary(record: StudyRecord) -> str:
         f"seed {study.seed}",
         "Folder": record.uri,
     }
+    if choice := choice_in_words(record):
+        rows["Choosing by it"] = choice
     if record.seconds:
         phases = ", ".join(f"{name} {duration(value)}" for name, value in record.seconds.items())
         rows["Time"] = f"{duration(sum(record.seconds.values()))} ({phases})"
@@ -116,6 +121,20 @@ def summary(record: StudyRecord) -> str:
             f"{name} {version}" for name, version in record.versions.items()
         )
     return html_facts(rows)
+
+
+def choice_in_words(record: StudyRecord) -> str:
+    """Return what choosing by the label-free score gave in the benchmark; empty without one."""
+    for rows in record.epochs.values():
+        for row in rows:
+            scores = {
+                name.removeprefix(LABEL_FREE_SCORES): value
+                for name, value in row.items()
+                if name.startswith(LABEL_FREE_SCORES)
+            }
+            if scores:
+                return measured_choice(scores).summary
+    return ""
 
 
 def settings_section(record: StudyRecord) -> str:

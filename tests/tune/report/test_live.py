@@ -22,9 +22,9 @@ from tune.settings import StudyConfig
 class Running:
     """A study that runs in memory, with its folder and its live report."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, *, uri: str) -> None:
         self.config: StudyConfig = a_study()
-        self.folder: Store = open_store(str(tmp_path / "demo"))
+        self.folder: Store = open_store(uri)
         (tmp_path / "scratch").mkdir()
         self.study, self.publish = open_study(
             self.folder, self.config, scratch=tmp_path / "scratch"
@@ -52,7 +52,7 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Running:
-    return Running(tmp_path)
+    return Running(tmp_path, uri=str(tmp_path / "demo"))
 
 
 def test_a_study_has_a_page_before_its_first_trial(running: Running) -> None:
@@ -153,3 +153,13 @@ def test_a_study_of_pruned_and_failed_trials_says_so(running: Running) -> None:
 def test_a_page_that_is_not_renewed_says_so_in_the_browser(running: Running) -> None:
     running.report.phase("search", num_runs=4, num_done=0, best=None)
     assert "its driver may have been stopped" in running.page()
+
+
+def test_a_study_on_s3_has_its_page_there(tmp_path: Path, s3_uri: str) -> None:
+    running = Running(tmp_path, uri=s3_uri)
+    running.report.phase("search", num_runs=4, num_done=0, best=None)
+    running.add(TrialState.COMPLETE, value=0.4321, intermediate_values={1: 0.4321})
+    running.now += 10
+    running.report.ended("trial-0000", state="COMPLETE", score=0.4321)
+    assert "1 of 4 over" in running.text()
+    assert "43.2\u202f%" in running.text()

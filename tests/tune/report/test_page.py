@@ -1,0 +1,105 @@
+"""Sections of a study's page."""
+
+import re
+from dataclasses import replace
+from html import unescape
+
+import pytest
+
+from daam.inference.assessment import measured_choice
+from tests.support.studies import a_record
+from tune.report.cells import as_text, searched
+from tune.report.contender_charts import contender_charts
+from tune.report.cost_section import cost_section
+from tune.report.page import settings_section, summary, train_commands
+
+
+def text_of(section: str) -> str:
+    return unescape(re.sub(r"<[^>]+>", " ", section))
+
+
+def test_a_study_without_labels_says_what_choosing_by_its_score_gives() -> None:
+    scores = {"label_free/self_retrieval": 0.5}
+    record = replace(
+        a_record(score="label_free", holdout="plaza->station"),
+        epochs={"trials/trial-0000/plaza-campus": [{"epoch": 1}, {"epoch": 2, **scores}]},
+    )
+    text = text_of(summary(record))
+    assert "label-free score" in text
+    assert measured_choice({"self_retrieval": 0.5}).summary in text
+    assert "Choosing by it" not in text_of(summary(a_record()))
+
+
+def test_a_study_without_a_holdout_says_what_is_not_proven() -> None:
+    record = a_record(score="label_free", holdout="")
+    assert "nothing: it is not proven that" in text_of(summary(record))
+
+
+def test_the_command_uses_the_best_settings_on_the_holdout() -> None:
+    assert train_commands(a_record())[-1] == (
+        "daam train --config /home/ada/studies/runs/demo/best.toml --transfer 'plaza->station' "
+        "--name best"
+    )
+
+
+def test_the_command_for_a_study_on_s3_fetches_the_settings_first() -> None:
+    first, *_, last = train_commands(replace(a_record(), uri="s3://bucket/studies/demo"))
+    assert first == "aws s3 cp s3://bucket/studies/demo/best.toml best.toml"
+    assert "--config best.toml" in last
+
+
+def test_settings_stand_beside_their_defaults() -> None:
+    record = a_record()
+    best = record.best
+    assert best is not None
+    text = text_of(settings_section(record))
+    weight = best.params["loss.domain_similarity.weight"]
+    assert f"{weight:.3g}" in text
+    assert "0.5 to 50, log scale" in text
+
+
+def test_the_cost_is_split_by_states_and_by_phases() -> None:
+    text = text_of(cost_section(a_record()))
+    assert re.search(r"complete +7 ", text)
+    assert re.search(r"failed +1 ", text)
+    assert re.search(r"training steps +15 s", text)  # 2 runs of 6 epochs of 1.25 s
+    assert "Had the 4 pruned trials run to their end" in text
+    assert "Failed trials wasted" in text
+
+
+def test_contenders_have_a_line_for_each_seed() -> None:
+    charts = contender_charts(a_record().epochs)
+    assert re.findall(r"<h3>(.+?)</h3>", unescape(charts)) == [
+        "Identity loss on the source",
+        "Groups of the target's images",
+    ]
+    loss, groups = charts.split("</figure>")[:2]
+    assert loss.count("<polyline") == 6
+    assert groups.count("<polyline") == 4  # source-only has no groups
+    assert "tuned seed 2, epoch 6" in loss
+    assert contender_charts({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ([4, 8], "one of 4, 8"),
+        ({"low": 0.5, "high": 50.0, "log": True}, "0.5 to 50, log scale"),
+        ({"low": 2, "high": 8, "step": 2}, "2 to 8, in steps of 2"),
+        (
+            {"choices": [False, True], "when": {"loss.target.kind": "soft"}},
+            "one of false, true, when <code>loss.target.kind</code> is soft",
+        ),
+    ],
+)
+def test_what_was_searched_is_said_in_words(spec: object, words: str) -> None:
+    assert searched(spec) == words
+
+
+def test_values_are_as_in_a_settings_file() -> None:
+    assert [as_text(value) for value in (True, 0.00123456, 12, "auto")] == [
+        "true",
+        "0.00123",
+        "12",
+        "auto",
+    ]
