@@ -27,6 +27,7 @@ from optuna.storages.journal import JournalFileBackend
 from daam.config.load import read_toml
 from daam.errors import StudyError
 from daam.storage import MissingKeyError, Store, open_store
+from tune.sampling import pruner_for, sampler_for
 from tune.settings import StudyConfig
 
 logger = logging.getLogger(__name__)
@@ -134,17 +135,12 @@ def open_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(
-            n_startup_trials=settings.num_startup_trials,
-            n_warmup_steps=settings.num_startup_epochs,
-        ),
+        pruner=pruner_for(settings),
     )
     num_trials = len(study.get_trials(deepcopy=False))
     check_trials_are_known(folder, num_trials)
     # A resumed study must not draw the same samples again.
-    study.sampler = optuna.samplers.TPESampler(
-        n_startup_trials=settings.num_startup_trials, seed=settings.seed + num_trials
-    )
+    study.sampler = sampler_for(settings, config.space(), seed=settings.seed + num_trials)
     is_new = not folder.exists(STUDY)
 
     def publish() -> None:

@@ -12,11 +12,10 @@ finish has the reason in itself after all, and becomes FAIL.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -33,6 +32,8 @@ from tune.launching import (
     NotSaved,
     failure_of,
 )
+from tune.sampling import untried
+from tune.space import Dimension, suggest
 
 INTERRUPTED = "INTERRUPTED"
 
@@ -42,7 +43,7 @@ class OptunaSearcher(NotSaved, Searcher):
 
     Args:
         study: has a storage that outlives this process.
-        space: Optuna's distributions by dotted path.
+        space: what is searched.
         num_trials: total of the study, finished trials included.
         max_interrupted: failures in a row, for reasons outside the trials, that pause the search.
         saved: called after every change to the study; if the store fails, the search pauses.
@@ -54,7 +55,7 @@ class OptunaSearcher(NotSaved, Searcher):
     def __init__(
         self,
         study: optuna.Study,
-        space: dict[str, BaseDistribution],
+        space: Sequence[Dimension],
         *,
         num_trials: int,
         max_interrupted: int,
@@ -80,29 +81,42 @@ class OptunaSearcher(NotSaved, Searcher):
         self.failures: dict[str, tuple[str, bool]] = {}
         self.num_interruptions: Counter[int] = Counter()
         self.num_in_a_row = 0
+        self.is_exhausted = False
 
     def suggest(self, trial_id: str) -> Any:
         """Return the number and the parameters of the next trial."""
         if self.paused:
             return Searcher.FINISHED
-        if self.num_left <= 0:  # a trial that runs may still fail and have to be resumed
+        trial = self.next_trial() if self.num_left > 0 else None
+        if trial is None:  # a trial that runs may still fail and have to be resumed
             return None if self.running else Searcher.FINISHED
         self.num_left -= 1
-        trial = self.next_trial()
         self.running[trial_id] = trial
         self.save_study()
         return {"number": trial.number, "parameters": dict(trial.params)}
 
-    def next_trial(self) -> optuna.Trial:
+    def next_trial(self) -> optuna.Trial | None:
         """Return a trial of an earlier process, a new one, or the first that was interrupted here.
 
-        There are as many places left as trials to resume, at least.
+        There are as many places left as trials to resume, at least. None: every combination has
+        been tried.
         """
         if self.interrupted:
             return self.interrupted.pop(0)
-        if self.num_left >= len(self.failed_here):
-            return self.study.ask(self.space)
-        return self.failed_here.pop(0)
+        if self.num_left > len(self.failed_here) and self.is_one_queued():
+            trial = self.study.ask()
+            suggest(trial, self.space)
+            return trial
+        return self.failed_here.pop(0) if self.failed_here else None
+
+    def is_one_queued(self) -> bool:
+        """Queue a new trial if none is; return False if every combination has been tried."""
+        if not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            parameters = untried(self.study, self.space)
+            self.is_exhausted = parameters is None
+            if parameters is not None:
+                self.study.enqueue_trial(parameters)
+        return not self.is_exhausted
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: the scheduler, which runs first, records every result."""

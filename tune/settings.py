@@ -3,7 +3,7 @@
 A study file is a run's settings plus two tables: `[study]` and `[search]`, see `tune.space`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution
@@ -14,7 +14,9 @@ from daam.config.schema import RunConfig
 from daam.config.section import Section
 from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
-from tune.space import check_space, distribution, with_float_bounds
+from tune.space import Dimension, search_space, with_float_bounds
+from tune.space_checks import check_paths, check_values
+from tune.starts import default_start, user_start
 
 VALIDATION, LABEL_FREE, TRANSFER = "validation", "label_free", "transfer"
 
@@ -59,8 +61,16 @@ class StudySettings(Section):
         description="failures in a row, for reasons outside of the trials (disk, store, memory, "
         "machines), after which a study pauses; these trials stay open",
     )
+    pruner: Literal["median", "asha", "hyperband", "none"] = Field(
+        default="median",
+        description="rule that stops trials early: below the median of earlier trials, successive "
+        "halving (asha; hyperband with several starting epochs), or never",
+    )
     num_startup_trials: int = Field(
-        default=5, ge=0, description="trials that finish before any is pruned"
+        default=5,
+        ge=0,
+        description="trials that finish before the sampler learns from them, and before any is "
+        "pruned by the median",
     )
     num_startup_epochs: int = Field(
         default=1, ge=0, description="epochs before a trial may be pruned"
@@ -70,6 +80,10 @@ class StudySettings(Section):
     )
     contender_seeds: int = Field(
         default=3, ge=1, description="seeds that each contender of the final comparison trains with"
+    )
+    start: list[dict[str, Any]] = Field(
+        default=[],
+        description="settings of the next trials: tables of dotted path and value, or of a preset",
     )
 
 
@@ -115,9 +129,18 @@ class StudyConfig(BaseModel):
         """Return the seed of the study's runs and those that repeat them."""
         return [(self.run.seed + offset) % 2**32 for offset in range(count)]
 
+    def space(self) -> tuple[Dimension, ...]:
+        """Return the search space; settings that depend on others come after them."""
+        return search_space(self.search, self.run)
+
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Return the search space as Optuna's distributions."""
-        return {path: distribution(path, spec) for path, spec in self.search.items()}
+        """Return Optuna's distribution of every searched setting."""
+        return {dimension.path: dimension.distribution for dimension in self.space()}
+
+    def starting_points(self) -> list[dict[str, Any]]:
+        """Return the parameters of the first trials."""
+        default = [default_start(self.run, self.space())] if self.study.default_first else []
+        return [*default, *self.study.start]
 
 
 def adapting(transfer: str, *, score: str) -> dict[str, Any]:
@@ -140,8 +163,8 @@ def adapting(transfer: str, *, score: str) -> dict[str, Any]:
 def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyConfig:
     """Build a study from a study file and `--set` assignments, and validate it.
 
-    Everything is checked before anything runs: every setting, both ends of every range, every
-    choice, and that the holdout's target is in no search transfer.
+    Everything is checked before anything runs: every setting, the values of the search, each pair
+    of them, every starting point, and that the holdout's target is in no search transfer.
 
     Raises:
         ConfigError: what is wrong, in one line.
@@ -166,17 +189,27 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
         )
     study = validated(StudySettings, layered.pop("study"), where="[study]")
     run = with_settings(run_config(layered), {"compute.num_workers": study.workers_per_trial})
-    search = without_fixed(search, changes)
     search = {path: with_float_bounds(run, path, spec) for path, spec in search.items()}
-    config = StudyConfig(study=study, run=run, search=search)
+    check_paths(without(search, changes), run)
+    space = search_space(without(search, changes), run, fixed=changes)
+    kept = {dimension.path for dimension in space}
+    settled = changes.keys() | search.keys() - kept
+    start = [
+        user_start(table, run, space, where=f"[[study.start]] {number}", ignored=settled)
+        for number, table in enumerate(study.start, start=1)
+    ]
+    config = StudyConfig(
+        study=study.model_copy(update={"start": start}), run=run, search=without(search, settled)
+    )
     check_transfers(config)
-    check_space(search, run, default_first=study.default_first)
+    check_values(space, run)
+    config.starting_points()  # refuses a default outside the space
     return config
 
 
-def without_fixed(search: Tree, changes: Mapping[str, Any]) -> Tree:
-    """Drop from the search what the command line fixes."""
-    return {path: spec for path, spec in search.items() if path not in changes}
+def without(search: Tree, paths: Collection[str]) -> Tree:
+    """Return a search table without some paths."""
+    return {path: spec for path, spec in search.items() if path not in paths}
 
 
 def check_transfers(config: StudyConfig) -> None:

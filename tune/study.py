@@ -3,6 +3,7 @@
 All state is in the study's folder: a process that dies loses at most the epochs in progress.
 """
 
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from daam.config.load import setting, with_settings
+from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError, StudyPausedError
 from daam.execution.trainer import check_size, wants_gpu
@@ -24,6 +25,8 @@ from tune.search import OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig
 from tune.trial import TrialPlan, run_trial, trial_name
 from tune.watch import StudyWatch, WatchCallback
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
     with tempfile.TemporaryDirectory(prefix="daam-study-") as directory:
         scratch = Path(directory)
         study, publish = open_study(folder, config, scratch=scratch)
-        enqueue_defaults(config, study)
+        enqueue_starts(config, study)
         search(config, folder, study, publish=publish, scratch=scratch, watch=watch)
         best_trial = study.best_trial
         best = with_settings(config.run, best_trial.params)
@@ -80,14 +83,10 @@ def is_finished(config: StudyConfig, folder: Store) -> bool:
         return are_tested(config, with_settings(config.run, study.best_params), folder)
 
 
-def enqueue_defaults(config: StudyConfig, study: optuna.Study) -> None:
-    """Make the default settings the first trial of a new study, if `default_first` is set.
-
-    A searched setting that is `auto` by default is left to the sampler.
-    """
-    if config.study.default_first and not study.get_trials(deepcopy=False):
-        defaults = {path: setting(config.run, path) for path in config.search}
-        study.enqueue_trial({path: value for path, value in defaults.items() if value != "auto"})
+def enqueue_starts(config: StudyConfig, study: optuna.Study) -> None:
+    """Queue the default settings and the user's starting points, unless the study has them."""
+    for parameters in config.starting_points()[: config.study.num_trials]:
+        study.enqueue_trial(parameters, skip_if_exists=True)
 
 
 def search(
@@ -109,7 +108,7 @@ def search(
     """
     searcher = OptunaSearcher(
         study,
-        config.distributions(),
+        config.space(),
         num_trials=config.study.num_trials,
         max_interrupted=config.study.max_interrupted,
         saved=publish,
@@ -150,26 +149,34 @@ def search(
             num_samples=-1,
         )
         tuner.fit()
-    check_finished(config, folder, study, paused=searcher.paused)
+    num_trials = config.study.num_trials
+    if searcher.is_exhausted:
+        num_trials = len(study.get_trials(deepcopy=False))
+        logger.warning(
+            "the search ends after %d of %d trials: every combination of [search] has been tried",
+            num_trials,
+            config.study.num_trials,
+        )
+    check_finished(folder, study, num_trials=num_trials, paused=searcher.paused)
     for key in folder.list("trials/"):
         if "/checkpoints/" in key:
             folder.delete(key)
 
 
 def check_finished(
-    config: StudyConfig, folder: Store, study: optuna.Study, *, paused: str = ""
+    folder: Store, study: optuna.Study, *, num_trials: int, paused: str = ""
 ) -> None:
     """Raise if the search was interrupted or has paused, or if no trial is complete."""
     trials = study.get_trials(deepcopy=False)
     num_finished = sum(trial.state.is_finished() for trial in trials)
     if paused:
         raise StudyPausedError(
-            f"the study paused after {num_finished} of {config.study.num_trials} trials, those "
+            f"the study paused after {num_finished} of {num_trials} trials, those "
             f"that failed stay open: {paused}; once that is fixed, {how_to_resume(folder)}"
         )
-    if num_finished < config.study.num_trials:
+    if num_finished < num_trials:
         raise StudyInterruptedError(
-            f"the study was stopped after {num_finished} of {config.study.num_trials} trials; "
+            f"the study was stopped after {num_finished} of {num_trials} trials; "
             f"{how_to_resume(folder)}"
         )
     if not any(trial.state == TrialState.COMPLETE for trial in trials):

@@ -167,6 +167,17 @@ def nested(settings: Mapping[str, Any]) -> Tree:
     return tree
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Tree:
+    """Turn nested tables into dotted paths."""
+    settings: Tree = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            settings |= flat(value, f"{prefix}{name}.")
+        else:
+            settings[prefix + name] = value
+    return settings
+
+
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
     """Merge nested tables; values of the second override. Neither argument is changed."""
     result = dict(base)

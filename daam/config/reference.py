@@ -76,6 +76,8 @@ def _allowed(node: Mapping[str, Any]) -> str:
     if "enum" in node:
         return " | ".join(str(choice) for choice in node["enum"])
     kind = TYPES[node["type"]]
+    if node.get("items", {}).get("type") == "object":
+        kind = "list of tables"
     low, high = node.get("minimum"), node.get("maximum")
     above, below = node.get("exclusiveMinimum"), node.get("exclusiveMaximum")
     if high is None and below is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from daam.config.load import flat
 from daam.config.schema import RunConfig
 from daam.errors import ConfigError
 from daam.storage import Store
@@ -173,14 +174,3 @@ def package(name: str) -> ModuleType:
             f"--track {name} needs a package that is not installed ({error}): "
             f"pip install '.[{name}]', in a checkout of daam"
         ) from error
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings to dotted paths."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found

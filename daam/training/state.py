@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from daam.config.load import with_settings
+from daam.config.load import flat, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError
 from daam.model.network import DaamNetwork
@@ -142,17 +142,6 @@ def described(windows: tuple[int, int]) -> str:
     """Describe `Windows.counts` in words."""
     source, target = (f"{count} windows" if count else "all rows" for count in windows)
     return f"{source} of the source and {target} of the target"
-
-
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested tables to dotted paths."""
-    result: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            result |= flat(value, f"{prefix}{name}.")
-        else:
-            result[f"{prefix}{name}"] = value
-    return result
 
 
 def on_device(tensor: Tensor | None, run: Run) -> Tensor | None:

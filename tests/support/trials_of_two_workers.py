@@ -18,7 +18,7 @@ from daam.execution.connection import connected
 from daam.storage import open_store
 from tune.folder import open_study
 from tune.settings import study_config
-from tune.study import enqueue_defaults, search
+from tune.study import enqueue_starts, search
 
 
 def main(*places: str) -> int:
@@ -34,7 +34,7 @@ def main(*places: str) -> int:
             ):
                 scratch = Path(directory)
                 study, publish = open_study(folder, config, scratch=scratch)
-                enqueue_defaults(config, study)
+                enqueue_starts(config, study)
                 try:
                     search(config, folder, study, publish=publish, scratch=scratch, watch=display)
                 except DaamError as error:

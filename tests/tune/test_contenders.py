@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from daam.config.load import read_preset, run_config, setting, with_settings
+from daam.config.load import flat, read_preset, run_config, setting, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyInterruptedError
 from daam.runs.run_folder import SCORES
 from daam.storage import Store, open_store
-from daam.training.state import flat
 from tune.contenders import (
     DEFAULT,
     SOURCE_ONLY,

@@ -34,7 +34,7 @@ from tune.folder import JOURNAL, open_study, read_folder, unused_folder, write_s
 from tune.launching import EPOCH, LAST_EPOCH, OF_TRANSFER, SCORE, failed
 from tune.search import INTERRUPTED, OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig, study_config
-from tune.study import check_finished, enqueue_defaults
+from tune.study import check_finished, enqueue_starts
 
 NUM_EPOCHS = 3
 DISK_FULL = StorageError("no space left to write trials/trial-0001/latest.json; free some")
@@ -77,10 +77,10 @@ class Process:
     def __init__(self, config: StudyConfig, folder: Store, scratch: Path) -> None:
         scratch.mkdir()
         self.study, self.publish = open_study(folder, config, scratch=scratch)
-        enqueue_defaults(config, self.study)
+        enqueue_starts(config, self.study)
         self.searcher = OptunaSearcher(
             self.study,
-            config.distributions(),
+            config.space(),
             num_trials=config.study.num_trials,
             max_interrupted=config.study.max_interrupted,
             saved=self.publish,
@@ -266,10 +266,10 @@ def test_a_full_disk_pauses_the_search_and_uses_up_no_trial(
     assert process.searcher.suggest("e") == Searcher.FINISHED
     expected = f"paused after 1 of 4 trials.*no space left.*--resume {folder.uri}"
     with pytest.raises(StudyPausedError, match=expected):
-        check_finished(config, folder, process.study, paused=process.searcher.paused)
+        check_finished(folder, process.study, num_trials=4, paused=process.searcher.paused)
     again = start()
     assert [again.run(trial_id, 0.5) for trial_id in "bcd"] == begun
-    check_finished(config, folder, again.study)
+    check_finished(folder, again.study, num_trials=4)
 
 
 def test_a_failure_that_follows_one_trial_is_its_own(start: Callable[[], Process]) -> None:
@@ -410,7 +410,7 @@ def test_a_stopped_search_says_how_to_go_on(
     process = start()
     process.run("a", 0.4)
     with pytest.raises(StudyInterruptedError, match=f"1 of 4 trials.*--resume {folder.uri}"):
-        check_finished(config, folder, process.study)
+        check_finished(folder, process.study, num_trials=4)
 
 
 def test_a_search_without_a_score_says_why(
@@ -421,7 +421,7 @@ def test_a_search_without_a_score_says_why(
         process.searcher.suggest(trial_id)
         process.fail(trial_id, NonFiniteLossError("the loss became nan"))
     with pytest.raises(StudyError, match=r"finished: 4 failed \(the loss became nan\)$"):
-        check_finished(config, folder, process.study)
+        check_finished(folder, process.study, num_trials=4)
 
 
 def test_trials_that_failed_are_not_said_to_have_been_stopped_early(
@@ -435,7 +435,7 @@ def test_trials_that_failed_are_not_said_to_have_been_stopped_early(
     process.searcher.stopped_early.add("d")
     process.searcher.on_trial_complete("d", result=result_of(2, 0.1))
     with pytest.raises(StudyError, match=r"3 failed \(the loss became nan\), 1 stopped early$"):
-        check_finished(config, folder, process.study)
+        check_finished(folder, process.study, num_trials=4)
 
 
 def test_a_study_is_read_back_as_it_was_started(config: StudyConfig, folder: LocalStore) -> None:
@@ -454,3 +454,75 @@ def test_a_study_is_not_started_over_another(config: StudyConfig, folder: LocalS
 def test_a_folder_without_a_study_is_named(folder: LocalStore) -> None:
     with pytest.raises(StudyError, match=f"there is no study in {folder.uri}"):
         read_folder(folder.uri)
+
+
+def small_space(config: StudyConfig, search: dict[str, Any], **study: Any) -> StudyConfig:
+    tree = {"study": config.study.model_dump() | study, "search": search}
+    return study_config(tree | {"loss": config.run.loss.model_dump()}, {})
+
+
+def test_no_combination_is_tried_twice_and_a_space_that_is_used_up_ends_the_search(
+    config: StudyConfig, folder: LocalStore, tmp_path: Path
+) -> None:
+    kind, exemplars = "loss.target.kind", "loss.target.num_exemplars"
+    search = {
+        kind: ["soft_label", "exemplar"],
+        exemplars: {"low": 4, "high": 6, "when": {kind: "exemplar"}},
+        RATE: {"low": 1e-4, "high": 3.5e-4, "step": 2.5e-4},
+    }
+    config = small_space(config, search, num_trials=20, num_startup_trials=2)
+    process = Process(config, folder, tmp_path / "one")
+    samples = [process.run(trial_id, 0.4) for trial_id in "abcde"]
+    process.searcher.suggest("f")  # killed
+    process = Process(config, folder, tmp_path / "two")
+    samples += [process.run(trial_id, 0.4) for trial_id in "fgh"]
+    assert process.searcher.suggest("i") == Searcher.FINISHED
+    assert process.searcher.is_exhausted
+    check_finished(folder, process.study, num_trials=8)
+    assert len({tuple(sorted(sample["parameters"].items())) for sample in samples}) == 8
+    assert [sample["number"] for sample in samples] == list(range(8))
+    assert all(
+        (exemplars in sample["parameters"]) == (sample["parameters"][kind] == "exemplar")
+        for sample in samples
+    )
+
+
+def test_floats_have_three_significant_digits(start: Callable[[], Process]) -> None:
+    process = start()
+    for trial_id in "abcd":  # the last ones are past num_startup_trials: TPE's own
+        for value in process.run(trial_id, 0.4)["parameters"].values():
+            assert value == float(f"{value:.3g}")
+
+
+def test_starting_points_come_first_and_once(
+    config: StudyConfig, folder: LocalStore, tmp_path: Path
+) -> None:
+    config = small_space(config, config.search, start=[{WEIGHT: 9.0}, {WEIGHT: 7.0}, {RATE: 1e-3}])
+    weights = [7.0, 9.0, 7.0]
+    for number, weight in enumerate(weights):
+        process = Process(config, folder, tmp_path / str(number))
+        assert process.run("a", 0.4)["parameters"][WEIGHT] == weight
+    assert process.trial(2).params[RATE] == 1e-3
+    assert process.searcher.suggest("b")["parameters"][WEIGHT] not in weights
+
+
+@pytest.mark.parametrize(
+    ("pruner", "last_step"), [("median", 2), ("asha", 2), ("hyperband", 2), ("none", 3)]
+)
+def test_a_hopeless_trial_is_stopped_by_the_pruner_that_was_chosen(
+    config: StudyConfig, folder: LocalStore, tmp_path: Path, pruner: str, last_step: int
+) -> None:
+    config = small_space(config, config.search, pruner=pruner, num_trials=9)
+    process = Process(config, folder, tmp_path / "scratch")
+    for trial_id in "abcd":
+        process.searcher.suggest(trial_id)
+        for epoch in range(1, NUM_EPOCHS + 1):
+            if process.epoch(trial_id, epoch, 0.4) == TrialScheduler.STOP:
+                break
+        else:
+            process.searcher.on_trial_complete(trial_id, result=result_of(NUM_EPOCHS, 0.4))
+    process.searcher.suggest("z")
+    for epoch in range(1, NUM_EPOCHS + 1):
+        if process.epoch("z", epoch, 0.1) == TrialScheduler.STOP:
+            break
+    assert epoch == last_step

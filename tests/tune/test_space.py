@@ -9,6 +9,7 @@ from daam.config.load import parse_settings, read_packaged_toml, read_preset
 from daam.domains import Split
 from daam.errors import ConfigError
 from tune.settings import StudyConfig, study_config
+from tune.space import combinations
 
 STUDY = {"search_transfers": ["plaza->campus", "campus->plaza"], "holdout": "plaza->station"}
 WEIGHT = "loss.domain_similarity.weight"
@@ -48,8 +49,9 @@ def test_ranges_and_choices_become_distributions() -> None:
         ({"low": -1.0, "high": 5.0}, "-1.0"),
         ({"low": 1.0, "high": 2000.0}, "2000.0"),
         ([1.0, 5.0, 4000.0], "4000.0"),
+        ({"choices": [5.0, 4000.0]}, "4000.0"),
     ],
-    ids=["lower end", "upper end", "choice"],
+    ids=["lower end", "upper end", "choice", "choice in a table"],
 )
 def test_every_end_and_choice_must_be_allowed(spec: Any, end: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -76,8 +78,19 @@ def test_an_unknown_path_names_the_nearest() -> None:
         {"low": 2.0, "high": 1.0},
         {"low": 0.0, "high": 1.0, "log": True},
         {"low": "a", "high": "b"},
+        {"low": 5.0, "high": 5.0},
+        {"low": 1.0, "high": float("inf")},
+        {"low": 1.0, "high": 9.0, "log": "yes"},
+        {"low": 1.0, "high": 9.0, "log": True, "step": 1.0},
+        {"low": 1.0, "high": 9.0, "step": 0},
+        {"low": 1.0, "high": 9.0, "step": 3.0},
+        {"low": True, "high": 9.0},
+        {"choices": [1.0, 5.0], "low": 1.0},
+        {"choices": 5.0},
         [],
         [[1], [2]],
+        [5.0, 9.0, 5.0],
+        [1, 5.0, 1.0],
     ],
 )
 def test_what_is_no_range_is_refused(spec: Any) -> None:
@@ -197,3 +210,139 @@ def test_whole_numbers_are_a_range_of_fractions_where_the_setting_is_one() -> No
 def test_the_budget_is_not_searched(path: str) -> None:
     with pytest.raises(ConfigError, match="part of the task or its budget"):
         a_study({path: {"low": 1, "high": 500}})
+
+
+def test_every_value_of_a_short_range_must_be_allowed() -> None:
+    kernels = {"low": 1, "high": 7}
+    with pytest.raises(ConfigError, match=r"model\.attention\.kernel, at 2:"):
+        a_study({"model.attention.kernel": kernels})
+    assert a_study({"model.attention.kernel": kernels | {"step": 2}}).search
+
+
+@pytest.mark.parametrize("step", [2.5, -4, True])
+def test_steps_of_whole_numbers_are_whole_numbers(step: Any) -> None:
+    with pytest.raises(ConfigError, match="step has to be a"):
+        a_study({"model.attention.reduction": {"low": 4, "high": 16, "step": step}})
+
+
+def test_steps_that_miss_the_upper_end_name_the_last_one_that_is_reached() -> None:
+    with pytest.raises(ConfigError, match="use high = 14"):
+        a_study({"model.attention.reduction": {"low": 4, "high": 16, "step": 5}})
+
+
+def test_a_default_between_the_steps_is_refused() -> None:
+    with pytest.raises(ConfigError, match="leaves out the default, 16"):
+        a_study({"model.attention.reduction": {"low": 2, "high": 17, "step": 5}})
+
+
+def test_values_that_cannot_go_together_are_refused() -> None:
+    search: dict[str, Any] = {
+        "loss.target.kind": ["soft_label", "exemplar"],
+        "teacher.labels": [False, True],
+    }
+    with pytest.raises(ConfigError, match=r"kind = 'exemplar' and teacher\.labels = True cannot"):
+        a_study(search)
+    when = {"loss.target.kind": "soft_label"}
+    search["teacher.labels"] = {"choices": [False, True], "when": when}
+    assert a_study(search).search == search
+
+
+KIND, EXEMPLARS, LABELS = "loss.target.kind", "loss.target.num_exemplars", "teacher.labels"
+LONE = "loss.target.exemplar_lone_epochs"
+CONDITIONAL: dict[str, Any] = {
+    LONE: {"choices": [0, 5], "when": {EXEMPLARS: [6, 12]}},
+    EXEMPLARS: {"choices": [0, 6, 12], "when": {KIND: "exemplar"}},
+    LABELS: {"choices": [False, True], "when": {KIND: ["soft_label", "cluster_triplet"]}},
+    KIND: ["soft_label", "cluster_triplet", "exemplar"],
+}
+
+
+def test_a_setting_is_searched_only_beside_the_values_of_its_condition() -> None:
+    found = list(combinations(a_study(CONDITIONAL).space()))
+    assert len(found) == 2 * 2 + 1 + 2 * 2
+    assert {KIND: "cluster_triplet", LABELS: True} in found
+    assert {KIND: "exemplar", EXEMPLARS: 0} in found
+    assert {KIND: "exemplar", EXEMPLARS: 12, LONE: 5} in found
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ({EXEMPLARS: {"choices": [6], "when": {LONE: 5}}}, "cycle"),
+        ({KIND: ["soft_label", "cluster_triplet"]}, "has no 'exemplar'; it has 'soft_label' or"),
+        ({LABELS: {"choices": [True], "when": {KIND: []}}}, "has no nothing"),
+        (
+            {LABELS: {"choices": [True], "when": {"loss.target.knid": "none"}}},
+            f"did you mean {KIND}",
+        ),
+        ({LABELS: {"choices": [True], "when": {WEIGHT: 3.0}}}, "is 5.0 and not searched"),
+        ({LABELS: {"choices": [True], "when": {"loss": {"target": 3}}}}, "with the path in quotes"),
+        ({LABELS: {"choices": [True], "when": KIND}}, "is not of the form"),
+        (
+            {WEIGHT: {"low": 1, "high": 9}, LABELS: {"choices": [True], "when": {WEIGHT: 5.0}}},
+            "is a range; list its values",
+        ),
+    ],
+)
+def test_a_condition_that_cannot_be_met_is_refused(search: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        a_study(CONDITIONAL | search, default_first=False)
+
+
+def test_what_the_command_line_fixes_decides_the_conditions_on_it() -> None:
+    assert set(a_study(CONDITIONAL, settings=[f"{KIND}=exemplar"]).search) == {EXEMPLARS, LONE}
+    config = a_study(CONDITIONAL, settings=[f"{KIND}=cluster_triplet"])
+    assert set(config.search) == {LABELS}
+    tree = {"study": config.study.model_dump(), "search": config.search, **config.run.model_dump()}
+    assert study_config(tree, {}) == config
+
+
+def test_starting_points_are_the_default_and_then_the_users() -> None:
+    search = {
+        "loss.target.triplet_weight": {"low": 0.0, "high": 2.0},
+        "model.norm": ["shared", "domain_specific"],
+        "model.pooling": ["average", "gem"],
+        "teacher.labels": [False, True],
+        "teacher.embeds": [False, True],
+        "loss.target.num_neighbours": {"low": 5, "high": 40},
+    }
+    start = [{"preset": "strong", "loss.target.triplet_weight": 2}, {"model.pooling": "gem"}]
+    config = a_study(search, start=start)
+    default, strong, pooled = config.starting_points()
+    assert default == {
+        "loss.target.triplet_weight": 0.0,
+        "model.norm": "shared",
+        "model.pooling": "average",
+        "teacher.labels": False,
+        "teacher.embeds": False,
+    }
+    assert strong == {
+        "loss.target.triplet_weight": 2.0,
+        "model.norm": "domain_specific",
+        "model.pooling": "gem",
+        "teacher.labels": True,
+        "teacher.embeds": True,
+    }
+    assert pooled == default | {"model.pooling": "gem"}
+    fixed = a_study(search, start=start, settings=["model.norm=shared"])
+    assert "model.norm" not in fixed.starting_points()[1]
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ({WEIGHT: 60.0}, "leaves out 60.0; widen the range"),
+        ({WEIGHT: 60.0, "preset": "daam_v7"}, "no preset 'daam_v7'"),
+        ({"preset": "strong"}, "is not searched beside the other values"),
+        ({"loss.target.eps": 0.3}, "eps = 0.3 is not searched"),
+        ({EXEMPLARS: 12}, "num_exemplars = 12 is not searched beside"),
+        ({"loss": {"target": {"kind": "exemplar"}}}, "begins with loss in quotes"),
+        ({"loss.target.knid": "exemplar"}, f"did you mean {KIND}"),
+        ({WEIGHT: "much"}, "valid number"),
+    ],
+)
+def test_a_starting_point_outside_the_search_is_refused(start: Any, words: str) -> None:
+    search = CONDITIONAL | {WEIGHT: {"low": 0.5, "high": 50.0}}
+    with pytest.raises(ConfigError, match=words) as caught:
+        a_study(search, start=[{KIND: "exemplar"}, start])
+    assert str(caught.value).startswith(("[[study.start]] 2: ", "there is no preset"))

@@ -1,0 +1,106 @@
+"""Which parameters are tried next, and which trials are stopped early.
+
+Floats are rounded to three significant digits, so that "the same parameters" means something; no
+combination is tried twice.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial
+
+from tune.settings import StudySettings
+from tune.space import Dimension, combinations, rounded, rounded_within, suggest
+
+MAX_DRAWS = 50
+
+
+class RoundedTPE(TPESampler):
+    """Optuna's TPE sampler, with floats rounded to three significant digits."""
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Sample the settings that the study already knows, together."""
+        sampled = super().sample_relative(study, trial, search_space)
+        return {path: rounded_within(search_space[path], value) for path, value in sampled.items()}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Sample one setting on its own."""
+        value = super().sample_independent(study, trial, param_name, param_distribution)
+        return rounded_within(param_distribution, value)
+
+
+def sampler_for(settings: StudySettings, space: Sequence[Dimension], *, seed: int) -> TPESampler:
+    """Return the sampler of a study.
+
+    It models the settings jointly (those with a condition in groups that occur together), and takes
+    running trials for bad ones, so that trials that run side by side differ.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RoundedTPE(
+            n_startup_trials=settings.num_startup_trials,
+            multivariate=True,
+            group=any(dimension.when for dimension in space),
+            constant_liar=True,
+            seed=seed,
+        )
+
+
+def pruner_for(settings: StudySettings) -> BasePruner:
+    """Return the rule that stops trials early."""
+    first_step = max(1, settings.num_startup_epochs)
+    if settings.pruner == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first_step, reduction_factor=3)
+    if settings.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=first_step, reduction_factor=3)
+    if settings.pruner == "median":
+        return optuna.pruners.MedianPruner(
+            n_startup_trials=settings.num_startup_trials,
+            n_warmup_steps=settings.num_startup_epochs,
+        )
+    return optuna.pruners.NopPruner()
+
+
+def untried(study: optuna.Study, space: Sequence[Dimension]) -> dict[str, Any] | None:
+    """Return parameters that no trial has had; None if every combination has been tried.
+
+    The sampler draws in a copy of the study until it draws something new. The study itself never
+    holds a trial twice.
+    """
+    trials = study.get_trials(deepcopy=False)
+    tried = {identity_of(trial.params) for trial in trials}
+    copy = optuna.create_study(
+        study_name=study.study_name,
+        directions=study.directions,
+        sampler=study.sampler,
+        pruner=study.pruner,
+    )
+    copy.add_trials(trials)
+    for _ in range(MAX_DRAWS):
+        trial = copy.ask()
+        suggest(trial, space)
+        if identity_of(trial.params) not in tried:
+            return trial.params
+    return next((found for found in combinations(space) if identity_of(found) not in tried), None)
+
+
+def identity_of(parameters: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    """Return what is equal for equal parameters, whatever the last digit of a float."""
+    return frozenset(
+        (path, rounded(value, digits=12) if isinstance(value, float) else value)
+        for path, value in parameters.items()
+    )
