@@ -59,7 +59,7 @@ def phases_part(record: StudyRecord, *, whole: float) -> str:
         for words, value in spent.items()
         if value > 0
     ]
-    return html_table(["Time of the trials", "", "Share"], cells, num_texts=1)
+    return html_table(["Spent on", "Time", "Share"], cells, num_texts=1)
 
 
 def pruning_in_words(trials: Sequence[FrozenTrial], seconds: Mapping[int, float]) -> str:

@@ -29,7 +29,7 @@ def ended_section(record: StudyRecord) -> str:
         [
             str(trial.number),
             state_in_words(trial.state.name),
-            escape(why_ended(trial, record.trials)),
+            escape(why_ended(trial, record.trials, pruner=record.config.study.pruner)),
         ]
         for trial in ended
     ]

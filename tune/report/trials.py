@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from daam.plots.page import percent
 from tune.launching import FAILURE
 
+RUNG = "completed_rung_"  # of Optuna's successive halving
 STATE_COLOURS = {
     "COMPLETE": "var(--series-1)",
     "PRUNED": "var(--series-5)",
@@ -57,32 +58,45 @@ def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(trials, key=place)
 
 
-def why_ended(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
-    """Return why a trial was pruned or failed, in a sentence without its full stop."""
+def why_ended(trial: FrozenTrial, trials: Sequence[FrozenTrial], *, pruner: str) -> str:
+    """Return why a trial was pruned or failed, in a sentence without its full stop.
+
+    Args:
+        trial: pruned or failed.
+        trials: of the study.
+        pruner: `study.pruner`.
+    """
     if trial.state == TrialState.FAIL:
         return trial.user_attrs.get(FAILURE, "its process died")
-    return pruned_behind(trial, trials)
-
-
-def pruned_behind(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
-    """Return which median a pruned trial fell behind, as Optuna's median pruner saw it."""
     if not trial.intermediate_values:
         return "stopped before its first score"
     step = max(trial.intermediate_values)
-    own = max(value for value in trial.intermediate_values.values() if not math.isnan(value))
-    others = [
+    if pruner == "median":
+        own = max(value for value in trial.intermediate_values.values() if not math.isnan(value))
+        others = complete_scores_at(step, trial, trials)
+        if others and own < median(others):
+            return (
+                f"at epoch {step} its best score was {percent(own)}, below "
+                f"{percent(median(others))}, the median of the {len(others)} complete trials"
+            )
+    rungs = [attribute for attribute in trial.system_attrs if attribute.startswith(RUNG)]
+    if rungs:
+        return (
+            f"at epoch {step}, rung {len(rungs)} of successive halving, its score of "
+            f"{percent(trial.intermediate_values[step])} was not among the best third"
+        )
+    return f"behind the others at epoch {step}, with {percent(trial.intermediate_values[step])}"
+
+
+def complete_scores_at(step: int, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[float]:
+    """Return the scores at a step of the trials that were complete when another ended."""
+    return [
         other.intermediate_values[step]
         for other in trials
         if final_score(other) is not None
         and step in other.intermediate_values
         and ended_before(other, trial)
     ]
-    if not others or own >= median(others):
-        return f"behind the others at epoch {step}, with {percent(own)} at its best"
-    return (
-        f"at epoch {step} its best score was {percent(own)}, below {percent(median(others))}, the "
-        f"median of the {len(others)} complete trials"
-    )
 
 
 def ended_before(trial: FrozenTrial, other: FrozenTrial) -> bool:

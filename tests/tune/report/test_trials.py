@@ -2,11 +2,15 @@
 
 from datetime import datetime, timedelta
 
+import optuna
+import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from tests.support.studies import a_study
 from tune.launching import FAILURE
 from tune.report.trials import best_of, ranked, short_names, why_ended
+from tune.sampling import pruner_for
 
 START = datetime(2025, 3, 4, 10)
 
@@ -37,25 +41,43 @@ COMPLETE = [
 
 def test_a_pruned_trial_names_the_median_it_fell_behind() -> None:
     pruned = a_trial(4, [0.25], state=TrialState.PRUNED, end_s=25)  # the fourth ended later
-    assert why_ended(pruned, [*COMPLETE, pruned]) == (
+    assert why_ended(pruned, [*COMPLETE, pruned], pruner="median") == (
         "at epoch 1 its best score was 25.0\u202f%, below 30.0\u202f%, the median of the 3 "
         "complete trials"
     )
 
 
-def test_a_trial_that_another_pruner_stopped_names_no_median() -> None:
-    pruned = a_trial(4, [0.1, 0.8], state=TrialState.PRUNED)
-    assert why_ended(pruned, [*COMPLETE, pruned]).startswith("behind the others at epoch 2")
-    assert why_ended(pruned, [pruned]).startswith("behind the others at epoch 2")
-    assert (
-        why_ended(a_trial(5, [], state=TrialState.PRUNED), []) == "stopped before its first score"
-    )
+@pytest.mark.parametrize("pruner", ["median", "asha", "hyperband"])
+def test_the_reason_is_what_optuna_decided_on(pruner: str) -> None:
+    config = a_study(pruner=pruner, num_startup_trials=2, num_startup_epochs=1)
+    study = optuna.create_study(direction="maximize", pruner=pruner_for(config.study))
+    for number in range(12):
+        trial = study.ask({"a": FloatDistribution(0, 2)})
+        for step in range(1, 10):
+            trial.report((0.9 - 0.05 * number) * step / 10, step)
+            if trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, 0.9 - 0.05 * number)
+    trials = study.get_trials()
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    assert pruned
+    words = {"median": "the median of the", "asha": "rung", "hyperband": "rung"}[pruner]
+    for trial in pruned:
+        assert words in why_ended(trial, trials, pruner=pruner)
+
+
+def test_a_trial_without_a_score_was_stopped_before_it() -> None:
+    pruned = a_trial(5, [], state=TrialState.PRUNED)
+    assert why_ended(pruned, [], pruner="median") == "stopped before its first score"
 
 
 def test_a_failed_trial_names_its_reason() -> None:
     failed = a_trial(4, [], state=TrialState.FAIL, failure="loss/target is nan")
-    assert why_ended(failed, []) == "loss/target is nan"
-    assert why_ended(a_trial(4, [], state=TrialState.FAIL), []) == "its process died"
+    assert why_ended(failed, [], pruner="median") == "loss/target is nan"
+    unknown = a_trial(4, [], state=TrialState.FAIL)
+    assert why_ended(unknown, [], pruner="median") == "its process died"
 
 
 def test_the_best_comes_first_and_those_without_a_score_last() -> None:
