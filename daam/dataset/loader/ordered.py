@@ -11,6 +11,8 @@ from daam.dataset.parallel import parallel_map
 from daam.dataset.pixels.reader import Pixels
 from daam.errors import ConfigError
 
+BATCHES_PREFETCHED = 2  # besides one being made in each thread
+
 
 def ordered_batches(
     reader: Pixels,
@@ -19,7 +21,6 @@ def ordered_batches(
     rank: int,
     num_ranks: int,
     num_threads: int,
-    prefetch: int = 2,
 ) -> Generator[tuple[np.ndarray, Tensor], None, None]:
     """Yield `(rows, images)` over this rank's contiguous part of the rows, in order.
 
@@ -33,7 +34,6 @@ def ordered_batches(
         rank: from 0 to `num_ranks` - 1.
         num_ranks: ranks that share the pass.
         num_threads: threads that decode, each a whole batch at a time.
-        prefetch: finished batches that may wait, besides one being made in each thread.
 
     Yields:
         rows (B,) int64 and images (B, H, W, 3) uint8, not augmented.
@@ -52,7 +52,10 @@ def ordered_batches(
         return rows, reader.read(rows)
 
     batches = parallel_map(
-        make_batch, range(first, end, batch_size), num_threads=num_threads, prefetch=prefetch
+        make_batch,
+        range(first, end, batch_size),
+        num_threads=num_threads,
+        prefetch=BATCHES_PREFETCHED,
     )
     ends = [rows.stop for rows in reader.source.shards]
 

@@ -39,16 +39,10 @@ class DevicePixels:
         self.width = width
         self.device = device
         self.source = source
+        self.num_rows = source.num_rows
+        self.cameras = source.cameras
         self._lane = _lane_on(device) if device.type == "cuda" else None
         self._has_warned = False
-
-    @property
-    def num_rows(self) -> int:
-        return self.source.num_rows
-
-    @property
-    def cameras(self) -> np.ndarray | None:
-        return self.source.cameras
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8.

@@ -104,19 +104,13 @@ class PixelReader:
         self.width = width
         self.device = torch.device("cpu")
         self.source = source
+        self.num_rows = source.num_rows
+        self.cameras = source.cameras
         self._kept: np.ndarray | None = None
         if source.num_rows * height * width * 3 <= keep_decoded_bytes:
             # The system maps these pages only when pixels are written to them.
             self._kept = np.empty((source.num_rows, height, width, 3), dtype=np.uint8)
         self._is_kept = np.zeros(source.num_rows, dtype=bool)
-
-    @property
-    def num_rows(self) -> int:
-        return self.source.num_rows
-
-    @property
-    def cameras(self) -> np.ndarray | None:
-        return self.source.cameras
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return the pixels of rows, in their order and with repeats: (B, H, W, 3) uint8, a copy.

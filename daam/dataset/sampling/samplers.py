@@ -49,6 +49,7 @@ class RowsByIdentity:
 
     Attributes:
         num_identities: how many different ones the labelled rows have.
+        num_labelled: rows that have one.
         num_rows: N.
     """
 
@@ -84,11 +85,8 @@ class RowsByIdentity:
         self._rows = matrix.indices
         self._cameras = cameras
         self.num_rows = num_rows
+        self.num_labelled = len(self._rows)
         self.num_identities = len(self._first)
-
-    @property
-    def num_labelled(self) -> int:
-        return len(self._rows)
 
     def of(self, chosen_P: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the rows of some identities (counted from 0), one identity after the other.
@@ -145,18 +143,11 @@ class IdentityBatches:
         self._passes = _Passes(
             rows.num_identities, per_batch=identities_per_batch, seed=seed, epoch=epoch
         )
+        self.batch_size = identities_per_batch * images_per_identity
+        self.block_size = images_per_identity
         self._rows = rows
-        self._images_per_identity = images_per_identity
         self._seed = seed
         self._epoch = epoch
-
-    @property
-    def batch_size(self) -> int:
-        return self._passes.per_batch * self._images_per_identity
-
-    @property
-    def block_size(self) -> int:
-        return self._images_per_identity
 
     def batch(self, step: int) -> np.ndarray:
         row_M, camera_M, count_P = self._rows.of(self._passes.batch(step))
@@ -174,7 +165,7 @@ class IdentityBatches:
 
         tie_M = draw_uniform(self._seed, self._epoch, step, row_M, _IMAGE_ORDER)
         preferred_M = np.lexsort((tie_M, turn_M, slot_M))
-        pick_PK = np.arange(self._images_per_identity) % count_P[:, None]
+        pick_PK = np.arange(self.block_size) % count_P[:, None]
         return row_M[preferred_M[begin_P[:, None] + pick_PK]].ravel()
 
     def shards(self, step: int) -> None:
@@ -197,14 +188,8 @@ class ShuffledBatches:
         if num_rows == 0:
             raise DataError("a split without images makes no batches; import images into it")
         self._passes = _Passes(num_rows, per_batch=batch_size, seed=seed, epoch=epoch)
-
-    @property
-    def batch_size(self) -> int:
-        return self._passes.per_batch
-
-    @property
-    def block_size(self) -> int:
-        return 1
+        self.batch_size = batch_size
+        self.block_size = 1
 
     def batch(self, step: int) -> np.ndarray:
         return self._passes.batch(step)
@@ -240,7 +225,7 @@ class _Passes:
     """Endless random passes over items, each cut into batches that never span two passes."""
 
     def __init__(self, num_items: int, *, per_batch: int, seed: int, epoch: int) -> None:
-        self.per_batch = per_batch
+        self._per_batch = per_batch
         self._num_items = num_items
         self._steps_per_pass = -(-num_items // per_batch)
         self._seed = seed
@@ -249,7 +234,7 @@ class _Passes:
 
     def batch(self, step: int) -> np.ndarray:
         pass_index, step_of_pass = divmod(step, self._steps_per_pass)
-        places = np.arange(self.per_batch) + step_of_pass * self.per_batch
+        places = np.arange(self._per_batch) + step_of_pass * self._per_batch
         places %= self._num_items
         return self._shuffled(pass_index)[places]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import threading
@@ -161,8 +160,6 @@ def _connect(settings: S3Settings) -> Connection:
     core = botocore.session.Session(profile=settings.profile)
     # The session needs the region too: a service that issues credentials may be asked there.
     session = boto3.Session(botocore_session=core, region_name=region)
-    was_enabled = gc.isenabled()
-    gc.disable()  # its collections would walk all that torch imported: .1 of .2 s
     try:
         client = session.client(
             "s3",
@@ -176,9 +173,6 @@ def _connect(settings: S3Settings) -> Connection:
             "AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config is no address of a server; write it "
             "as in https://host:9000"
         ) from None
-    finally:
-        if was_enabled:
-            gc.enable()
     if "@" in urlsplit(client.meta.endpoint_url).netloc:
         raise StorageError(
             "AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config holds a user or password; "
