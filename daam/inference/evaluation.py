@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from daam.domains import Split, check_domain
 from daam.errors import EvaluationError
 from daam.inference.assessment import Assessment
 from daam.inference.embedder import open_trained
-from daam.inference.pictures import draw_embeddings, draw_lists, draw_maps, draw_thresholds
+from daam.inference.pictures import draw_embeddings, draw_lists, draw_maps
 from daam.inference.unlabelled import assess_domain
 from daam.metrics.calibration import (
     Calibration,
@@ -32,10 +33,11 @@ from daam.metrics.retrieval import (
     cosine_distances,
     retrieval_scores_from_embeddings,
 )
-from daam.runs.results import record_result
+from daam.plots.calibration import draw_calibration
+from daam.runs.results import Kind, record_result
 from daam.storage import open_store
 from daam.storage.atomic import atomic_write
-from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest, TestResult, score
+from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest, score
 from daam.training.setup.data import manifest_of
 from daam.training.state import trained_network
 
@@ -102,9 +104,13 @@ def evaluate(
             pairs for the rate that was requested, or a rate or re-ranking was requested without
             labels.
     """
-    config, state = open_trained(os.fspath(run), data_root=data_root)
+    run, to = os.fspath(run), None if to is None else Path(to)
+    config, state = open_trained(run, data_root=data_root)
     domain = config.pair().target if domain is None else check_domain(domain)
     manifest = manifest_of(config, domain)
+    network = trained_network(config, state)
+    title = f"{run} ({config.transfer}) on {domain}"
+    header = {"run": run, "transfer": config.transfer, "domain": domain}
     if without_labels or not has_test(manifest):
         if rerank or false_match_rate is not None:
             raise EvaluationError(
@@ -112,23 +118,12 @@ def evaluate(
                 "needs labelled queries and a gallery; leave it out, or find a threshold by "
                 "answering fifty questions: daam label"
             )
-        header = {"run": os.fspath(run), "transfer": config.transfer, "domain": domain}
         assessment, files = assess_domain(
-            trained_network(config, state),
-            config,
-            manifest,
-            title=f"{run} ({config.transfer}) on {domain}",
-            header=header,
-            to=None if to is None else Path(to),
+            network, config, manifest, title=title, header=header, to=to
         )
         if to is not None:
-            record_result(
-                open_store(os.fspath(run)),
-                domain=domain,
-                kind="assessment",
-                document=header | assessment.as_document(),
-                pictures=pictures_of(files),
-            )
+            document = header | assessment.as_document()
+            _record(run, domain=domain, kind="assessment", document=document, files=files)
         return Evaluation(
             domain=domain,
             scores=None,
@@ -141,12 +136,18 @@ def evaluate(
     choice = choose_pairs(query_labels=test.query.labels, gallery_labels=test.gallery.labels)
     rate, unsupported = supported_rate(choice, asked=false_match_rate)
 
-    network = trained_network(config, state)
     result = score(network, test, config)
-    reranked = reranked_scores_of(test, result) if rerank else None
-    same, other = choice.pairs(
-        cosine_distances(result.query_NC[choice.rows_R], result.gallery_NC).numpy()
-    )
+    query_NC, gallery_NC = result.query_NC, result.gallery_NC
+    reranked = None
+    if rerank:
+        reranked = reranked_scores(
+            query_NC,
+            gallery_NC,
+            query_labels=test.query.labels,
+            gallery_labels=test.gallery.labels,
+            chunk=QUERIES_AT_ONCE,
+        )
+    same, other = choice.pairs(cosine_distances(query_NC[choice.rows_R], gallery_NC).numpy())
     calibration = None
     if rate is not None:
         calibration = calibrate(same, other, false_match_rate=rate, seed=config.seed)
@@ -154,12 +155,9 @@ def evaluate(
 
     files: list[Path] = []
     if to is not None:
-        to = Path(to)
         to.mkdir(parents=True, exist_ok=True)
         document = {
-            "run": os.fspath(run),
-            "transfer": config.transfer,
-            "domain": domain,
+            **header,
             **result.scores.as_document(),
             "same_camera_junk": cameras_known,
             **({} if reranked is None else {"reranked": reranked.as_document()}),
@@ -167,7 +165,6 @@ def evaluate(
             if calibration is None
             else calibration.as_document(),
         }
-        title = f"{run} ({config.transfer}) on {domain}"
         files = [
             to / "scores.json",
             draw_lists(test, result, title=title, to=to / "ranked-lists.png"),
@@ -181,11 +178,15 @@ def evaluate(
             ),
         ]
         if len(same) and len(other):
-            path = to / "calibration.png"
-            files.append(
-                draw_thresholds(
-                    same, other, calibration, cameras_known=cameras_known, title=title, to=path
-                )
+            whence = "from different cameras" if cameras_known else "of any cameras"
+            files.append(to / "calibration.png")
+            draw_calibration(
+                same,
+                other,
+                calibration=calibration,
+                title=title,
+                subtitle=f"query and gallery images {whence}, without junk and distractors",
+                to=files[-1],
             )
         if network.attention is not None:
             path = to / "attention.png"
@@ -193,13 +194,7 @@ def evaluate(
             draw_maps(reader, result.embedder, config, title=title, of="queries", to=path)
             files.append(path)
         atomic_write(to / "scores.json", [json.dumps(document, indent=1).encode()])
-        record_result(
-            open_store(os.fspath(run)),
-            domain=domain,
-            kind="scores",
-            document=document,
-            pictures=pictures_of(files),
-        )
+        _record(run, domain=domain, kind="scores", document=document, files=files)
     return Evaluation(
         domain=domain,
         scores=result.scores,
@@ -218,22 +213,6 @@ def has_test(manifest: DomainManifest) -> bool:
     return all(
         split in manifest.splits and manifest.splits[split].has_identities
         for split in (Split.QUERY, Split.GALLERY)
-    )
-
-
-def pictures_of(files: Sequence[Path]) -> list[Path]:
-    """Return the pictures among the files that were written."""
-    return [file for file in files if file.suffix == ".png"]
-
-
-def reranked_scores_of(test: RetrievalTest, result: TestResult) -> RetrievalScores:
-    """Score a test again, by re-ranked distances."""
-    return reranked_scores(
-        result.query_NC,
-        result.gallery_NC,
-        query_labels=test.query.labels,
-        gallery_labels=test.gallery.labels,
-        chunk=QUERIES_AT_ONCE,
     )
 
 
@@ -287,3 +266,10 @@ def colour_histogram_scores(config: RunConfig, *, domain: str) -> RetrievalScore
         gallery_labels=test.gallery.labels,
         chunk=QUERIES_AT_ONCE,
     )
+
+
+def _record(
+    run: str, *, domain: str, kind: Kind, document: dict[str, Any], files: Sequence[Path]
+) -> None:
+    pictures = [file for file in files if file.suffix == ".png"]
+    record_result(open_store(run), domain=domain, kind=kind, document=document, pictures=pictures)

@@ -1,4 +1,4 @@
-"""Pictures of a test: ranked lists, attention maps, a map of the embeddings, thresholds.
+"""Pictures of a test: ranked lists, attention maps, a map of the embeddings.
 
 Shapes: Q = queries, G = gallery images, N = images.
 """
@@ -14,13 +14,11 @@ from daam.config.schema import RunConfig
 from daam.dataset.format.manifest import manifest_key
 from daam.dataset.pixels.normalise import normalise
 from daam.dataset.pixels.reader import Pixels
-from daam.metrics.calibration import Calibration, Pairs
 from daam.metrics.diagnostics import domain_probe_accuracy
 from daam.metrics.projection import project
 from daam.metrics.retrieval import cosine_distances, ranked_gallery
 from daam.model.network import DaamNetwork
 from daam.plots.attention_maps import AttentionMap, draw_attention_maps
-from daam.plots.calibration import draw_calibration
 from daam.plots.projection import Legend, draw_projection
 from daam.plots.ranked_lists import RankedList, Result, draw_ranked_lists, spread_queries
 from daam.spread import spread_evenly
@@ -253,25 +251,3 @@ def embedded(
         return torch.cat(
             [embedder.embed(normalise(compute.move(reader.read(part)))).cpu() for part in parts]
         )
-
-
-def draw_thresholds(
-    same: Pairs,
-    other: Pairs,
-    calibration: Calibration | None,
-    *,
-    cameras_known: bool,
-    title: str,
-    to: Path,
-) -> Path:
-    """Draw the distances of pairs, and the error rates of every threshold."""
-    whence = "from different cameras" if cameras_known else "of any cameras"
-    draw_calibration(
-        same,
-        other,
-        calibration=calibration,
-        title=title,
-        subtitle=f"query and gallery images {whence}, without junk and distractors",
-        to=to,
-    )
-    return to
