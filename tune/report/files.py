@@ -20,10 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 from daam.config.load import to_toml
 from daam.runs.run_folder import REPORTS, read_reports
 from daam.storage import Store
+from tune.launching import OF_TRANSFER
 from tune.report.comparison import compare
 from tune.report.page import REPORT, report_page
 from tune.report.provenance import GitCommit
 from tune.report.record import StudyRecord
+from tune.report.trials import final_score, why_ended
+from tune.settings import LABEL_FREE
 from tune.study import StudyResult
 from tune.trial import trial_name
 
@@ -102,7 +105,7 @@ def study_document(
             "search": config.search,
             "run": config.run.model_dump(),
         },
-        "trials": [_trial(trial) for trial in result.trials],
+        "trials": [trial_document(trial, result) for trial in result.trials],
         "best": {"trial": result.best_trial, "config": result.best.model_dump()},
         "holdout": {
             "transfer": config.final_transfer,
@@ -127,10 +130,11 @@ def best_toml(result: StudyResult) -> str:
     """The best settings as a settings file, which says where they come from."""
     study = result.config.study
     score = result.trials[result.best_trial].value
+    measure = "label-free score" if study.score == LABEL_FREE else "validation mAP"
     header = (
         f"# The best settings of the study {study.name}: those of {trial_name(result.best_trial)}, "
         f"with a score of {score:.4f}\n"
-        f"# ({study.aggregate} validation mAP over {', '.join(study.search_transfers)}).\n"
+        f"# ({study.aggregate} {measure} over {', '.join(study.search_transfers)}).\n"
         "# Train with them: daam train --config best.toml\n\n"
     )
     return header + to_toml(result.best)
@@ -139,7 +143,8 @@ def best_toml(result: StudyResult) -> str:
 def trials_csv(result: StudyResult) -> str:
     """A row for each trial; the score is that of complete trials only.
 
-    A trial's scores on the single transfers, `mAP/source->target`, are those after its last epoch.
+    A trial's scores on the single transfers, `score/source->target`, are those after its last
+    epoch. `reason` is why a trial was pruned or failed.
     """
     parameters = list(result.config.search)
     transfers = result.config.study.search_transfers
@@ -147,27 +152,34 @@ def trials_csv(result: StudyResult) -> str:
     writer = csv.writer(text)
     writer.writerow(
         ["number", "state", "score", "num_epochs", "seconds", *parameters]
-        + [f"mAP/{transfer}" for transfer in transfers]
+        + [f"{OF_TRANSFER}{transfer}" for transfer in transfers]
+        + ["reason"]
     )
     for trial in result.trials:
-        row = _trial(trial)
+        row = trial_document(trial, result)
         scores = row["scores"] or {}
         writer.writerow(
-            [row["number"], row["state"], row["score"], len(row["score_by_epoch"]), row["seconds"]]
+            [row["number"], row["state"], row["score"], row["num_epochs"], row["seconds"]]
             + [row["parameters"].get(path) for path in parameters]
             + [scores.get(transfer) for transfer in transfers]
+            + [row["reason"]]
         )
     return text.getvalue()
 
 
-def _trial(trial: FrozenTrial) -> dict[str, Any]:
+def trial_document(trial: FrozenTrial, result: StudyResult) -> dict[str, Any]:
+    """A trial as in study.json."""
     duration = trial.duration
+    has_reason = trial.state in (TrialState.PRUNED, TrialState.FAIL)
+    pruner = result.config.study.pruner
     return {
         "number": trial.number,
         "name": trial_name(trial.number),
         "state": trial.state.name,
+        "reason": why_ended(trial, result.trials, pruner=pruner) if has_reason else None,
         # Optuna calls the last score of a trial that was stopped early its value, too.
-        "score": trial.value if trial.state == TrialState.COMPLETE else None,
+        "score": final_score(trial),
+        "num_epochs": max(trial.intermediate_values, default=0),
         "score_by_epoch": dict(sorted(trial.intermediate_values.items())),
         "scores": trial.user_attrs.get("scores"),
         "parameters": trial.params,

@@ -67,7 +67,7 @@ def why_ended(trial: FrozenTrial, trials: Sequence[FrozenTrial], *, pruner: str)
         pruner: `study.pruner`.
     """
     if trial.state == TrialState.FAIL:
-        return trial.user_attrs.get(FAILURE, "its process died")
+        return trial.user_attrs.get(FAILURE) or "its process died"
     if not trial.intermediate_values:
         return "stopped before its first score"
     step = max(trial.intermediate_values)

@@ -154,11 +154,12 @@ def test_the_csv_comes_back_with_a_row_for_each_trial(result: StudyResult, folde
         assert row["state"] == trial.state.name
         complete = trial.state == TrialState.COMPLETE
         assert row["score"] == (str(trial.value) if complete else "")
-        assert int(row["num_epochs"]) == len(trial.intermediate_values)
+        assert int(row["num_epochs"]) == max(trial.intermediate_values, default=0)
+        assert bool(row["reason"]) == (trial.state in (TrialState.PRUNED, TrialState.FAIL))
         assert {path: float(row[path]) for path in SEARCH} == trial.params
         scores = trial.user_attrs.get("scores", {})
         for transfer in result.config.study.search_transfers:
-            assert row[f"mAP/{transfer}"] == str(scores.get(transfer, ""))
+            assert row[f"score/{transfer}"] == str(scores.get(transfer, ""))
 
 
 def test_the_page_loads_nothing(folder: Store) -> None:
