@@ -62,6 +62,5 @@ def require_dashboard() -> None:
     """
     if find_spec("optuna_dashboard") is None:
         raise ConfigError(
-            "optuna-dashboard is not installed; install it: pip install 'daam[dashboard]', or "
-            "pip install optuna-dashboard"
+            "optuna-dashboard is not installed; install it with: pip install optuna-dashboard"
         )

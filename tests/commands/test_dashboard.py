@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import urllib3
 
 from daam.storage import Store, open_store
-from tests.support.commands import Launch, started
+from tests.support.commands import Launch, started, started_python
 from tests.support.studies import a_study
 from tune.folder import open_study, write_settings
 from tune.journal import PublishedJournal
@@ -55,6 +57,25 @@ def test_the_dashboard_shows_the_trials_of_a_study_and_changes_nothing(
     assert folder.read("journal.log") == journal
 
 
+def test_optuna_dashboard_itself_reads_the_journal(folder: Store, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = str(Path(sys.executable).with_name("optuna-dashboard"))
+    journal = str(folder.local_path("journal.log"))
+    with started_python(
+        *(program, journal, "--port", str(port)), scratch=tmp_path / "command"
+    ) as command:
+        command.until(lambda: has_begun(port))
+        (study,) = answer(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
+        assert study["study_name"] == "demo"
+
+
+def has_begun(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
 def answer(address: str) -> Any:
     return json.loads(asked(address).data)
 
@@ -83,7 +104,7 @@ def test_a_missing_package_is_named(
     monkeypatch.setattr("tune.dashboard.find_spec", lambda _: None)
     refused = command("dashboard", folder.uri)
     assert refused.code == 2
-    assert "pip install 'daam[dashboard]'" in refused.err
+    assert "pip install optuna-dashboard" in refused.err
 
 
 def test_a_journal_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
