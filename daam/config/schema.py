@@ -152,6 +152,13 @@ class OptimiserSettings(Section):
     learning_rate: float = Field(
         default=3.5e-4, gt=0, le=1, description="peak learning rate of Adam"
     )
+    adaptation_rate: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="factor on the learning rate after the source stage (`loss.warmup_epochs`), in "
+        "runs that use the target; unlike learning_rate it leaves the source stage as it is",
+    )
     weight_decay: float = Field(
         default=5e-4, ge=0, le=1, description="L2 penalty added to the gradients"
     )

@@ -12,6 +12,7 @@ import json
 import shlex
 import time
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,7 @@ def open_run(folder: Store, *, num_workers: int | None = None) -> RunConfig:
 def start_from(folder: Store, source: str, config: RunConfig) -> None:
     """Put a new run at the end of its source stage, which another run has trained.
 
-    The run then resumes from there. The other's metrics are copied, but for diagnostics: those were
-    of another target.
+    The run then resumes from there.
 
     Args:
         folder: of the new run, from `start_run`.
@@ -108,9 +108,21 @@ def start_from(folder: Store, source: str, config: RunConfig) -> None:
     own = taken_over(config, state, then=then, where=source)
     for row in read_reports(open_store(source)):
         if row["epoch"] <= own["num_epochs_done"]:
-            kept = {name: row[name] for name in row if not name.startswith("diagnostic/")}
-            append_report(folder, kept | {"num_epochs": config.num_epochs})
+            append_report(folder, of_source_stage(row, config))
     save_checkpoint(folder.child(CHECKPOINTS), own)
+
+
+def of_source_stage(row: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
+    """Return the metrics of an epoch on the source, as those of a run with these settings.
+
+    Diagnostics and scores are left out: they are of another target.
+    """
+    kept = {
+        name: row[name]
+        for name in row
+        if name in ("epoch", "seconds") or name.startswith(("seconds/", "loss/"))
+    }
+    return kept | {"num_epochs": config.num_epochs}
 
 
 def abandon_run(folder: Store) -> None:

@@ -6,6 +6,7 @@ Where a process group exists, all ranks call these functions; rank 0 alone write
 import json
 from collections.abc import Callable, Generator
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
 from daam.config.schema import RunConfig
@@ -13,9 +14,10 @@ from daam.runs.card import write_card
 from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.runs.report.page import write_report
 from daam.runs.run_folder import CHECKPOINTS, SCORES, append_report, read_reports
+from daam.runs.stages import TRAINED, shared_stage
 from daam.storage import Store
 from daam.training import collectives
-from daam.training.loop import OnStep, fit
+from daam.training.loop import EpochReport, OnStep, fit
 from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import Run, assemble
 from daam.training.state import load_state_dict, state_dict
@@ -31,22 +33,26 @@ Test = Callable[[Run], dict[str, Any]]
 
 
 def train_run(
-    folder: Store, config: RunConfig, *, on_step: OnStep | None = None
+    folder: Store,
+    config: RunConfig,
+    *,
+    stages: Store | None = None,
+    on_step: OnStep | None = None,
 ) -> Generator[dict[str, Any], None, None]:
     """Train the run of a folder to its end, from its newest checkpoint if it has one.
 
-    Yields each epoch's metrics once they and the state are stored. `on_step` is that of
-    `daam.training.loop.fit`.
+    Yields each epoch's metrics once they and the state are stored. `stages` and `on_step` are those
+    of `train_from`.
     """
-    yield from train_from(folder, resume_run(folder, config), on_step=on_step)
+    yield from train_from(folder, resume_run(folder, config), stages=stages, on_step=on_step)
 
 
 def train_and_test(
-    folder: Store, config: RunConfig, test: Test
+    folder: Store, config: RunConfig, test: Test, *, stages: Store | None = None
 ) -> Generator[dict[str, Any], None, None]:
-    """Train a run, then test it once, into `scores.json`."""
+    """Train a run, then test it once, into `scores.json`; `stages` is that of `train_from`."""
     run = resume_run(folder, config)
-    yield from train_from(folder, run)
+    yield from train_from(folder, run, stages=stages)
     scores = test(run)
     if collectives.rank() == 0:
         folder.write(SCORES, json.dumps(scores, indent=1).encode())
@@ -61,12 +67,12 @@ def measured(run: Run) -> dict[str, Any]:
 
 
 def train_scored(
-    folder: Store, config: RunConfig, scoring: Scoring
+    folder: Store, config: RunConfig, scoring: Scoring, *, stages: Store | None = None
 ) -> Generator[dict[str, Any], None, None]:
     """Train the run of a folder to its end; each epoch's metrics hold a score of the adaptation.
 
     Epochs that were finished earlier are yielded again from the run's reports, so that an
-    interrupted run goes on; of a finished one nothing is opened.
+    interrupted run goes on; of a finished one nothing is opened. `stages` is that of `train_from`.
     """
     earlier = collectives.from_rank_zero(read_reports(folder) if collectives.rank() == 0 else [])
     if len(earlier) >= config.num_epochs:
@@ -74,7 +80,7 @@ def train_scored(
         return
     run = resume_run(folder, config)
     yield from earlier[: run.num_epochs_done]
-    yield from train_from(folder, run, score_epoch=scoring(run))
+    yield from train_from(folder, run, stages=stages, score_epoch=scoring(run))
 
 
 def validation_scoring(run: Run) -> ScoreEpoch:
@@ -121,6 +127,7 @@ def train_from(
     folder: Store,
     run: Run,
     *,
+    stages: Store | None = None,
     score_epoch: ScoreEpoch | None = None,
     on_step: OnStep | None = None,
 ) -> Generator[dict[str, Any], None, None]:
@@ -129,16 +136,32 @@ def train_from(
     Args:
         folder: of the run.
         run: where it starts from; changed.
-        score_epoch: adds metrics after every epoch.
+        stages: where runs share their source stages, see `daam.runs.stages`. Epochs that are taken
+            from there are yielded, too.
+        score_epoch: adds metrics after every epoch that is trained.
         on_step: called as by `daam.training.loop.fit`.
     """
+
+    def stored(report: EpochReport) -> dict[str, Any]:
+        metrics = report.as_metrics()
+        if score_epoch is not None:
+            metrics |= score_epoch(run)
+        if stage is not None and report.epoch <= stage.num_epochs:
+            metrics[TRAINED] = stage.key
+        if collectives.rank() == 0:
+            # The report goes first: an epoch that a checkpoint has passed is not run again.
+            append_report(folder, metrics)
+            save_checkpoint(folder.child(CHECKPOINTS), state_dict(run))
+        return metrics
+
+    stage = None if stages is None else shared_stage(run, stages)
     with closing(fit(run, on_step=on_step)) as reports:
+        if stage is not None:
+            with stage.claimed():
+                yield from stage.take_over(run, folder)
+                for report in islice(reports, stage.num_epochs - run.num_epochs_done):
+                    metrics = stored(report)
+                    stage.keep(run, folder)
+                    yield metrics
         for report in reports:
-            metrics = report.as_metrics()
-            if score_epoch is not None:
-                metrics |= score_epoch(run)
-            if collectives.rank() == 0:
-                # The report goes first: an epoch that a checkpoint has passed is not run again.
-                append_report(folder, metrics)
-                save_checkpoint(folder.child(CHECKPOINTS), state_dict(run))
-            yield metrics
+            yield stored(report)

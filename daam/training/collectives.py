@@ -4,7 +4,7 @@ All ranks call a collective, or none does. Shapes: N = rows over all ranks, D = 
 """
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -69,3 +69,12 @@ def from_rank_zero(value: T) -> T:
     box = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def from_all_ranks(value: T) -> list[T]:
+    """Return each rank's value on every rank, in rank order; they must be picklable."""
+    if num_ranks() == 1:
+        return [value]
+    values: list[Any] = [None] * num_ranks()
+    distributed.all_gather_object(values, value)
+    return values

@@ -27,6 +27,8 @@ def learning_rate_at(config: RunConfig, *, step: int) -> float:
     optimiser = config.optimiser
     epochs = (step + 1) / optimiser.steps_per_epoch
     rate = optimiser.learning_rate
+    if config.loss.uses_target and step >= config.loss.warmup_epochs * optimiser.steps_per_epoch:
+        rate *= optimiser.adaptation_rate
     if epochs < optimiser.warmup_epochs:
         return rate * epochs / optimiser.warmup_epochs
     done = step / (optimiser.num_epochs * optimiser.steps_per_epoch)

@@ -1,16 +1,22 @@
-"""The source stage of a run, taken from another run: bit for bit what training it would have given.
+"""The source stage of a run: what its state depends on, and who may take it over.
 
-Until the end of `loss.warmup_epochs` a run trains on its source alone, so one such stage can be
-adapted to many targets. A state may be taken over if everything that acted on it is the same.
+Until the end of `loss.warmup_epochs` a run trains on its source alone, so that one source stage can
+be adapted to many targets and with many settings. Taken over, it gives bit for bit what training it
+would have given. Every setting counts as acting on the source stage unless it is named here.
 """
 
+import hashlib
+from array import array
 from typing import Any
 
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError, ConfigError
+from daam.training import collectives
 from daam.training.schedule import learning_rate_at, weights_at
+from daam.training.setup.assemble import Run
 from daam.training.setup.data import manifest_of, source_digest, target_splits, windows_of
-from daam.training.state import changed_settings, check_format
+from daam.training.setup.software import software
+from daam.training.state import FORMAT, changed_settings, check_format, flat, is_named
 
 # Settings that act only on the target, on its losses, or on how a trained network is tested. A name
 # that ends in a dot is a whole table.
@@ -33,9 +39,65 @@ SCHEDULE = (
     "optimiser.learning_rate",
     "optimiser.warmup_epochs",
     "optimiser.schedule",
+    "optimiser.adaptation_rate",
 )
 # Forms of domain similarity whose head is part of the network from the start.
 WITH_HEAD = ("nominal_classifier", "domain_confusion", "gradient_reversal")
+# Settings whose effect is part of `stage_description` by other means, and those without any: where
+# the data and the weights lie, what of them is cached and which threads decode them.
+DESCRIBED = (
+    "data.root",
+    "data.cache",
+    "data.cache_gb",
+    "data.num_threads",
+    "model.weights",
+    "compute.device",
+    "compute.max_failures",
+)
+
+
+def num_source_epochs(config: RunConfig) -> int:
+    """Return how many epochs a run trains on its source alone, at the start."""
+    return min(config.loss.warmup_epochs, config.num_epochs)
+
+
+def source_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that act on the source stage, by dotted path.
+
+    Of two tables that are left out, what shapes the network or the state is kept.
+    """
+    similarity = config.loss.domain_similarity.kind
+    return {
+        **{
+            path: value
+            for path, value in flat(config.model_dump()).items()
+            if not is_named(path, (*ADAPTATION, *SCHEDULE))
+        },
+        "loss.domain_similarity.kind": similarity if similarity in WITH_HEAD else "none",
+        "teacher.labels or teacher.embeds": config.teacher.is_used,
+    }
+
+
+def stage_description(run: Run) -> dict[str, Any]:
+    """Return all that the state at the end of a run's source stage depends on, to the bit.
+
+    Plain values; where they are equal, so are the states. Collective: on every rank, equal.
+    """
+    num_epochs = num_source_epochs(run.config)
+    steps = range(num_epochs * run.config.optimiser.steps_per_epoch)
+    rates = array("d", (learning_rate_at(run.config, step=step) for step in steps))
+    settings = source_settings(run.config)
+    return {
+        "checkpoint_format": FORMAT,
+        "settings": {path: settings[path] for path in settings if path not in DESCRIBED},
+        "num_epochs": num_epochs,
+        "learning_rates": hashlib.sha256(rates.tobytes()).hexdigest(),
+        "network": run.initial_digest,
+        "source": run.source.digest,
+        "windows": run.windows.counts[0],
+        "software": software(),
+        "hardware": collectives.from_all_ranks(run.compute.describe()),
+    }
 
 
 def taken_over(
@@ -60,7 +122,7 @@ def taken_over(
             f"there is nothing to start from {where}: no loss of this run uses the target; choose "
             "a preset that adapts, and leave stage at 'all'"
         )
-    check_source_settings(config, state, then=then, where=where)
+    check_source_settings(config, then=then, where=where)
     num_epochs = state["num_epochs_done"]
     check_schedule(config, num_epochs, then=then, where=where)
     pair = config.pair()
@@ -72,15 +134,22 @@ def taken_over(
             f"{config.data.root} has other images or labels; name that source, import it again as "
             "it was, or train the source stage anew"
         )
-    target_digest = target.digest(target_splits(config, target), with_labels=False)
     windows = windows_of(config, sources=sources, target=target).counts
-    # Which shards share a window depends on the sizes of both domains.
-    if (windows[0] or state["windows"][0]) and target_digest != state["target_digest"]:
+    # Which shards of the source share a window depends on the sizes of both domains.
+    if windows[0] != state["windows"][0]:
         raise CheckpointError(
             f"{where} cannot be adapted to another target: the images are more than "
             "data.cache_gb, so that the order of the source's batches depends on the target; set "
             "a data.cache_gb that holds both domains, in both runs"
         )
+    target_digest = target.digest(target_splits(config, target), with_labels=False)
+    return adopted(state, config, target_digest=target_digest, windows=windows)
+
+
+def adopted(
+    state: dict[str, Any], config: RunConfig, *, target_digest: str, windows: tuple[int, int]
+) -> dict[str, Any]:
+    """Return the state of a source stage as that of a run with these settings and this target."""
     return state | {
         "config": config.model_dump(),
         "target_digest": target_digest,
@@ -88,19 +157,9 @@ def taken_over(
     }
 
 
-def check_source_settings(
-    config: RunConfig, state: dict[str, Any], *, then: RunConfig, where: str
-) -> None:
+def check_source_settings(config: RunConfig, *, then: RunConfig, where: str) -> None:
     """Refuse a state of a network or of source batches that are not those of these settings."""
-    changed = changed_settings(
-        then.model_dump(), config.model_dump(), replaceable=(*ADAPTATION, *SCHEDULE)
-    )
-    kinds = {each.loss.domain_similarity.kind for each in (then, config)}
-    if len(kinds) > 1 and kinds & set(WITH_HEAD):
-        changed.append("loss.domain_similarity.kind")
-    if (state["teacher"] is not None) != config.teacher.is_used:
-        changed.append("teacher.labels or teacher.embeds")
-    if changed:
+    if changed := changed_settings(source_settings(then), source_settings(config)):
         raise CheckpointError(
             f"{where} has another source stage than this run would: {', '.join(changed)}; "
             "use the same values, or train the source stage anew with these"

@@ -116,26 +116,24 @@ def check_format(state: dict[str, Any], *, where: str) -> None:
         )
 
 
-def changed_settings(
-    then: dict[str, Any], now: dict[str, Any], *, replaceable: tuple[str, ...] = ()
-) -> list[str]:
-    """Return the paths of the settings that differ, but for those that cannot change the result.
+def changed_settings(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the paths of the settings that differ, but for those in `REPLACEABLE`.
 
     Args:
-        then: nested tables, and so below.
+        then: nested tables, or values by dotted path.
         now: to compare with.
-        replaceable: more settings that may differ, as in `REPLACEABLE`.
     """
     before, after = flat(then), flat(now)
     return sorted(
         path
         for path in {*before, *after}
-        if before.get(path) != after.get(path)
-        and not any(
-            path.startswith(name) if name.endswith(".") else path == name
-            for name in (*REPLACEABLE, *replaceable)
-        )
+        if before.get(path) != after.get(path) and not is_named(path, REPLACEABLE)
     )
+
+
+def is_named(path: str, names: tuple[str, ...]) -> bool:
+    """Whether a setting is among names, of which one that ends in a dot is a whole table."""
+    return any(path.startswith(name) if name.endswith(".") else path == name for name in names)
 
 
 def described(windows: tuple[int, int]) -> str:

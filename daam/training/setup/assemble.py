@@ -19,17 +19,22 @@ from daam.training.setup.data import (
     open_target,
     windows_of,
 )
-from daam.training.setup.network import build_network
+from daam.training.setup.network import build_network, digest_of
 from daam.training.teacher import teacher_of
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """A run that can be trained: its parts, and how many epochs are done."""
+    """A run that can be trained: its parts, and how many epochs are done.
+
+    Attributes:
+        initial_digest: SHA-256 of the network as it was made: of its parts and their weights.
+    """
 
     config: RunConfig
     compute: Compute
     network: DaamNetwork
+    initial_digest: str
     teacher: DaamNetwork | None
     optimiser: torch.optim.Optimizer
     objective: Objective
@@ -75,6 +80,7 @@ def assemble(config: RunConfig) -> Run:
     target = open_target(config, of_target, only_prefetched=windows.are_used)
     torch.manual_seed(config.seed)
     network = build_network(config, num_identities=source.num_identities)
+    initial_digest = digest_of(network)
     compute.place(network)
     loss = config.loss
     augmentation = config.data.augmentation
@@ -82,6 +88,7 @@ def assemble(config: RunConfig) -> Run:
         config=config,
         compute=compute,
         network=network,
+        initial_digest=initial_digest,
         teacher=teacher_of(network) if config.teacher.is_used else None,
         optimiser=torch.optim.Adam(
             [weight for weight in network.parameters() if weight.requires_grad],

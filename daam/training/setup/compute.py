@@ -1,6 +1,9 @@
 """Where a run computes and how: device, precision and memory format."""
 
+import platform
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +26,20 @@ class Compute:
         """The GPU that augments training images; None: the decoding threads do."""
         return self.device if self.device.type == "cuda" else None
 
+    def describe(self) -> dict[str, str | int | None]:
+        """Describe what rounding depends on: the processor, its kernels, and their number."""
+        if self.device.type == "cuda":
+            return {
+                "device": torch.cuda.get_device_name(self.device),
+                "cuda": torch.version.cuda,
+                "cudnn": torch.backends.cudnn.version(),
+            }
+        return {
+            "device": cpu_name(),
+            "kernels": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        }
+
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass."""
         return torch.autocast(
@@ -40,6 +57,17 @@ class Compute:
         for weight in network.parameters():
             if weight.dim() == 4:
                 weight.data = weight.data.contiguous(memory_format=memory_format)
+
+
+@cache
+def cpu_name() -> str:
+    """Return the model of this machine's CPU, or its architecture where that is not told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def compute_of(config: RunConfig) -> Compute:

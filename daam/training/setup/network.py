@@ -1,5 +1,6 @@
 """The network that a run's settings describe."""
 
+import hashlib
 import io
 
 from torch import nn
@@ -50,6 +51,15 @@ def build_network(config: RunConfig, *, num_identities: int) -> DaamNetwork:
     if model.norm == "domain_specific":
         with_domain_norms(network, domains=network.batch_domains)
     return network
+
+
+def digest_of(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's state on the CPU: its names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.contiguous().numpy())
+    return digest.hexdigest()
 
 
 def backbone_of(config: RunConfig) -> nn.Sequential:
