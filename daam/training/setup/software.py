@@ -5,8 +5,10 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 # Those that read, decode and compute. The others launch, store and show.
-LIBRARIES = ("torch", "torchvision", "numpy", "pyarrow", "simplejpeg", "pillow")
+LIBRARIES = ("torchvision", "numpy", "pyarrow", "simplejpeg", "pillow")
 
 
 @cache
@@ -17,4 +19,8 @@ def software() -> dict[str, str]:
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return {name: version(name) for name in LIBRARIES} | {"daam": digest.hexdigest()}
+    return {
+        "daam": digest.hexdigest(),
+        "torch": str(torch.__version__),  # with the build, which the package's version leaves out
+        **{name: version(name) for name in LIBRARIES},
+    }
