@@ -228,6 +228,7 @@ def train(
     *,
     to: str | Path,
     start_from: str | Path | None = None,
+    stages: str | Path | None = None,
     resume: bool = False,
     address: str | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -244,6 +245,9 @@ def train(
         to: folder of the run, local or on S3.
         start_from: folder of a run with `stage="source"`, whose source stage a new run takes
             instead of training its own, with the same result to the bit.
+        stages: folder or `s3://bucket/prefix` where runs share their source stages: the first run
+            that needs one trains and stores it, later ones take it, with the same result to the
+            bit. Also of a study, `STUDY/stages`.
         resume: go on with the run that is in the folder, if there is one. Its settings must be the
             same, but for `compute` and where its data are.
         address: of a Ray cluster (`auto`: the one of this machine). By default one worker trains in
@@ -275,7 +279,13 @@ def train(
             send = None
             if track is not None:
                 send = stack.enter_context(tracked(track, folder, config))
-            epochs = _epochs(folder, config, address=address, on_step=on_step)
+            epochs = _epochs(
+                folder,
+                config,
+                stages=None if stages is None else open_store(os.fspath(stages)),
+                address=address,
+                on_step=on_step,
+            )
             for metrics in stack.enter_context(closing(epochs)):
                 write_report(folder)
                 if send is not None:
@@ -294,12 +304,13 @@ def _epochs(
     folder: Store,
     config: Config,
     *,
+    stages: Store | None,
     address: str | None,
     on_step: Callable[[StepProgress], None] | None,
 ) -> Generator[dict[str, Any], None, None]:
     if config.compute.num_workers == 1 and address is None:
-        return train_run(folder, config, on_step=on_step)
+        return train_run(folder, config, stages=stages, on_step=on_step)
     prepare_environment(address=address)
     from daam.execution.driver import train_on_ray  # the only part of the API that needs Ray
 
-    return train_on_ray(folder, config, address=address)
+    return train_on_ray(folder, config, stages=stages, address=address)

@@ -9,6 +9,7 @@ holdout/NAME/seed-S/     a run's folder: settings, checkpoints, reports, scores
 
 import json
 import shlex
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from daam.execution.metrics import label_process
 from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
 from daam.inference.unlabelled import assessed
 from daam.runs.run_folder import CONFIG, SCORES, open_run
-from daam.runs.worker import Test, measured, train_and_test
+from daam.runs.worker import measured, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
 from tune.launching import (
     failure_of_trial,
@@ -103,6 +104,7 @@ def run_contenders(
             name: {
                 "config": runs[name].model_dump(),
                 "folder": run_folder(folder, name).uri,
+                "stages": config.stages_in(folder).uri,
                 "scratch": str(scratch),
                 "is_measured": config.is_measured,
             }
@@ -224,7 +226,7 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
     config = run_config(settings["config"], where="the contender's settings")
     if config.compute.num_workers == 1:
         report_epochs(
-            train_and_test(open_store(settings["folder"]), config, test_of(settings)),
+            contender_epochs(settings, config),
             name=sample["name"],
             num_epochs=config.optimiser.num_epochs,
         )
@@ -241,13 +243,20 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
         )
 
 
-def test_of(settings: dict[str, Any]) -> Test:
-    """Return the test of a run: with the labels of a holdout, or without any."""
-    return measured if settings["is_measured"] else assessed
+def contender_epochs(
+    settings: dict[str, Any], config: RunConfig
+) -> Generator[dict[str, Any], None, None]:
+    """Train and test a contender's run, with the labels of a holdout or without any."""
+    return train_and_test(
+        open_store(settings["folder"]),
+        config,
+        measured if settings["is_measured"] else assessed,
+        stages=open_store(settings["stages"]),
+    )
 
 
 def contender_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a contender's run."""
     config = run_config(settings["config"], where="the contender's settings")
     label_process(settings["name"])
-    report_to_ray(train_and_test(open_store(settings["folder"]), config, test_of(settings)))
+    report_to_ray(contender_epochs(settings, config))

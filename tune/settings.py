@@ -14,6 +14,7 @@ from daam.config.schema import RunConfig
 from daam.config.section import Section
 from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
+from daam.storage import Store, open_store
 from tune.space import Dimension, search_space, with_float_bounds
 from tune.space_checks import check_paths, check_values
 from tune.starts import default_start, user_start
@@ -78,6 +79,11 @@ class StudySettings(Section):
     default_first: bool = Field(
         default=True, description="run the default settings as the first trial"
     )
+    stages: str = Field(
+        default="",
+        description="folder or s3:// where runs share their source stages, also with other studies "
+        "and `daam train --stages`; empty: `stages` in the study's own folder",
+    )
     contender_seeds: int = Field(
         default=3, ge=1, description="seeds that each contender of the final comparison trains with"
     )
@@ -93,6 +99,10 @@ class StudyConfig(BaseModel):
     study: StudySettings
     run: RunConfig
     search: dict[str, Any]
+
+    def stages_in(self, folder: Store) -> Store:
+        """Return where the runs of the study in a folder share their source stages."""
+        return open_store(self.study.stages) if self.study.stages else folder.child("stages")
 
     def transfers(self) -> list[Transfer]:
         """Return the transfers of the search."""

@@ -17,7 +17,8 @@ from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError, StudyPausedError
 from daam.execution.trainer import check_size, wants_gpu
-from daam.storage import Store
+from daam.runs.run_folder import portable
+from daam.storage import Store, open_store
 from tune.contenders import Contender, are_tested, run_contenders
 from tune.folder import JOURNAL, how_to_resume, open_study
 from tune.launching import FAILURE, tuner_for
@@ -67,6 +68,18 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
             best_trial=best_trial.number,
             contenders=contenders,
         )
+
+
+def portable_study(config: StudyConfig) -> StudyConfig:
+    """Return the settings with local paths made absolute, for processes in another folder.
+
+    Raises:
+        ConfigError, StorageError: a path or address in the settings is wrong.
+    """
+    study = config.study
+    if study.stages:
+        study = study.model_copy(update={"stages": open_store(study.stages).uri})
+    return config.model_copy(update={"study": study, "run": portable(config.run)})
 
 
 def is_finished(config: StudyConfig, folder: Store) -> bool:
@@ -123,6 +136,7 @@ def search(
         check_size(config.study.workers_per_trial, use_gpu=wants_gpu(config.run))
         plan = TrialPlan(
             study_uri=folder.uri,
+            stages_uri=config.stages_in(folder).uri,
             run=config.run.model_dump(),
             transfers=tuple(config.study.search_transfers),
             score=config.study.score,

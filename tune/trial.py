@@ -39,6 +39,7 @@ class TrialPlan:
     """Settings shared by all trials of a search: plain values, sent to each trial once."""
 
     study_uri: str
+    stages_uri: str
     run: dict[str, Any]
     transfers: tuple[str, ...]
     score: str
@@ -97,12 +98,14 @@ def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, No
     """
     transfers = settings["transfers"]
     folder = open_store(settings["study_uri"]).child(f"trials/{trial_name(settings['number'])}")
+    stages = open_store(settings["stages_uri"])
     scoring, metric = SCORINGS[settings["score"]]
     gauges = trial_gauges(trial_name(settings["number"]))
     scores: dict[str, float] = {}
     for position, transfer in enumerate(transfers):
         config = trial_config(settings, transfer)
-        for row in train_scored(folder.child(transfer.replace("->", "-")), config, scoring):
+        run = folder.child(transfer.replace("->", "-"))
+        for row in train_scored(run, config, scoring, stages=stages):
             metrics = {
                 EPOCH: position * config.num_epochs + int(row["epoch"]),
                 LAST_EPOCH: len(transfers) * config.num_epochs,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from daam.commands.terminal.domains import ready_domains
-from daam.commands.terminal.options import Address, AsJson, Settings
+from daam.commands.terminal.options import Address, AsJson, Settings, Stages
 from daam.commands.terminal.screen import print_json, print_line, quiet_libraries
 from daam.commands.terminal.training_display import last_warning, training_display
 from daam.config.load import nested, parse_settings, read_preset, read_toml, run_config
@@ -31,6 +31,7 @@ def train(
     storage: Annotated[
         str | None, typer.Option(help="Folder or s3:// for runs; default: runs.")
     ] = None,
+    stages: Stages = None,
     address: Address = None,
     start: Annotated[
         str | None,
@@ -87,6 +88,7 @@ def train(
                 run,
                 to=folder.uri,
                 start_from=start,
+                stages=stages,
                 resume=resume is not None,
                 address=address,
                 on_epoch=show,

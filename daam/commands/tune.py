@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from daam.commands.terminal.domains import ready_domains
-from daam.commands.terminal.options import Address, AsJson, Settings
+from daam.commands.terminal.options import Address, AsJson, Settings, Stages
 from daam.commands.terminal.screen import (
     console,
     print_files,
@@ -50,6 +50,7 @@ def tune(
     storage: Annotated[
         str | None, typer.Option(help="Folder or s3:// for studies; default: runs.")
     ] = None,
+    stages: Stages = None,
     address: Address = None,
     resume: Annotated[str | None, typer.Option(help="Folder of a study to resume.")] = None,
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
@@ -73,6 +74,7 @@ def tune(
             workers_per_trial,
             name,
             storage,
+            stages,
         )
         if any(other is not None for other in others):
             raise ConfigError(
@@ -86,6 +88,7 @@ def tune(
             ("study.num_trials", trials),
             ("study.workers_per_trial", workers_per_trial),
             ("study.name", name),
+            ("study.stages", stages),
         ):
             if value is not None:
                 changes[path] = value
@@ -106,13 +109,12 @@ def tune(
     ready_domains(study.run, study.needed_splits())
 
     from daam.execution.connection import connected, require_reachable
-    from daam.runs.run_folder import portable
     from tune.session import finish_study, stopped_in_words
-    from tune.study import is_finished
+    from tune.study import is_finished, portable_study
 
     with sole_driver(folder.uri):
         if resume is None:
-            study = study.model_copy(update={"run": portable(study.run)})
+            study = portable_study(study)
             unused_folder(folder.uri)  # another process may have run it until now
         rendered_s = time.monotonic() - begin
         print_line(f"Study {folder.uri}")
@@ -120,7 +122,13 @@ def tune(
             with ExitStack() as stack:
                 if not is_finished(study, folder):  # else only the report is written again
                     cluster = stack.enter_context(connected(address=address))
-                    require_reachable({"data.root": study.run.data.root, "--storage": folder.uri})
+                    require_reachable(
+                        {
+                            "data.root": study.run.data.root,
+                            "--storage": folder.uri,
+                            "--stages": study.stages_in(folder).uri,
+                        }
+                    )
                     print_line(f"Ray dashboard: {cluster.dashboard_url}")
                     if cluster.needs_token:
                         print_line(f"It asks for a token: {RAY} get-auth-token prints it.")

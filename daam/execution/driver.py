@@ -29,7 +29,7 @@ POLL_S = 1.0
 
 
 def train_on_ray(
-    folder: Store, config: RunConfig, *, address: str | None
+    folder: Store, config: RunConfig, *, stages: Store | None = None, address: str | None
 ) -> Generator[dict[str, Any], None, None]:
     """Train on Ray workers; yield each epoch's metrics as they appear in the run's folder.
 
@@ -46,8 +46,11 @@ def train_on_ray(
         tempfile.TemporaryDirectory(prefix="daam-train-", ignore_cleanup_errors=True) as scratch,
         connected(address=address),
     ):
-        require_reachable({"data.root": config.data.root, "--storage": folder.uri})
-        run = start_driver(folder, config, scratch=scratch)
+        places = {"data.root": config.data.root, "--storage": folder.uri}
+        if stages is not None:
+            places["--stages"] = stages.uri
+        require_reachable(places)
+        run = start_driver(folder, config, stages=stages, scratch=scratch)
         has_ended = False
         while not has_ended:
             has_ended = bool(ray.wait([run], timeout=POLL_S)[0])
@@ -57,7 +60,9 @@ def train_on_ray(
         raise_failure(run, folder)
 
 
-def start_driver(folder: Store, config: RunConfig, *, scratch: str) -> ray.ObjectRef:
+def start_driver(
+    folder: Store, config: RunConfig, *, stages: Store | None, scratch: str
+) -> ray.ObjectRef:
     """Start the driving process on this node; the result is what `drive_run` returns."""
     here = ray.get_runtime_context().get_node_id()
     options: dict[str, Any] = {
@@ -71,7 +76,12 @@ def start_driver(folder: Store, config: RunConfig, *, scratch: str) -> ray.Objec
         }
         options["runtime_env"] = {"env_vars": read_by_ray_train}
     drive = ray.remote(num_cpus=0, max_retries=0)(drive_run).options(**options)
-    return drive.remote({"config": config.model_dump(), "folder": folder.uri}, scratch)
+    settings = {
+        "config": config.model_dump(),
+        "folder": folder.uri,
+        "stages": None if stages is None else stages.uri,
+    }
+    return drive.remote(settings, scratch)
 
 
 def drive_run(settings: dict[str, Any], scratch: str) -> DaamError | None:
@@ -94,7 +104,14 @@ def drive_run(settings: dict[str, Any], scratch: str) -> DaamError | None:
 def train_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray worker; rank 0 stores the reports and the checkpoints."""
     config = run_config(settings["config"], where="the run's settings")
-    report_to_ray(train_run(open_store(settings["folder"]), config))
+    stages = settings["stages"]
+    report_to_ray(
+        train_run(
+            open_store(settings["folder"]),
+            config,
+            stages=None if stages is None else open_store(stages),
+        )
+    )
 
 
 def raise_failure(run: ray.ObjectRef, folder: Store) -> None:

@@ -10,6 +10,7 @@ import pytest
 import ray.tune
 
 from daam.config.schema import RunConfig
+from daam.runs.stages import stage_savings
 from daam.storage import open_store
 from tests.support.tiny_domains import add_domain
 from tests.support.tiny_runs import tiny_config
@@ -36,6 +37,7 @@ def settings_of(domains: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         run = tiny_config(root, {"optimiser.num_epochs": 3})
         return {
             "study_uri": str(tmp_path / study),
+            "stages_uri": str(tmp_path / study / "stages"),
             "run": run.model_dump(),
             "transfers": TRANSFERS,
             "score": "validation",
@@ -88,6 +90,21 @@ def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(
     assert list(trial_epochs(settings_of())) == whole
 
 
+def test_trials_share_their_source_stages_and_score_as_if_alone(
+    settings_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    parameters = {"loss.target.eps": 0.6, "optimiser.adaptation_rate": 0.3}
+    alone = list(trial_epochs(settings_of(study="alone", parameters=parameters)))
+    list(trial_epochs(settings_of()))
+    second = settings_of(number=1, parameters=parameters)
+    assert list(trial_epochs(second)) == alone
+    folders = [
+        open_store(str(file.parent)) for file in tmp_path.glob("study/trials/*/*/reports.json")
+    ]
+    savings = stage_savings(folders)
+    assert (savings.num_trained, savings.num_reused) == (2, 2)
+
+
 @pytest.mark.parametrize("labels", ["deleted", "shuffled"])
 def test_a_label_free_score_does_not_depend_on_the_labels_of_the_target(
     settings_of: Callable[..., dict[str, Any]], domains: Path, tmp_path: Path, labels: str
@@ -116,6 +133,7 @@ def test_parameters_that_do_not_go_together_are_told_as_a_failure(
     monkeypatch.setattr(ray.tune, "report", told.append)
     plan = TrialPlan(
         study_uri=str(tmp_path),
+        stages_uri=str(tmp_path / "stages"),
         run=RunConfig().model_dump(),
         transfers=("plaza->campus",),
         score="validation",

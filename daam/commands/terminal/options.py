@@ -13,6 +13,9 @@ Settings = Annotated[
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster; `auto`: the one this machine is part of.")
 ]
+Stages = Annotated[
+    str | None, typer.Option(help="Folder or s3:// where runs share their source stages.")
+]
 AsJson = Annotated[
     bool,
     typer.Option(
