@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from daam.runs.run_folder import trained
+from daam.runs.worker import train_run
 from daam.storage import Store
+from daam.storage.local import LocalStore
+from tests.support.staged_run import config_of
 from tests.support.tiny_runs import same
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -69,50 +73,41 @@ def epochs(process: subprocess.Popen[str]) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("epoch")]
 
 
-def test_one_trains_and_another_waits_and_goes_on_when_it_is_killed(start: Start, store: Store):
-    alone = start("alone", stages=store.child("elsewhere").uri)
-    first = start("first", stop_after=2)
+@pytest.fixture
+def undisturbed(tiny_root: Path, tmp_path: Path) -> dict[str, Any]:
+    """The last state of a run that trains everything itself."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    list(train_run(LocalStore(tmp_path / "alone"), config_of(tiny_root)))
+    torch.set_num_threads(before)
+    return trained(str(tmp_path / "alone"))[1]
+
+
+def test_one_trains_and_another_waits_and_goes_on_when_it_is_killed(
+    start: Start, store: Store, undisturbed: dict[str, Any]
+) -> None:
+    first = start("first", target="station", stop_after=2)
     lines_until(first, "epoch 2")
-    second, third = start("second", target="station"), start("third")
+    second = start("second")
     seen = lines_until(second, "waiting for the run that trains")
     assert not [line for line in seen if line.startswith("epoch")]
-    lines_until(third, "waiting for the run that trains")
     first.kill()
     first.wait()
-    # Whichever is first trains the third epoch, and the other waits for it.
-    found = sorted([epochs(second), epochs(third)])
-    assert found == [TAKEN + ADAPTED, TAKEN[:2] + TRAINED[2:] + ADAPTED]
-    assert epochs(alone) == TRAINED + ADAPTED
-    expected = trained(store.child("alone").uri)[1]
-    assert same(trained(store.child("third").uri)[1], expected)
-    again = start("first")
-    assert epochs(again) == [TAKEN[2], *ADAPTED]
-    assert same(trained(store.child("first").uri)[1], expected)
+    assert epochs(second) == TAKEN[:2] + TRAINED[2:] + ADAPTED
+    assert same(trained(store.child("second").uri)[1], undisturbed)
 
 
 def test_two_ranks_train_a_stage_together_and_take_one_over_together(
     start: Start, store: Store, tmp_path: Path
-):
-    def together(name: str, stages: str) -> list[str]:
-        ranks = [
-            start(
-                name,
-                stages=store.child(stages).uri,
-                rank=rank,
-                num_ranks=2,
-                meeting=str(tmp_path / name),
-            )
-            for rank in range(2)
-        ]
+) -> None:
+    def together(name: str) -> list[str]:
+        meeting = str(tmp_path / f"{name}.meeting")
+        ranks = [start(name, rank=rank, num_ranks=2, meeting=meeting) for rank in range(2)]
         found = [epochs(rank) for rank in ranks]
         assert found[0] == found[1]
         return found[0]
 
-    assert together("first", "stages") == TRAINED + ADAPTED
-    assert together("second", "stages") == TAKEN + ADAPTED
-    assert together("alone", "elsewhere") == TRAINED + ADAPTED
-    expected = trained(store.child("alone").uri)[1]
-    for name in ("first", "second"):
-        assert same(trained(store.child(name).uri)[1], expected)
-    # One rank would round otherwise.
-    assert epochs(start("one rank")) == TRAINED + ADAPTED
+    assert together("first") == TRAINED + ADAPTED
+    assert together("second") == TAKEN + ADAPTED
+    states = [trained(store.child(name).uri)[1] for name in ("first", "second")]
+    assert same(states[0], states[1])
