@@ -132,6 +132,7 @@ def tune(
                     print_line(f"Ray dashboard: {cluster.dashboard_url}")
                     if cluster.needs_token:
                         print_line(f"It asks for a token: {RAY} get-auth-token prints it.")
+                    print_line(f"Report, renewed as it runs: {folder.locate('report.html')}")
                 display = stack.enter_context(StudyDisplay(console))
                 summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:

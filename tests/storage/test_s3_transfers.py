@@ -140,3 +140,13 @@ def test_a_forked_process_makes_its_own_connections(s3_uri: str) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert store.read("key") == b"data"
     assert connection(S3Settings()) is own
+
+
+def test_pages_are_stored_as_pages(signed: None) -> None:
+    with CannedServer(lambda _: Response(headers={"ETag": '"x"'})) as server:
+        store = open_store(f"s3://market?endpoint={server.endpoint}")
+        store.write("report.html", b"<p>")
+        store.write("study.json", b"{}")
+    sent = {request.path.rpartition("/")[2]: request.headers for request in server.requests}
+    assert sent["report.html"]["content-type"] == "text/html; charset=utf-8"
+    assert "html" not in sent["study.json"].get("content-type", "")

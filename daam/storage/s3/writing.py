@@ -22,6 +22,7 @@ from daam.storage.s3.retry import RetryBudget
 
 PART_SIZE_BYTES = 16 << 20
 MAX_PARALLEL_PARTS = 4
+PAGE = "text/html; charset=utf-8"
 MAX_PARTS = 10_000  # of an object, by S3's rules
 
 
@@ -34,7 +35,9 @@ def upload(file: BinaryIO, connection: Connection, place: dict[str, str]) -> Non
     size_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
     if size_bytes <= 2 * PART_SIZE_BYTES:
-        connection.call("put_object", {**place, **_checked(file.read())})
+        # So that a browser shows a report instead of saving it.
+        kind = {"ContentType": PAGE} if place["Key"].endswith(".html") else {}
+        connection.call("put_object", {**place, **kind, **_checked(file.read())})
     else:
         _upload_parts(file, connection, place, size_bytes=size_bytes)
 
