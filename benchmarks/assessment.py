@@ -50,7 +50,9 @@ from daam.inference.assessment import (
 )
 from daam.inference.views import VIEWS
 from daam.metrics.diagnostics import mean_pairwise_distance
-from daam.metrics.label_free import group_agreement, neighbour_overlap
+from daam.metrics.label_free import group_agreement, neighbour_overlap, self_retrieval
+from daam.spread import spread_evenly
+from daam.training.relabel import NUM_MIRRORED
 
 RIDGE = 0.1  # penalty on the squared weights beside the mean squared error
 SCORES_NAME = "scores.json"
@@ -183,6 +185,10 @@ def scores_of(path: Path) -> dict[str, float]:
     found = label_free_scores(views, cameras=cameras, tracks=tracks)
     scores = found.scores | {"mean_distance": mean_pairwise_distance(views["plain"])}
     scores["num_groups"] = float(found.groups.num_groups)
+    rows = torch.from_numpy(spread_evenly(len(cameras), count=NUM_MIRRORED))
+    scores["self_retrieval_of_an_epoch"] = self_retrieval(
+        views["plain"], views["mirrored"][rows], rows=rows
+    )
     for other in ("earlier", "student"):
         if other in embeddings:
             theirs = grouped(embeddings[other]).groups

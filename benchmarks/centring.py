@@ -31,7 +31,7 @@ from daam.pseudo_labels.grouping import pseudo_labels
 from daam.runs.preparation import prepare_domains
 from daam.storage import open_store
 from daam.training.loop import fit
-from daam.training.relabel import embedded_target, without_cameras
+from daam.training.relabel import embedded_target, network_of_target, without_cameras
 from daam.training.setup.assemble import Run, assemble
 from daam.training.setup.data import shard_cache
 
@@ -72,7 +72,7 @@ def main() -> None:
         of_target.network.load_state_dict(run.network.state_dict())
         people_N, cameras_N = identities_of(of_target), np.asarray(of_target.target.cameras)
         for name, embeddings_NC in (
-            ("network", embedded_target(of_target)),
+            ("network", embedded_target(of_target, network_of_target(of_target))),
             ("colours", colours_of(of_target)),
         ):
             for case, rows, seen_by in cases(cameras_N, people_N):

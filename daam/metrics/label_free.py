@@ -61,15 +61,17 @@ def neighbour_overlap(first: Tensor, second: Tensor, *, k: int) -> float | None:
     return float((ours_Nk[:, :, None] == theirs_Nk[:, None, :]).any(axis=2).mean())
 
 
-def self_retrieval(embeddings: Tensor, changed: Tensor) -> float:
+def self_retrieval(embeddings: Tensor, changed: Tensor, *, rows: Tensor | None = None) -> float:
     """Share of changed images whose nearest original is their own, 0 to 1.
 
     Args:
         embeddings: (N, D), of the images.
-        changed: (N, D), of a changed version of each.
+        changed: (Q, D), of a changed version of some of them.
+        rows: (Q,) which ones; None: all, in order.
     """
     found = [
-        similarity_TN.argmax(dim=1) == rows for rows, similarity_TN in _tiles(changed, embeddings)
+        similarity_TN.argmax(dim=1) == (at if rows is None else rows[at])
+        for at, similarity_TN in _tiles(changed, embeddings)
     ]
     return float(torch.cat(found).double().mean())
 

@@ -34,6 +34,8 @@ class EpochReport:
     """Of these, the seconds spent on the target's `labels`, on `steps` and on `diagnostics`."""
     losses: dict[str, float]
     diagnostics: dict[str, float]
+    label_free: dict[str, float]
+    """Scores of the network that the pseudo-labels were made with, see `EpochGroups`."""
     warnings: list[str]
     """Signs that the adaptation is not working, a sentence each."""
     notes: list[str]
@@ -52,6 +54,7 @@ class EpochReport:
             **{f"seconds/{name}": value for name, value in self.seconds_of.items()},
             **{f"loss/{name}": value for name, value in self.losses.items()},
             **{f"diagnostic/{name}": value for name, value in self.diagnostics.items()},
+            **{f"label_free/{name}": value for name, value in self.label_free.items()},
             **({"warnings": self.warnings} if self.warnings else {}),
             **({"notes": self.notes} if self.notes else {}),
         }
@@ -132,6 +135,7 @@ def fit(run: Run, *, on_step: OnStep | None = None) -> Generator[EpochReport, No
             seconds_of=seconds,
             losses=losses,
             diagnostics=diagnostics,
+            label_free={} if labels is None else labels.as_label_free(),
             warnings=warnings,
             notes=notes,
         )

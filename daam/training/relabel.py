@@ -10,16 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from daam.dataset.pixels.normalise import normalise
 from daam.errors import TrainingError
 from daam.metrics.diagnostics import silhouette
+from daam.metrics.label_free import self_retrieval
+from daam.model.network import DaamNetwork
 from daam.pseudo_labels.exemplars import initial_exemplars
 from daam.pseudo_labels.grouping import PseudoLabels, pseudo_labels
 from daam.pseudo_labels.memory import initial_centres
+from daam.spread import spread_evenly
 from daam.training import collectives
 from daam.training.objective import BatchExemplars, BatchGroups
 from daam.training.scoring.extract import adapted_to, embed_rows
 from daam.training.setup.assemble import Run
 
+NUM_MIRRORED = 256
 MAX_KEEP = 0.99  # an exemplar that kept all of itself would never change
 
 
@@ -32,6 +37,7 @@ class EpochGroups:
         embeddings_NC: that the groups were made from.
         outlier_share: share of the images in no group.
         silhouette: of the groups, from -1 to 1; None with fewer than two.
+        self_retrieval: share of mirrored images whose nearest image is their own.
     """
 
     groups_N: np.ndarray
@@ -39,6 +45,7 @@ class EpochGroups:
     num_groups: int
     outlier_share: float
     silhouette: float | None
+    self_retrieval: float
 
     def of_rows(self, rows: Tensor, run: Run) -> BatchGroups:
         """Return the labels of a batch's rows, on the run's device."""
@@ -51,6 +58,10 @@ class EpochGroups:
         """Return the entries of the epoch's report."""
         found = {"num_groups": self.num_groups, "outlier_share": self.outlier_share}
         return found if self.silhouette is None else found | {"silhouette": self.silhouette}
+
+    def as_label_free(self) -> dict[str, float]:
+        """Return the scores without labels of the epoch's report."""
+        return {"self_retrieval": self.self_retrieval}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +81,10 @@ class EpochExemplars:
         """Return the entries of the epoch's report."""
         return {}
 
+    def as_label_free(self) -> dict[str, float]:
+        """Return the scores without labels of the epoch's report: none, as nothing is embedded."""
+        return {}
+
 
 def relabel(run: Run, *, epoch: int) -> EpochGroups | EpochExemplars:
     """Make the pseudo-labels of an epoch (from 0) and the matching part of the run's memory."""
@@ -77,7 +92,8 @@ def relabel(run: Run, *, epoch: int) -> EpochGroups | EpochExemplars:
     if loss.target.kind != "exemplar":
         return regroup(run)
     if run.memory.exemplars_NC is None:
-        run.memory.exemplars_NC = run.compute.move(initial_exemplars(embedded_target(run)))
+        embeddings_NC = embedded_target(run, network_of_target(run))
+        run.memory.exemplars_NC = run.compute.move(initial_exemplars(embeddings_NC))
     epochs_of_loss = epoch - loss.warmup_epochs
     alone = epochs_of_loss < loss.target.exemplar_lone_epochs
     return EpochExemplars(
@@ -92,7 +108,8 @@ def regroup(run: Run) -> EpochGroups:
     Collective: rank 0 makes the groups, every rank gets them.
     """
     loss = run.config.loss.target
-    embeddings_NC = compared_NC = embedded_target(run)
+    network = network_of_target(run)
+    embeddings_NC = compared_NC = embedded_target(run, network)
     if run.grouping.centre_cameras and run.target.cameras is not None:
         compared_NC = without_cameras(embeddings_NC, run.target.cameras)
     found: PseudoLabels | TrainingError | None = None
@@ -123,31 +140,61 @@ def regroup(run: Run) -> EpochGroups:
         num_groups=labels.num_groups,
         outlier_share=labels.outlier_share,
         silhouette=silhouette(compared_NC, labels.groups, seed=run.config.seed),
+        self_retrieval=mirrored_self_retrieval(run, network, embeddings_NC),
     )
 
 
-def embedded_target(run: Run) -> Tensor:
-    """Embed the target's train images, (N, C), with batch-norm statistics of the target.
+def network_of_target(run: Run) -> DaamNetwork:
+    """Return the network that labels the target, with batch-norm statistics of the target."""
+    network = run.network
+    if run.config.teacher.labels and run.teacher is not None:
+        network = run.teacher
+    return adapted_to(
+        network,
+        run.target.reader,
+        batch_size=run.config.evaluation.batch_size,
+        compute=run.compute,
+    )
+
+
+def embedded_target(run: Run, network: DaamNetwork) -> Tensor:
+    """Embed the target's train images, (N, C).
 
     Always by the bottleneck, whichever embedding is tested: group centres and exemplars are
     bottleneck embeddings.
     """
-    evaluation = run.config.evaluation
-    network = run.network
-    if run.config.teacher.labels and run.teacher is not None:
-        network = run.teacher
-    adapted = adapted_to(
-        network, run.target.reader, batch_size=evaluation.batch_size, compute=run.compute
-    )
     return embed_rows(
-        adapted,
+        network,
         run.target.reader,
-        batch_size=evaluation.batch_size,
-        flip=evaluation.flip,
+        batch_size=run.config.evaluation.batch_size,
+        flip=run.config.evaluation.flip,
         compute=run.compute,
         num_threads=run.config.data.num_threads,
         embedding="bottleneck",
     )
+
+
+def mirrored_self_retrieval(run: Run, network: DaamNetwork, embeddings_NC: Tensor) -> float:
+    """Mirror 256 images: the share whose nearest image of the whole target is their own.
+
+    Of the scores without labels it is the cheapest that orders runs as mAP does
+    (docs/benchmarks/assessment.md).
+
+    Args:
+        run: not changed.
+        network: which embedded the target; put into eval mode.
+        embeddings_NC: of the target.
+    """
+    network.eval()
+    rows = spread_evenly(len(embeddings_NC), count=NUM_MIRRORED)
+    mirrored = []
+    with torch.inference_mode(), run.compute.autocast():
+        for part in np.array_split(rows, -(-len(rows) // run.config.evaluation.batch_size)):
+            images_BCHW = normalise(run.compute.move(run.target.reader.read(part))).flip(3)
+            # Averaged with its mirror image (evaluation.flip) it would be the original itself.
+            mirrored.append(network.embed(images_BCHW, embedding="bottleneck"))
+    mirrored_QC = torch.cat(mirrored).float().cpu()
+    return self_retrieval(embeddings_NC, mirrored_QC, rows=torch.from_numpy(rows))
 
 
 def without_cameras(embeddings_NC: Tensor, cameras_N: np.ndarray) -> Tensor:

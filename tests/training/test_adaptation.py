@@ -19,6 +19,7 @@ def groups(groups_N: np.ndarray) -> EpochGroups:
         num_groups=int(groups_N.max()) + 1,
         outlier_share=float((groups_N < 0).mean()),
         silhouette=None,
+        self_retrieval=0.5,
     )
 
 

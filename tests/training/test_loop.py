@@ -60,6 +60,8 @@ def test_every_epoch_ends_in_one_report_of_finite_numbers(config_of, preset):
         assert all(math.isfinite(value) for value in numbers_of(report.as_metrics()))
     losses = [set(report.losses) for report in reports]
     diagnostics = [set(report.diagnostics) for report in reports]
+    label_free = [set(report.label_free) for report in reports]
+    assert label_free == [set(), *([set() if preset == "source_only" else {"self_retrieval"}] * 2)]
     if preset == "source_only":
         assert losses == [SOURCE_TERMS] * 3
         assert diagnostics == [SHARED_DIAGNOSTICS | pulls(SOURCE_TERMS)] * 3
@@ -76,6 +78,7 @@ def test_a_report_is_one_flat_table(config_of):
     metrics = report.as_metrics()
     assert (metrics["epoch"], metrics["num_epochs"]) == (1, report.num_epochs)
     assert metrics["seconds"] == report.seconds
+    assert not any(name.startswith("label_free") for name in metrics)  # of a warm-up
     parts = [metrics[f"seconds/{part}"] for part in ("labels", "steps", "diagnostics")]
     assert sum(parts) == pytest.approx(report.seconds)
     assert metrics["loss/identity"] == report.losses["identity"]

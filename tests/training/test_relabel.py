@@ -7,10 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from daam.dataset.pixels.normalise import normalise
 from daam.pseudo_labels.grouping import pseudo_labels
+from daam.training import relabel
+from daam.training.loop import fit
 from daam.training.relabel import regroup, without_cameras
 from daam.training.scoring.extract import adapted_to, embed_rows
 from daam.training.setup.assemble import Run, assemble
+from daam.training.state import state_dict
 from tests.support.known import known
 from tests.support.tiny_runs import same, weights_of
 
@@ -131,6 +135,32 @@ def test_labelling_leaves_the_network_and_the_nominal_domain_as_they_are(config_
     regroup(run)
     assert same(weights_of(run), before)
     assert run.memory.nominal_centre is None
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_mirrored_images_are_looked_for_in_the_whole_target(config_of, monkeypatch, flip):
+    monkeypatch.setattr(relabel, "NUM_MIRRORED", 20)
+    run = assemble(config_of({"evaluation.flip": flip}))
+    labels = regroup(run)
+    adapted = adapted_to(run.network, run.target.reader, batch_size=16, compute=run.compute).eval()
+    rows = np.linspace(0, run.target.reader.num_rows - 1, 20).astype(int)
+    found = []
+    with torch.inference_mode():
+        for row in rows:
+            image = run.target.reader.read(np.array([row])).flip(2)
+            embedding = adapted.embed(normalise(image), embedding="bottleneck")[0]
+            found.append((labels.embeddings_NC @ embedding).argmax().item() == row)
+    assert labels.self_retrieval == pytest.approx(np.mean(found))
+    assert labels.as_label_free() == {"self_retrieval": labels.self_retrieval}
+
+
+def test_the_score_without_labels_changes_no_bit_of_a_run(config_of, monkeypatch):
+    with_it, without = (assemble(config_of()) for _ in range(2))
+    scores = [report.label_free for report in fit(with_it)]
+    monkeypatch.setattr(relabel, "mirrored_self_retrieval", lambda *_: -1.0)
+    others = [report.label_free for report in fit(without)]
+    assert scores[-1] != others[-1] == {"self_retrieval": -1.0}
+    assert same(state_dict(with_it), state_dict(without))
 
 
 def test_a_batch_gets_the_labels_of_its_rows(config_of):

@@ -23,6 +23,7 @@ LAST = {
     "diagnostic/num_groups": "groups",
     "diagnostic/outlier_share": "share of images in no group",
     "diagnostic/silhouette": "silhouette",
+    "label_free/self_retrieval": "self retrieval, without labels",
     "diagnostic/probe_shared": "domain probe, shared part",
     "mAP": "validation mAP",
 }

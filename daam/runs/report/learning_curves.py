@@ -41,7 +41,11 @@ def curves_section(rows: Sequence[Row]) -> str:
             limits=(0.5, 1),
         ),
         curves(
-            lines(rows, "label_free/"), title="Without labels", note="scores that need no labels"
+            lines(rows, "label_free/"),
+            title="Without labels",
+            note="share of mirrored target images whose nearest image is their own, at the start "
+            "of the epoch",
+            limits=(0, 1),
         ),
         curves(
             lines(rows, "mAP") | lines(rows, "rank-1"),

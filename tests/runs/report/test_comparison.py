@@ -36,7 +36,8 @@ def runs(tmp_path: Path, tiny_config: RunConfig) -> list[Store]:
     slow = with_settings(
         tiny_config, {"optimiser.learning_rate": 1e-5, "data.cache": str(tmp_path)}
     )
-    first = a_run(tmp_path / "a", tiny_config, num_epochs=2, **{"diagnostic/num_groups": 7})
+    grouped = {"diagnostic/num_groups": 7, "label_free/self_retrieval": 0.75}
+    first = a_run(tmp_path / "a", tiny_config, num_epochs=2, **grouped)
     second = a_run(tmp_path / "b", slow, num_epochs=1)
     first.write(SCORES, json.dumps(SCORED).encode())
     for kind, document in (("scores", SCORED), ("assessment", ASSESSED)):
@@ -56,6 +57,7 @@ def test_figures_are_those_of_the_last_epoch_and_of_every_evaluation(runs: list[
         "time": ("4 s", "2 s"),
         "loss identity": (3.0, 6.0),
         "groups": (7, None),
+        "self retrieval, without labels": (0.75, None),
         "mAP on campus": (0.5, None),
         "rank-1 on campus": (0.75, None),
         "ranking score on station, without labels": (None, 0.625),

@@ -152,7 +152,7 @@ def test_lines_are_the_metrics_of_a_family_over_the_epochs() -> None:
 
 
 def test_every_family_of_metrics_has_a_chart() -> None:
-    section = curves_section([a_row(1, mAP=0.5, **{"label_free/agreement": 0.5})])
+    section = curves_section([a_row(1, mAP=0.5, **{"label_free/self_retrieval": 0.5})])
     assert re.findall(r"<h3>([^<]+)", section) == [
         "Losses",
         "Share of the gradient",
