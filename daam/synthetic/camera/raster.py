@@ -85,11 +85,11 @@ def rasterise(limbs: LimbTable, *, projection: Projection, shape: tuple[int, int
     depth = (distance - middle) * projection.camera.focal_px * zoom / middle
 
     both = np.stack([x, y, radius, depth], axis=1)
-    screen = _Screen.of(both[:count], both[count:])
+    screen = _on_screen(both[:count], both[count:])
     nearest = np.full(shape, EMPTY)
     hem = np.float32(math.sin(projection.camera.pitch))
-    boxes = screen.boxes(height=height, width=width).tolist()
-    lines = screen.lines(height=height, width=width, squash=limbs.squash, flat=limbs.flat)
+    boxes = _boxes(screen, height=height, width=width).tolist()
+    lines = _lines(screen, height=height, width=width, squash=limbs.squash, flat=limbs.flat)
     # Beside a limb the root is of a negative number, and NaN's bits are above every distance's.
     with np.errstate(invalid="ignore"):
         for row, ((left, right, top, low), flat) in enumerate(
@@ -134,7 +134,7 @@ def rasterise(limbs: LimbTable, *, projection: Projection, shape: tuple[int, int
     limb = (nearest.ravel().take(pixels) & LIMB_BITS).astype(np.int64)
     distances = (nearest & ~LIMB_BITS).view(np.float32)
     distances -= MIDDLE  # what is infinitely far stays so
-    along, normal = screen.surface(line, column, limb, flat=limbs.flat)
+    along, normal = _surface(screen, line, column, limb, flat=limbs.flat)
     return Surface(
         shape=shape,
         pixels=pixels,
@@ -168,65 +168,63 @@ class _Lines:
     off_y: np.ndarray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Screen:
-    """Limbs in pixels: a row of start x, y, radius, depth, axis x, y, length, and what is gained
-    along the axis in radius and depth."""
+def _on_screen(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """(L, 9) float32 from (L, 4) x, y, radius, depth at both ends, in pixels: start x, y,
+    radius, depth, axis x, y, length, and what is gained along the axis in radius and depth."""
+    gained = ends - starts
+    length = np.maximum(np.hypot(gained[:, 0], gained[:, 1]), 1e-3)
+    axis = gained[:, :2] / length[:, None]
+    rows = np.concatenate([starts, axis, length[:, None], gained[:, 2:]], axis=1)
+    return rows.astype(np.float32)
 
-    rows: np.ndarray
 
-    @classmethod
-    def of(cls, starts: np.ndarray, ends: np.ndarray) -> "_Screen":
-        """From (L, 4) x, y, radius, depth at both ends."""
-        gained = ends - starts
-        length = np.maximum(np.hypot(gained[:, 0], gained[:, 1]), 1e-3)
-        axis = gained[:, :2] / length[:, None]
-        rows = np.concatenate([starts, axis, length[:, None], gained[:, 2:]], axis=1)
-        return cls(rows=rows.astype(np.float32))
+def _boxes(rows: np.ndarray, *, height: int, width: int) -> np.ndarray:
+    """(L, 4) int: left, right, top and low end of what each limb may cover of the raster."""
+    ax, ay, ar, _, ux, uy, length, dr, _ = rows.T.astype(np.float64)
+    bx, by, br = ax + ux * length, ay + uy * length, ar + dr
+    left, top = np.minimum(ax - ar, bx - br), np.minimum(ay - ar, by - br)
+    right, low = np.maximum(ax + ar, bx + br) + 2, np.maximum(ay + ar, by + br) + 2
+    box = np.stack([left, right, top, low], axis=1)
+    return np.clip(box, 0, [width, width, height, height]).astype(np.int64)
 
-    def boxes(self, *, height: int, width: int) -> np.ndarray:
-        """(L, 4) int: left, right, top and low end of what each limb may cover of the raster."""
-        ax, ay, ar, _, ux, uy, length, dr, _ = self.rows.T.astype(np.float64)
-        bx, by, br = ax + ux * length, ay + uy * length, ar + dr
-        left, top = np.minimum(ax - ar, bx - br), np.minimum(ay - ar, by - br)
-        right, low = np.maximum(ax + ar, bx + br) + 2, np.maximum(ay + ar, by + br) + 2
-        box = np.stack([left, right, top, low], axis=1)
-        return np.clip(box, 0, [width, width, height, height]).astype(np.int64)
 
-    def lines(self, *, height: int, width: int, squash: np.ndarray, flat: np.ndarray) -> "_Lines":
-        """The terms of each limb's surface that belong to one column or line of the raster."""
-        ax, ay, ar, az, ux, uy, length, dr, dz = self.rows.T.astype(np.float64)[..., None]
-        dx, dy = np.arange(width) + 0.5 - ax, np.arange(height) + 0.5 - ay
-        slope, squash, flat = dr / length, squash[:, None], flat[:, None]
-        of_square = squash * squash
-        narrowing = np.where(flat, squash * slope, of_square * (slope * slope - 1))
-        scalars = np.concatenate([length, MIDDLE + az, dz / length, narrowing, squash * ar], axis=1)
-        tables = (
-            dx * ux,
-            dy * uy,
-            2 * of_square * (dx * ux + ar * slope),
-            2 * of_square * (dy * uy),
-            np.where(flat, squash * dx * uy, of_square * (dx * dx - ar * ar)),
-            np.where(flat, -squash * dy * ux, of_square * (dy * dy)),
-        )
-        return _Lines(list(scalars.astype(np.float32)), *(t.astype(np.float32) for t in tables))
+def _lines(
+    rows: np.ndarray, *, height: int, width: int, squash: np.ndarray, flat: np.ndarray
+) -> _Lines:
+    """The terms of each limb's surface that belong to one column or line of the raster."""
+    ax, ay, ar, az, ux, uy, length, dr, dz = rows.T.astype(np.float64)[..., None]
+    dx, dy = np.arange(width) + 0.5 - ax, np.arange(height) + 0.5 - ay
+    slope, squash, flat = dr / length, squash[:, None], flat[:, None]
+    of_square = squash * squash
+    narrowing = np.where(flat, squash * slope, of_square * (slope * slope - 1))
+    scalars = np.concatenate([length, MIDDLE + az, dz / length, narrowing, squash * ar], axis=1)
+    tables = (
+        dx * ux,
+        dy * uy,
+        2 * of_square * (dx * ux + ar * slope),
+        2 * of_square * (dy * uy),
+        np.where(flat, squash * dx * uy, of_square * (dx * dx - ar * ar)),
+        np.where(flat, -squash * dy * ux, of_square * (dy * dy)),
+    )
+    return _Lines(list(scalars.astype(np.float32)), *(t.astype(np.float32) for t in tables))
 
-    def surface(
-        self, line: np.ndarray, column: np.ndarray, limb: np.ndarray, *, flat: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Share of the way along the limb (N,) and normal (3, N) at pixels of known limbs."""
-        columns = np.ascontiguousarray(self.rows.T)
-        ax, ay, ar, _, ux, uy, length, dr, _ = (column.take(limb) for column in columns)
-        dx = column.astype(np.float32) + np.float32(0.5) - ax
-        dy = line.astype(np.float32) + np.float32(0.5) - ay
-        axial = dx * ux + dy * uy
-        along = axial / length
-        np.minimum(np.maximum(along, 0, out=along), 1, out=along)
-        foot = np.where(flat[limb], axial, along * length)
-        inverse = 1 / (ar + along * dr)
-        normal = np.empty((3, len(limb)), np.float32)
-        normal[0] = (dx - foot * ux) * inverse
-        normal[1] = (foot * uy - dy) * inverse
-        left = 1 - normal[0] * normal[0] - normal[1] * normal[1]
-        normal[2] = np.sqrt(np.maximum(left, 0, out=left), out=left)
-        return along, normal
+
+def _surface(
+    rows: np.ndarray, line: np.ndarray, column: np.ndarray, limb: np.ndarray, *, flat: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the way along the limb (N,) and normal (3, N) at pixels of known limbs."""
+    columns = np.ascontiguousarray(rows.T)
+    ax, ay, ar, _, ux, uy, length, dr, _ = (column.take(limb) for column in columns)
+    dx = column.astype(np.float32) + np.float32(0.5) - ax
+    dy = line.astype(np.float32) + np.float32(0.5) - ay
+    axial = dx * ux + dy * uy
+    along = axial / length
+    np.minimum(np.maximum(along, 0, out=along), 1, out=along)
+    foot = np.where(flat[limb], axial, along * length)
+    inverse = 1 / (ar + along * dr)
+    normal = np.empty((3, len(limb)), np.float32)
+    normal[0] = (dx - foot * ux) * inverse
+    normal[1] = (foot * uy - dy) * inverse
+    left = 1 - normal[0] * normal[0] - normal[1] * normal[1]
+    normal[2] = np.sqrt(np.maximum(left, 0, out=left), out=left)
+    return along, normal

@@ -64,12 +64,12 @@ def _place_of(look: DomainLook, *, camera: int) -> Plate:
     ground_colour = linear(pick(place, look.ground_palette))
     wall_colour = linear(pick(place, look.wall_palette))
 
-    rays = _Rays.of(view)
+    right, up, away = _rays(view)
     skew = place.uniform(-0.18, 0.18)
-    wall_t = wall_m / np.maximum(rays.away - skew * rays.right, 0.05)
-    ground_t = np.where(rays.up < -1e-3, view.height_m / np.maximum(-rays.up, 1e-3), 1e6)
+    wall_t = wall_m / np.maximum(away - skew * right, 0.05)
+    ground_t = np.where(up < -1e-3, view.height_m / np.maximum(-up, 1e-3), 1e6)
     on_ground = ground_t < wall_t
-    x, z = rays.right * ground_t, rays.away * ground_t
+    x, z = right * ground_t, away * ground_t
 
     albedo = np.empty((PLATE_HEIGHT, PLATE_WIDTH, 3), np.float32)
     floor = np.flatnonzero(on_ground)
@@ -98,7 +98,7 @@ def _place_of(look: DomainLook, *, camera: int) -> Plate:
 
     above = np.flatnonzero(~on_ground)
     wt = wall_t.ravel()[above]
-    wx, wy = rays.right.ravel()[above] * wt, view.height_m + rays.up.ravel()[above] * wt
+    wx, wy = right.ravel()[above] * wt, view.height_m + up.ravel()[above] * wt
     flat[above] = wall_albedo(
         wall, x=wx, y=wy, footprint=wt / view.focal_px, colour=wall_colour, noise=noise
     )
@@ -125,25 +125,15 @@ def from_levels() -> np.ndarray:
     return (FULL_SCALE * np.linspace(0, 1, 256) ** 2.2).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rays:
-    """Direction of every pixel's line of sight, (H, W) each; length 1 along the optical axis."""
-
-    right: np.ndarray
-    up: np.ndarray
-    away: np.ndarray
-
-    @classmethod
-    def of(cls, view: CameraLook) -> "_Rays":
-        sine, cosine = math.sin(view.pitch), math.cos(view.pitch)
-        columns = (np.arange(PLATE_WIDTH, dtype=np.float32) - PLATE_WIDTH / 2 + 0.5) / view.focal_px
-        lines = (PLATE_HEIGHT / 2 - 0.5 - np.arange(PLATE_HEIGHT, dtype=np.float32)) / view.focal_px
-        shape = (PLATE_HEIGHT, PLATE_WIDTH)
-        return cls(
-            right=np.broadcast_to(columns.astype(np.float32), shape),
-            up=np.broadcast_to((lines * cosine - sine)[:, None].astype(np.float32), shape),
-            away=np.broadcast_to((cosine + lines * sine)[:, None].astype(np.float32), shape),
-        )
+def _rays(view: CameraLook) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Direction of every pixel's line of sight: right, up and away, (H, W) each; length 1 along the
+    optical axis."""
+    sine, cosine = math.sin(view.pitch), math.cos(view.pitch)
+    columns = (np.arange(PLATE_WIDTH, dtype=np.float32) - PLATE_WIDTH / 2 + 0.5) / view.focal_px
+    lines = (PLATE_HEIGHT / 2 - 0.5 - np.arange(PLATE_HEIGHT, dtype=np.float32)) / view.focal_px
+    parts = columns, (lines * cosine - sine)[:, None], (cosine + lines * sine)[:, None]
+    right, up, away = np.broadcast_arrays(*(part.astype(np.float32) for part in parts))
+    return right, up, away
 
 
 def _light(
