@@ -18,6 +18,7 @@ from daam.commands.terminal.screen import (
 )
 from daam.config.schema import RunConfig
 from daam.domains import check_domain
+from daam.storage import open_store
 
 DEFAULT_ROOT = RunConfig().data.root
 LAYOUT_HELP = (
@@ -134,7 +135,6 @@ def data_import(
     from daam.dataset.importing.hold_out import cut_test_splits, hold_out_validation
     from daam.dataset.importing.import_domain import import_domain
     from daam.dataset.importing.layouts import read_layout
-    from daam.storage import open_store
 
     check_domain(domain)
     size = None if reencode is None else size_of(reencode)
@@ -191,7 +191,6 @@ def data_copy(
     """Copy a domain to another store and check every byte on the way."""
     from daam.commands.terminal.domain_report import SentFiles
     from daam.dataset.maintenance.copy_domain import copy_domain
-    from daam.storage import open_store
 
     sent = SentFiles()
     with (
@@ -221,7 +220,6 @@ def data_describe(
     """Print what a domain contains; with --to, draw its distributions."""
     from daam.commands.terminal.domain_report import counts_of, print_description
     from daam.dataset.format.manifest import read_manifest
-    from daam.storage import open_store
 
     store = open_store(at)
     splits = print_description(store, read_manifest(store, check_domain(domain)), at=at, to=to)
@@ -237,7 +235,6 @@ def data_verify(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
     from daam.dataset.format.publishing import unnamed_files
     from daam.dataset.maintenance.verify import repair_commands, verify_domain
     from daam.errors import ShardError
-    from daam.storage import open_store
 
     store = open_store(at)
     manifest = read_manifest(store, check_domain(domain))
@@ -273,7 +270,6 @@ def data_clean(domain: DomainName, at: DomainsAt = DEFAULT_ROOT) -> None:
     """Remove files that a domain's manifest does not name; not during an import of it."""
     from daam.dataset.format.manifest import read_manifest
     from daam.dataset.format.publishing import remove_unnamed
-    from daam.storage import open_store
 
     store = open_store(at)
     removed = remove_unnamed(read_manifest(store, check_domain(domain)), store=store)
@@ -291,7 +287,6 @@ def data_preview(
 ) -> None:
     """Write a contact sheet of a domain: one row per person."""
     from daam.plots.contact_sheet import draw_contact_sheet
-    from daam.storage import open_store
 
     draw_contact_sheet(open_store(at), domain=check_domain(domain), num_people=people, to=to)
     print_line(f"{to}")

@@ -38,10 +38,7 @@ def draw_groups(rows: Sequence[GroupRow], *, title: str, subtitle: str, to: Path
         StorageError: the file cannot be written.
     """
     check_images([image for row in rows for image in row.images])
-    height, width = rows[0].images[0].shape[:2]
-    cell = Box(
-        left=0, top=0, width=max(1, round(_IMAGE_HEIGHT * width / height)), height=_IMAGE_HEIGHT
-    )
+    cell = Box.fitting(rows[0].images[0], height=_IMAGE_HEIGHT)
     row_height = CAPTION_LINE + cell.height + GAP
     columns = max(len(row.images) for row in rows)
     sheet = Sheet(

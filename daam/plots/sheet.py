@@ -47,11 +47,10 @@ class Box:
     height: int
 
     @classmethod
-    def fitting(cls, image: NDArray[np.uint8]) -> Self:
-        """A box of `IMAGE_HEIGHT` with the proportions of an image, in the corner."""
-        height, width = image.shape[:2]
-        scaled = max(1, round(IMAGE_HEIGHT * width / height))
-        return cls(left=0, top=0, width=scaled, height=IMAGE_HEIGHT)
+    def fitting(cls, image: NDArray[np.uint8], *, height: int = IMAGE_HEIGHT) -> Self:
+        """A box of a height with the proportions of an image, in the corner."""
+        scaled = max(1, round(height * image.shape[1] / image.shape[0]))
+        return cls(left=0, top=0, width=scaled, height=height)
 
     @property
     def right(self) -> int:
