@@ -135,7 +135,9 @@ def open_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
         direction="maximize",
         load_if_exists=True,
-        pruner=pruner_for(settings),
+        pruner=pruner_for(
+            settings, num_epochs=len(settings.search_transfers) * config.run.num_epochs
+        ),
     )
     num_trials = len(study.get_trials(deepcopy=False))
     check_trials_are_known(folder, num_trials)

@@ -60,13 +60,15 @@ def sampler_for(settings: StudySettings, space: Sequence[Dimension], *, seed: in
         )
 
 
-def pruner_for(settings: StudySettings) -> BasePruner:
-    """Return the rule that stops trials early."""
-    first_step = max(1, settings.num_startup_epochs)
+def pruner_for(settings: StudySettings, *, num_epochs: int) -> BasePruner:
+    """Return the rule that stops trials early; a trial has `num_epochs` over all its transfers."""
+    first_step = min(max(1, settings.num_startup_epochs), num_epochs)
     if settings.pruner == "asha":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=first_step, reduction_factor=3)
     if settings.pruner == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=first_step, reduction_factor=3)
+        return optuna.pruners.HyperbandPruner(
+            min_resource=first_step, max_resource=num_epochs, reduction_factor=3
+        )
     if settings.pruner == "median":
         return optuna.pruners.MedianPruner(
             n_startup_trials=settings.num_startup_trials,

@@ -103,15 +103,17 @@ def search_space(
 def conditions_of(path: str, spec: Any) -> dict[str, tuple[Any, ...]]:
     """Return the values that other settings must have, by path."""
     when = spec.get("when", {}) if isinstance(spec, dict) else {}
-    if not isinstance(when, dict) or any(isinstance(value, dict) for value in when.values()):
+    lists = {
+        parent: tuple(values) if isinstance(values, list) else (values,)
+        for parent, values in (when.items() if isinstance(when, dict) else ())
+    }
+    values = [value for values in lists.values() for value in values]
+    if not isinstance(when, dict) or not all(isinstance(value, CHOICE_TYPES) for value in values):
         raise ConfigError(
             f"[search] {path}: when = {when!r} is not of the form "
             '{"loss.target.kind" = ["soft_label", "exemplar"]}, with the path in quotes'
         )
-    return {
-        parent: tuple(values) if isinstance(values, list) else (values,)
-        for parent, values in when.items()
-    }
+    return lists
 
 
 def check_condition(path: str, parent: Dimension, values: Sequence[Any]) -> None:
@@ -122,11 +124,10 @@ def check_condition(path: str, parent: Dimension, values: Sequence[Any]) -> None
             "list its values"
         )
     choices = parent.distribution.choices
-    if impossible := [value for value in values if value not in choices] or not values:
+    if not values or not set(values) <= set(choices):
         raise ConfigError(
-            f"[search] {path} is searched only when {parent.path} = {one_of(values)}, but the "
-            f"search of {parent.path} has no {one_of(impossible if values else values)}; "
-            f"it has {one_of(choices)}"
+            f"[search] {path} is searched only when {parent.path} = {one_of(values)}; that is not "
+            f"among its choices, {one_of(choices)}"
         )
 
 
@@ -142,10 +143,11 @@ def distribution(path: str, spec: Any) -> BaseDistribution:
         ConfigError: it is neither, or contradicts itself.
     """
     where = f"[search] {path} = {spec!r}"
-    keys = {"choices"} if isinstance(spec, list) else set(spec) if isinstance(spec, dict) else set()
-    keys -= {"when"}
+    if isinstance(spec, list):
+        return choices_of(spec, where=where)
+    keys = spec.keys() - {"when"} if isinstance(spec, dict) else set()
     if keys == {"choices"}:
-        return choices_of(spec if isinstance(spec, list) else spec["choices"], where=where)
+        return choices_of(spec["choices"], where=where)
     if not {"low", "high"} <= keys <= {"low", "high", "log", "step"}:
         raise ConfigError(
             f"{where} is neither a list of choices nor a range such as "

@@ -498,12 +498,15 @@ def test_starting_points_come_first_and_once(
     config: StudyConfig, folder: LocalStore, tmp_path: Path
 ) -> None:
     config = small_space(config, config.search, start=[{WEIGHT: 9.0}, {WEIGHT: 7.0}, {RATE: 1e-3}])
-    weights = [7.0, 9.0, 7.0]
-    for number, weight in enumerate(weights):
-        process = Process(config, folder, tmp_path / str(number))
-        assert process.run("a", 0.4)["parameters"][WEIGHT] == weight
-    assert process.trial(2).params[RATE] == 1e-3
-    assert process.searcher.suggest("b")["parameters"][WEIGHT] not in weights
+    Process(config, folder, tmp_path / "one").run("a", 0.4)
+    Process(config, folder, tmp_path / "two").run("a", 0.4)
+    process = Process(config, folder, tmp_path / "three")
+    process.run("a", 0.4)
+    process.searcher.suggest("b")
+    first = [process.trial(number).params for number in range(4)]
+    assert [parameters[WEIGHT] for parameters in first[:3]] == [7.0, 9.0, 7.0]
+    assert first[2][RATE] == 1e-3
+    assert first[3] not in first[:3]
 
 
 @pytest.mark.parametrize(
@@ -522,7 +525,7 @@ def test_a_hopeless_trial_is_stopped_by_the_pruner_that_was_chosen(
         else:
             process.searcher.on_trial_complete(trial_id, result=result_of(NUM_EPOCHS, 0.4))
     process.searcher.suggest("z")
-    for epoch in range(1, NUM_EPOCHS + 1):
-        if process.epoch("z", epoch, 0.1) == TrialScheduler.STOP:
-            break
-    assert epoch == last_step
+    decisions = [process.epoch("z", epoch, 0.1) for epoch in range(1, last_step + 1)]
+    goes_on = pruner == "none"
+    end = TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+    assert decisions == [TrialScheduler.CONTINUE] * (last_step - 1) + [end]

@@ -5,14 +5,21 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from daam.config.load import parse_settings, read_packaged_toml, read_preset
+from daam.config.load import (
+    flat,
+    parse_settings,
+    read_packaged_toml,
+    read_preset,
+    with_settings,
+)
 from daam.domains import Split
 from daam.errors import ConfigError
-from tune.settings import StudyConfig, study_config
+from tune.settings import StudyConfig, adapting, study_config
 from tune.space import combinations
 
 STUDY = {"search_transfers": ["plaza->campus", "campus->plaza"], "holdout": "plaza->station"}
 WEIGHT = "loss.domain_similarity.weight"
+ADAPTING = {"demo": {}, "adapt": adapting("market->mine", score="label_free")}
 
 
 def a_study(
@@ -188,10 +195,17 @@ def test_the_command_line_can_change_a_range_and_the_study() -> None:
     assert config.study.num_trials == 4
 
 
-def test_the_demo_is_a_study() -> None:
-    config = study_config(read_packaged_toml("tune", "spaces", "demo"), {})
-    assert config.study.name == "demo"
-    assert config.run.compute.num_workers == 1
+@pytest.mark.parametrize("name", ["demo", "adapt"])
+def test_the_studies_that_come_with_daam_start_from_the_default_and_the_strongest_preset(
+    name: str,
+) -> None:
+    config = study_config(read_packaged_toml("tune", "spaces", name), ADAPTING[name])
+    assert config.study.name == name
+    default, strong = config.starting_points()
+    assert with_settings(config.run, default) == config.run
+    assert with_settings(config.run, strong) == with_settings(
+        config.run, flat(read_preset("strong"))
+    )
 
 
 @pytest.mark.parametrize("spec", [{"low": 6.0, "high": 9.0}, [1.0, 2.0]])
@@ -269,8 +283,11 @@ def test_a_setting_is_searched_only_beside_the_values_of_its_condition() -> None
     ("search", "words"),
     [
         ({EXEMPLARS: {"choices": [6], "when": {LONE: 5}}}, "cycle"),
-        ({KIND: ["soft_label", "cluster_triplet"]}, "has no 'exemplar'; it has 'soft_label' or"),
-        ({LABELS: {"choices": [True], "when": {KIND: []}}}, "has no nothing"),
+        (
+            {KIND: ["soft_label", "cluster_triplet"]},
+            "not among its choices, 'soft_label' or 'cluster",
+        ),
+        ({LABELS: {"choices": [True], "when": {KIND: []}}}, "kind = nothing; that is not among"),
         (
             {LABELS: {"choices": [True], "when": {"loss.target.knid": "none"}}},
             f"did you mean {KIND}",
