@@ -3,6 +3,7 @@
 study.lock        locked by the process that runs the study (local folders only; S3 has no lock)
 study.toml        the settings of the study, from its first trial on
 journal.log       Optuna's journal: every trial, its parameters, scores and state
+journal-N.log     the journal before the N-th change of the settings, see `tune.resuming`
 trials/           a folder for each trial, with the checkpoints of its transfers
 holdout/          the same for the contenders of the final comparison
 study.json, trials.csv, best.toml, report.html     the results
@@ -27,6 +28,7 @@ from optuna.storages.journal import JournalFileBackend
 from daam.config.load import read_toml
 from daam.errors import StudyError
 from daam.storage import MissingKeyError, Store, open_store
+from tune.budget import Cost, cost_of
 from tune.sampling import pruner_for, sampler_for
 from tune.settings import StudyConfig
 
@@ -35,6 +37,8 @@ logger = logging.getLogger(__name__)
 LOCK = "study.lock"
 STUDY = "study.toml"
 JOURNAL = "journal.log"
+SETTINGS = "settings"
+"""The attribute of an Optuna study that holds the settings its trials were run with."""
 PROBE = "probe"
 RESTORE = "restore it from a backup, or start a new study: --name NAME"
 TRIAL_FOLDER = re.compile(r"trials/trial-(\d+)")
@@ -132,13 +136,15 @@ def open_study(
     settings = config.study
     study = optuna.create_study(
         study_name=settings.name,
-        storage=JournalStorage(JournalFileBackend(str(journal))),
+        storage=journal_storage(journal),
         direction="maximize",
         load_if_exists=True,
         pruner=pruner_for(
             settings, num_epochs=len(settings.search_transfers) * config.run.num_epochs
         ),
     )
+    if SETTINGS not in study.user_attrs:
+        study.set_user_attr(SETTINGS, settings_document(config))
     num_trials = len(study.get_trials(deepcopy=False))
     check_trials_are_known(folder, num_trials)
     # A resumed study must not draw the same samples again.
@@ -153,6 +159,34 @@ def open_study(
         folder.upload(journal, JOURNAL)
 
     return study, publish
+
+
+def stored_study(folder: Store, scratch: Path) -> optuna.Study | None:
+    """Return a copy of the Optuna study in a folder, whatever its name; None if it has none."""
+    content = sound_journal(folder)
+    if not content:
+        return None
+    (scratch / JOURNAL).write_bytes(content)
+    storage = journal_storage(scratch / JOURNAL)
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def spent_on(folder: Store) -> Cost:
+    """Return what the search of a study has cost so far."""
+    with tempfile.TemporaryDirectory(prefix="daam-study-") as scratch:
+        study = stored_study(folder, Path(scratch))
+        return Cost() if study is None else cost_of(study)
+
+
+def journal_storage(path: Path) -> JournalStorage:
+    """Return Optuna's storage in a local file."""
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def settings_document(config: StudyConfig) -> str:
+    """Return a study's settings as text, to compare them when it is resumed."""
+    return config.model_dump_json()
 
 
 def sound_journal(folder: Store) -> bytes:

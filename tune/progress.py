@@ -30,13 +30,23 @@ class StudyProgress:
     num_runs: int = 0
     num_done_before: int = 0
     best_before: float | None = None
+    budget_s: float | None = None
     runs: dict[str, RunProgress] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
-    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
+    def phase(
+        self,
+        title: str,
+        *,
+        num_runs: int,
+        num_done: int,
+        best: float | None,
+        budget_s: float | None = None,
+    ) -> None:
         """Begin a phase."""
         self.title, self.num_runs = title, num_runs
         self.num_done_before, self.best_before = num_done, best
+        self.budget_s = budget_s
         self.runs, self.began = {}, time.monotonic()
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
@@ -64,6 +74,11 @@ class StudyProgress:
         """Return how many runs are over, those of earlier processes included."""
         return self.num_done_before + len(self.over())
 
+    def over_in_words(self) -> str:
+        """Return how many runs are over, and of how many if that is known."""
+        total = f" of {self.num_runs}" if self.num_runs else ""
+        return f"{self.num_over()}{total} over"
+
     def best(self) -> float | None:
         """Return the best score of a complete run, in this process or an earlier one."""
         scores = [self.best_before, *(run.score for run in self.over() if run.state == "COMPLETE")]
@@ -76,5 +91,10 @@ class StudyProgress:
         )
         if share == 0:
             return None
-        left = self.num_runs - self.num_done_before - share
-        return (time.monotonic() - self.began) / share * max(0.0, left)
+        passed = time.monotonic() - self.began
+        limits = []
+        if self.num_runs:
+            limits.append(passed / share * (self.num_runs - self.num_done_before - share))
+        if self.budget_s is not None:
+            limits.append(self.budget_s - passed)
+        return max(0.0, min(limits)) if limits else None

@@ -11,6 +11,7 @@ search pauses after `max_interrupted` such failures in a row. One that fails thi
 finish has the reason in itself after all, and becomes FAIL.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from daam.errors import StorageError
+from tune.budget import Budget, CostMeter
 from tune.launching import (
     EPOCH,
     FAILURE,
@@ -36,6 +38,18 @@ from tune.sampling import untried
 from tune.space import Dimension, suggest
 
 INTERRUPTED = "INTERRUPTED"
+EXHAUSTED = "exhausted"
+"""The attribute of a study of which every combination has been tried."""
+SET_ASIDE = "set_aside"
+"""The attribute of a trial that does not count: why, see `tune.resuming`."""
+
+
+def num_finished(study: optuna.Study) -> int:
+    """Return how many trials of a study have ended and count, in whatever state."""
+    return sum(
+        trial.state.is_finished() and SET_ASIDE not in trial.user_attrs
+        for trial in study.get_trials(deepcopy=False)
+    )
 
 
 class OptunaSearcher(NotSaved, Searcher):
@@ -44,7 +58,9 @@ class OptunaSearcher(NotSaved, Searcher):
     Args:
         study: has a storage that outlives this process.
         space: what is searched.
-        num_trials: total of the study, finished trials included.
+        num_trials: total of the study, finished trials included; 0 for no limit.
+        meter: counts what the search costs.
+        budget: after which no further trial begins; None for no limit.
         max_interrupted: failures in a row, for reasons outside the trials, that pause the search.
         saved: called after every change to the study; if the store fails, the search pauses.
 
@@ -58,6 +74,8 @@ class OptunaSearcher(NotSaved, Searcher):
         space: Sequence[Dimension],
         *,
         num_trials: int,
+        meter: CostMeter,
+        budget: Budget | None,
         max_interrupted: int,
         saved: Callable[[], None],
     ) -> None:
@@ -67,8 +85,10 @@ class OptunaSearcher(NotSaved, Searcher):
         self.max_interrupted = max_interrupted
         self.saved = saved
         self.paused = ""
+        self.meter = meter
+        self.budget = budget
         trials = study.get_trials(deepcopy=False)
-        self.num_left = num_trials - sum(trial.state.is_finished() for trial in trials)
+        self.num_left = (num_trials or math.inf) - num_finished(study)
         self.interrupted = [
             # Optuna has no public way to resume a trial.
             optuna.Trial(study, trial._trial_id)
@@ -81,14 +101,14 @@ class OptunaSearcher(NotSaved, Searcher):
         self.failures: dict[str, tuple[str, bool]] = {}
         self.num_interruptions: Counter[int] = Counter()
         self.num_in_a_row = 0
-        self.is_exhausted = False
 
     def suggest(self, trial_id: str) -> Any:
         """Return the number and the parameters of the next trial."""
         if self.paused:
             return Searcher.FINISHED
-        trial = self.next_trial() if self.num_left > 0 else None
-        if trial is None:  # a trial that runs may still fail and have to be resumed
+        self.meter.update(num_running=len(self.running))
+        trial = self.next_trial()
+        if trial is None:  # one that runs may still fail and have to be resumed
             return None if self.running else Searcher.FINISHED
         self.num_left -= 1
         self.running[trial_id] = trial
@@ -98,12 +118,12 @@ class OptunaSearcher(NotSaved, Searcher):
     def next_trial(self) -> optuna.Trial | None:
         """Return a trial of an earlier process, a new one, or the first that was interrupted here.
 
-        There are as many places left as trials to resume, at least. None: every combination has
-        been tried.
+        None if there is none. A budget that is spent ends no trial that has begun.
         """
-        if self.interrupted:
+        if self.interrupted and self.num_left > 0:
             return self.interrupted.pop(0)
-        if self.num_left > len(self.failed_here) and self.is_one_queued():
+        is_spent = self.budget is not None and self.budget.is_spent(self.meter.cost)
+        if self.num_left > len(self.failed_here) and not is_spent and self.is_one_queued():
             trial = self.study.ask()
             suggest(trial, self.space)
             return trial
@@ -111,12 +131,16 @@ class OptunaSearcher(NotSaved, Searcher):
 
     def is_one_queued(self) -> bool:
         """Queue a new trial if none is; return False if every combination has been tried."""
+        if EXHAUSTED in self.study.user_attrs:
+            return False
         if not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             parameters = untried(self.study, self.space)
-            self.is_exhausted = parameters is None
-            if parameters is not None:
-                self.study.enqueue_trial(parameters)
-        return not self.is_exhausted
+            if parameters is None:
+                self.study.set_user_attr(EXHAUSTED, value=True)
+                self.save_study()
+                return False
+            self.study.enqueue_trial(parameters)
+        return True
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: the scheduler, which runs first, records every result."""
@@ -140,6 +164,7 @@ class OptunaSearcher(NotSaved, Searcher):
         error: bool = False,  # noqa: FBT001, FBT002  (Ray's signature)
     ) -> None:
         """Record the final state of a trial in the study."""
+        self.meter.update(num_running=len(self.running))
         trial = self.running.pop(trial_id, None)
         if trial is None:
             return

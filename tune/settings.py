@@ -15,6 +15,7 @@ from daam.config.section import Section
 from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
 from daam.storage import Store, open_store
+from tune.budget import Budget, parse_budget
 from tune.space import Dimension, search_space, with_float_bounds
 from tune.space_checks import check_paths, check_values
 from tune.starts import default_start, user_start
@@ -47,7 +48,13 @@ class StudySettings(Section):
         description="transfer to a target without labels that the contenders are trained for, and "
         "assessed on if there is no holdout; label_free: the first of search_transfers if empty",
     )
-    num_trials: int = Field(default=20, ge=1, description="number of trials")
+    num_trials: int = Field(
+        default=20, ge=0, description="number of trials; 0: as many as the budget allows"
+    )
+    budget: str = Field(
+        default="",
+        description="time after which no further trial begins: 2h, 1h30m, or 4 gpu-hours",
+    )
     concurrent_trials: int = Field(
         default=0, ge=0, description="trials at a time; 0: as many as fit the cluster"
     )
@@ -139,6 +146,10 @@ class StudyConfig(BaseModel):
         """Return the seed of the study's runs and those that repeat them."""
         return [(self.run.seed + offset) % 2**32 for offset in range(count)]
 
+    def time_budget(self) -> Budget | None:
+        """Return what the search may cost in time, if that is limited."""
+        return parse_budget(self.study.budget) if self.study.budget else None
+
     def space(self) -> tuple[Dimension, ...]:
         """Return the search space; settings that depend on others come after them."""
         return search_space(self.search, self.run)
@@ -212,6 +223,11 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
         study=study.model_copy(update={"start": start}), run=run, search=without(search, settled)
     )
     check_transfers(config)
+    if config.time_budget() is None and study.num_trials == 0:
+        raise ConfigError(
+            "study.num_trials = 0 is no limit, and there is no other; set study.budget = '2h', or "
+            "a number of trials"
+        )
     check_values(space, run)
     config.starting_points()  # refuses a default outside the space
     return config

@@ -15,14 +15,15 @@ from optuna.trial import TrialState
 
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
-from daam.errors import StudyError, StudyInterruptedError, StudyPausedError
+from daam.errors import ConfigError, StudyError, StudyInterruptedError, StudyPausedError
 from daam.execution.trainer import check_size, wants_gpu
 from daam.runs.run_folder import portable
 from daam.storage import Store, open_store
+from tune.budget import CostMeter, cost_of
 from tune.contenders import Contender, are_tested, run_contenders
 from tune.folder import JOURNAL, how_to_resume, open_study
 from tune.launching import FAILURE, tuner_for
-from tune.search import OptunaPruning, OptunaSearcher
+from tune.search import EXHAUSTED, OptunaPruning, OptunaSearcher, num_finished
 from tune.settings import StudyConfig
 from tune.trial import TrialPlan, run_trial, trial_name
 from tune.watch import StudyWatch, WatchCallback
@@ -82,23 +83,9 @@ def portable_study(config: StudyConfig) -> StudyConfig:
     return config.model_copy(update={"study": study, "run": portable(config.run)})
 
 
-def is_finished(config: StudyConfig, folder: Store) -> bool:
-    """Whether nothing is left to train, so that only the report is written again."""
-    if not folder.exists(JOURNAL):
-        return False
-    with tempfile.TemporaryDirectory(prefix="daam-study-") as scratch:
-        study, _ = open_study(folder, config, scratch=Path(scratch))
-        states = [trial.state for trial in study.get_trials(deepcopy=False)]
-        if sum(state.is_finished() for state in states) < config.study.num_trials:
-            return False
-        if TrialState.COMPLETE not in states:
-            return False
-        return are_tested(config, with_settings(config.run, study.best_params), folder)
-
-
 def enqueue_starts(config: StudyConfig, study: optuna.Study) -> None:
     """Queue the default settings and the user's starting points, unless the study has them."""
-    for parameters in config.starting_points()[: config.study.num_trials]:
+    for parameters in config.starting_points()[: config.study.num_trials or None]:
         study.enqueue_trial(parameters, skip_if_exists=True)
 
 
@@ -119,21 +106,35 @@ def search(
         StudyError: no trial finished.
         TrainingError: the cluster is too small for the workers of one trial.
     """
+    is_over = is_search_over(config, study)  # then there need be no cluster to ask
+    use_gpu = not is_over and wants_gpu(config.run)
+    budget = config.time_budget()
+    if budget is not None and budget.is_of_gpus and not (use_gpu or is_over):
+        raise ConfigError(
+            f"study.budget = {config.study.budget!r}, and trials train on CPUs here; give it in "
+            "hours, as in 4h"
+        )
+    meter = CostMeter(study, gpus_per_trial=config.study.workers_per_trial if use_gpu else 0)
     searcher = OptunaSearcher(
         study,
         config.space(),
         num_trials=config.study.num_trials,
+        meter=meter,
+        budget=budget,
         max_interrupted=config.study.max_interrupted,
         saved=publish,
     )
     watch.phase(
         "search",
         num_runs=config.study.num_trials,
-        num_done=config.study.num_trials - searcher.num_left,
+        num_done=num_finished(study),
         best=searcher.best(),
+        budget_s=(
+            None if budget is None or budget.is_of_gpus else budget.seconds - meter.cost.seconds
+        ),
     )
-    if searcher.num_left > 0:
-        check_size(config.study.workers_per_trial, use_gpu=wants_gpu(config.run))
+    if not is_over:
+        check_size(config.study.workers_per_trial, use_gpu=use_gpu)
         plan = TrialPlan(
             study_uri=folder.uri,
             stages_uri=config.stages_in(folder).uri,
@@ -163,38 +164,55 @@ def search(
             num_samples=-1,
         )
         tuner.fit()
-    num_trials = config.study.num_trials
-    if searcher.is_exhausted:
-        num_trials = len(study.get_trials(deepcopy=False))
+    if EXHAUSTED in study.user_attrs:
         logger.warning(
-            "the search ends after %d of %d trials: every combination of [search] has been tried",
-            num_trials,
-            config.study.num_trials,
+            "the search ends after %d trials: every combination of [search] has been tried",
+            num_finished(study),
         )
-    check_finished(folder, study, num_trials=num_trials, paused=searcher.paused)
+    check_finished(config, folder, study, paused=searcher.paused)
     for key in folder.list("trials/"):
         if "/checkpoints/" in key:
             folder.delete(key)
 
 
 def check_finished(
-    folder: Store, study: optuna.Study, *, num_trials: int, paused: str = ""
+    config: StudyConfig, folder: Store, study: optuna.Study, *, paused: str = ""
 ) -> None:
     """Raise if the search was interrupted or has paused, or if no trial is complete."""
     trials = study.get_trials(deepcopy=False)
-    num_finished = sum(trial.state.is_finished() for trial in trials)
+    limit = f" of {config.study.num_trials}" if config.study.num_trials else ""
+    after = f"after {num_finished(study)}{limit} trials"
     if paused:
         raise StudyPausedError(
-            f"the study paused after {num_finished} of {num_trials} trials, those "
+            f"the study paused {after}, those "
             f"that failed stay open: {paused}; once that is fixed, {how_to_resume(folder)}"
         )
-    if num_finished < num_trials:
-        raise StudyInterruptedError(
-            f"the study was stopped after {num_finished} of {num_trials} trials; "
-            f"{how_to_resume(folder)}"
-        )
+    if not is_search_over(config, study):
+        raise StudyInterruptedError(f"the study was stopped {after}; {how_to_resume(folder)}")
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         raise StudyError(f"no trial of {folder.uri} finished: {ends_of(trials)}")
+
+
+def is_finished(config: StudyConfig, folder: Store) -> bool:
+    """Whether nothing is left to train, so that only the report is written again."""
+    if not folder.exists(JOURNAL):
+        return False
+    with tempfile.TemporaryDirectory(prefix="daam-study-") as scratch:
+        study, _ = open_study(folder, config, scratch=Path(scratch))
+        if not is_search_over(config, study):
+            return False
+        check_finished(config, folder, study)
+        return are_tested(config, with_settings(config.run, study.best_params), folder)
+
+
+def is_search_over(config: StudyConfig, study: optuna.Study) -> bool:
+    """Whether all trials have finished, or all that began and no further one may begin."""
+    if config.study.num_trials and num_finished(study) >= config.study.num_trials:
+        return True
+    budget = config.time_budget()
+    is_spent = budget is not None and budget.is_spent(cost_of(study))
+    open_trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return not open_trials and (is_spent or EXHAUSTED in study.user_attrs)
 
 
 def ends_of(trials: list[optuna.trial.FrozenTrial]) -> str:

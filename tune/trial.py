@@ -1,6 +1,6 @@
 """One trial: trains its transfers one after another and reports a score per epoch."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -114,7 +114,7 @@ def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, No
             gauges(epoch=metrics[EPOCH])
             if metric in row:
                 scores[transfer] = row[metric]
-                metrics[SCORE] = aggregate(scores, how=settings["aggregate"])
+                metrics[SCORE] = aggregate(scores.values(), how=settings["aggregate"])
                 metrics |= {f"{OF_TRANSFER}{name}": value for name, value in scores.items()}
                 gauges(score=metrics[SCORE])
             yield metrics
@@ -136,6 +136,6 @@ def trial_config(settings: dict[str, Any], transfer: str) -> RunConfig:
     )
 
 
-def aggregate(scores: Mapping[str, float], *, how: str) -> float:
+def aggregate(scores: Collection[float], *, how: str) -> float:
     """Return the mean or the worst of the transfers' scores."""
-    return min(scores.values()) if how == "worst" else fmean(scores.values())
+    return min(scores) if how == "worst" else fmean(scores)

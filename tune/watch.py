@@ -11,14 +11,23 @@ from tune.launching import EPOCH, FAILURE, LAST_EPOCH, SCORE, NotSaved
 class StudyWatch(Protocol):
     """Receives the progress of a study. All calls come from one thread."""
 
-    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
+    def phase(
+        self,
+        title: str,
+        *,
+        num_runs: int,
+        num_done: int,
+        best: float | None,
+        budget_s: float | None = None,
+    ) -> None:
         """The search or the final comparison begins.
 
         Args:
             title: of the phase.
-            num_runs: total number of trials or contenders.
+            num_runs: total number of trials or contenders; 0 if there is no limit but the time.
             num_done: how many of them earlier processes finished.
             best: best score so far, if there is one.
+            budget_s: time after which no further one begins, if there is such a limit.
         """
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:

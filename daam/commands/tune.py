@@ -43,6 +43,13 @@ def tune(
     ] = None,
     settings: Settings = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Time for the search: 2h, '4 gpu-hours'; with --resume also +2h, for as much "
+            "more. Without --trials, the number of trials is not limited."
+        ),
+    ] = None,
     workers_per_trial: Annotated[
         int | None, typer.Option(help="Data-parallel workers per trial.")
     ] = None,
@@ -52,72 +59,85 @@ def tune(
     ] = None,
     stages: Stages = None,
     address: Address = None,
-    resume: Annotated[str | None, typer.Option(help="Folder of a study to resume.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of a study to go on with, perhaps with other settings: trials that fit "
+            "them are kept."
+        ),
+    ] = None,
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
     prepare_environment(address=address)
     # Everything that can be refused is, before torch and Ray are imported.
+    from tune.budget import parse_budget
     from tune.domains import check_targets
-    from tune.folder import read_folder, sole_driver, unused_folder
+    from tune.folder import read_folder, sole_driver, spent_on, unused_folder
     from tune.settings import VALIDATION, adapting, study_config
 
     quiet_libraries()
+    changes = parse_settings(settings or [])
+    for path, value in (
+        ("study.num_trials", trials),
+        ("study.budget", budget),
+        ("study.workers_per_trial", workers_per_trial),
+        ("study.name", name),
+        ("study.stages", stages),
+    ):
+        if value is not None:
+            changes[path] = value
+    if budget is not None and trials is None:
+        changes["study.num_trials"] = 0
+    if config is not None and preset is not None:
+        raise ConfigError("--config and --preset are two study files; give one of them")
+    if resume is None and budget is not None and budget.startswith("+"):
+        raise ConfigError(f"--budget {budget} is for a study to go on with; add --resume FOLDER")
     if resume is not None:
-        others = (
-            config,
-            preset,
-            source,
-            target,
-            settings,
-            trials,
-            workers_per_trial,
-            name,
-            storage,
-            stages,
-        )
-        if any(other is not None for other in others):
+        if any(other is not None for other in (source, target, name, storage)):
             raise ConfigError(
-                "--resume continues a study with the settings it began with; give it alone"
+                "--resume continues the study in that folder; --source, --target, --name and "
+                "--storage are for a new one"
             )
-        folder, tree = read_folder(resume)
-        study = study_config(tree, {})
+        before, tree = read_folder(resume)
+        changes["study.name"] = tree.get("study", {}).get("name", before.name)
+        if budget is not None and budget.startswith("+"):
+            changes["study.budget"] = str(parse_budget(budget[1:]).beyond(spent_on(before)))
     else:
-        changes = parse_settings(settings or [])
-        for path, value in (
-            ("study.num_trials", trials),
-            ("study.workers_per_trial", workers_per_trial),
-            ("study.name", name),
-            ("study.stages", stages),
-        ):
-            if value is not None:
-                changes[path] = value
-        if config is not None and preset is not None:
-            raise ConfigError("--config and --preset are two study files; give one of them")
-        tree = (
-            read_toml(config) if config else read_packaged_toml("tune", "spaces", preset or "demo")
-        )
-        if (source is None) != (target is None):
-            raise ConfigError("--source and --target name a transfer together; give both")
-        if source is not None:
-            score = tree.get("study", {}).get("score", VALIDATION)
-            changes |= adapting(f"{source}->{target}", score=changes.get("study.score", score))
-        study = study_config(tree, changes)
-        folder = unused_folder(open_store(storage or "runs").locate(study.study.name))
+        tree = read_packaged_toml("tune", "spaces", "demo")
+    if config is not None:
+        tree = read_toml(config)
+    elif preset is not None:
+        tree = read_packaged_toml("tune", "spaces", preset)
+    if (source is None) != (target is None):
+        raise ConfigError("--source and --target name a transfer together; give both")
+    if source is not None:
+        score = tree.get("study", {}).get("score", VALIDATION)
+        changes |= adapting(f"{source}->{target}", score=changes.get("study.score", score))
+    study = study_config(tree, changes)
+    folder = (
+        unused_folder(open_store(storage or "runs").locate(study.study.name))
+        if resume is None
+        else open_store(resume)
+    )
     begin = time.monotonic()
     check_targets(study)
     ready_domains(study.run, study.needed_splits())
 
     from daam.execution.connection import connected, require_reachable
+    from tune.resuming import adopt
     from tune.session import finish_study, stopped_in_words
     from tune.study import is_finished, portable_study
 
     with sole_driver(folder.uri):
-        if resume is None:
-            study = portable_study(study)
-            unused_folder(folder.uri)  # another process may have run it until now
         rendered_s = time.monotonic() - begin
         print_line(f"Study {folder.uri}")
+        study = portable_study(study)
+        if resume is None:
+            unused_folder(folder.uri)  # another process may have run it until now
+        else:
+            for line in adopt(folder, study):
+                print_line(line)
         try:
             with ExitStack() as stack:
                 if not is_finished(study, folder):  # else only the report is written again

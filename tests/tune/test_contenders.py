@@ -97,7 +97,15 @@ class Silent:
     def __init__(self) -> None:
         self.phases: list[tuple[str, int, int]] = []
 
-    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
+    def phase(
+        self,
+        title: str,
+        *,
+        num_runs: int,
+        num_done: int,
+        best: float | None,
+        budget_s: float | None = None,
+    ) -> None:
         self.phases.append((title, num_runs, num_done))
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:

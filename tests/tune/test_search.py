@@ -30,11 +30,12 @@ from daam.errors import (
 )
 from daam.storage import Store
 from daam.storage.local import LocalStore
-from tune.folder import JOURNAL, open_study, read_folder, unused_folder, write_settings
+from tune.budget import CostMeter
+from tune.folder import JOURNAL, open_study, read_folder, spent_on, unused_folder, write_settings
 from tune.launching import EPOCH, LAST_EPOCH, OF_TRANSFER, SCORE, failed
 from tune.search import INTERRUPTED, OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig, study_config
-from tune.study import check_finished, enqueue_starts
+from tune.study import check_finished, enqueue_starts, is_search_over
 
 NUM_EPOCHS = 3
 DISK_FULL = StorageError("no space left to write trials/trial-0001/latest.json; free some")
@@ -76,12 +77,15 @@ class Process:
 
     def __init__(self, config: StudyConfig, folder: Store, scratch: Path) -> None:
         scratch.mkdir()
+        self.now = 0.0
         self.study, self.publish = open_study(folder, config, scratch=scratch)
         enqueue_starts(config, self.study)
         self.searcher = OptunaSearcher(
             self.study,
             config.space(),
             num_trials=config.study.num_trials,
+            meter=CostMeter(self.study, now=lambda: self.now),
+            budget=config.time_budget(),
             max_interrupted=config.study.max_interrupted,
             saved=self.publish,
         )
@@ -266,10 +270,10 @@ def test_a_full_disk_pauses_the_search_and_uses_up_no_trial(
     assert process.searcher.suggest("e") == Searcher.FINISHED
     expected = f"paused after 1 of 4 trials.*no space left.*--resume {folder.uri}"
     with pytest.raises(StudyPausedError, match=expected):
-        check_finished(folder, process.study, num_trials=4, paused=process.searcher.paused)
+        check_finished(config, folder, process.study, paused=process.searcher.paused)
     again = start()
     assert [again.run(trial_id, 0.5) for trial_id in "bcd"] == begun
-    check_finished(folder, again.study, num_trials=4)
+    check_finished(config, folder, again.study)
 
 
 def test_a_failure_that_follows_one_trial_is_its_own(start: Callable[[], Process]) -> None:
@@ -410,7 +414,7 @@ def test_a_stopped_search_says_how_to_go_on(
     process = start()
     process.run("a", 0.4)
     with pytest.raises(StudyInterruptedError, match=f"1 of 4 trials.*--resume {folder.uri}"):
-        check_finished(folder, process.study, num_trials=4)
+        check_finished(config, folder, process.study)
 
 
 def test_a_search_without_a_score_says_why(
@@ -421,7 +425,7 @@ def test_a_search_without_a_score_says_why(
         process.searcher.suggest(trial_id)
         process.fail(trial_id, NonFiniteLossError("the loss became nan"))
     with pytest.raises(StudyError, match=r"finished: 4 failed \(the loss became nan\)$"):
-        check_finished(folder, process.study, num_trials=4)
+        check_finished(config, folder, process.study)
 
 
 def test_trials_that_failed_are_not_said_to_have_been_stopped_early(
@@ -435,7 +439,7 @@ def test_trials_that_failed_are_not_said_to_have_been_stopped_early(
     process.searcher.stopped_early.add("d")
     process.searcher.on_trial_complete("d", result=result_of(2, 0.1))
     with pytest.raises(StudyError, match=r"3 failed \(the loss became nan\), 1 stopped early$"):
-        check_finished(folder, process.study, num_trials=4)
+        check_finished(config, folder, process.study)
 
 
 def test_a_study_is_read_back_as_it_was_started(config: StudyConfig, folder: LocalStore) -> None:
@@ -477,8 +481,8 @@ def test_no_combination_is_tried_twice_and_a_space_that_is_used_up_ends_the_sear
     process = Process(config, folder, tmp_path / "two")
     samples += [process.run(trial_id, 0.4) for trial_id in "fgh"]
     assert process.searcher.suggest("i") == Searcher.FINISHED
-    assert process.searcher.is_exhausted
-    check_finished(folder, process.study, num_trials=8)
+    check_finished(config, folder, process.study)  # resumed or not
+    assert is_search_over(config, Process(config, folder, tmp_path / "three").study)
     assert len({tuple(sorted(sample["parameters"].items())) for sample in samples}) == 8
     assert [sample["number"] for sample in samples] == list(range(8))
     assert all(
@@ -529,3 +533,54 @@ def test_a_hopeless_trial_is_stopped_by_the_pruner_that_was_chosen(
     goes_on = pruner == "none"
     end = TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
     assert decisions == [TrialScheduler.CONTINUE] * (last_step - 1) + [end]
+
+
+def with_budget(config: StudyConfig, budget: str) -> StudyConfig:
+    study = config.study.model_copy(update={"budget": budget, "num_trials": 0})
+    return config.model_copy(update={"study": study})
+
+
+def test_a_spent_budget_ends_the_search_but_no_trial_that_has_begun(
+    config: StudyConfig, folder: LocalStore, tmp_path: Path
+) -> None:
+    config = with_budget(config, "1h")
+    process = Process(config, folder, tmp_path / "scratch")
+    process.run("a", 0.4)
+    process.now = 3599
+    process.searcher.suggest("b")
+    process.now = 3601
+    assert process.searcher.suggest("c") is None
+    assert not is_search_over(config, process.study)
+    process.epoch("b", NUM_EPOCHS, 0.5)
+    process.searcher.on_trial_complete("b", result=result_of(NUM_EPOCHS, 0.5))
+    assert process.searcher.suggest("d") == Searcher.FINISHED
+    check_finished(config, folder, process.study)
+
+
+def test_the_cost_of_a_search_is_kept_by_the_next_process(
+    config: StudyConfig, folder: LocalStore, tmp_path: Path
+) -> None:
+    config = with_budget(config, "1h")
+    for number in range(2):
+        process = Process(config, folder, tmp_path / f"scratch{number}")
+        process.now = 1500
+        process.run("a", 0.4)
+        with pytest.raises(StudyInterruptedError, match=f"stopped after {number + 1} trials"):
+            check_finished(config, folder, process.study)
+    assert spent_on(folder).seconds == 3000
+    process = Process(config, folder, tmp_path / "scratch2")
+    process.now = 600
+    assert process.searcher.suggest("a") == Searcher.FINISHED
+    check_finished(config, folder, process.study)
+
+
+def test_a_budget_does_not_lift_the_number_of_trials(
+    config: StudyConfig, folder: LocalStore, tmp_path: Path
+) -> None:
+    study = config.study.model_copy(update={"budget": "1h"})
+    config = config.model_copy(update={"study": study})
+    process = Process(config, folder, tmp_path / "scratch")
+    for trial_id in "abcd":
+        process.run(trial_id, 0.4)
+    assert process.searcher.suggest("e") == Searcher.FINISHED
+    check_finished(config, folder, process.study)

@@ -13,7 +13,15 @@ class Seen:
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
 
-    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
+    def phase(
+        self,
+        title: str,
+        *,
+        num_runs: int,
+        num_done: int,
+        best: float | None,
+        budget_s: float | None = None,
+    ) -> None:
         self.events.append((title, num_runs, num_done))
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:

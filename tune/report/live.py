@@ -49,10 +49,18 @@ class LiveReport:
         self.record = StudyRecord(config=config, uri=folder.uri, trials=[], progress=self.study)
         self.next_at = 0.0
 
-    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
+    def phase(
+        self,
+        title: str,
+        *,
+        num_runs: int,
+        num_done: int,
+        best: float | None,
+        budget_s: float | None = None,
+    ) -> None:
         """Forward the beginning of a phase, and write the page."""
-        self.watch.phase(title, num_runs=num_runs, num_done=num_done, best=best)
-        self.study.phase(title, num_runs=num_runs, num_done=num_done, best=best)
+        for watch in (self.watch, self.study):
+            watch.phase(title, num_runs=num_runs, num_done=num_done, best=best, budget_s=budget_s)
         self.write()
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:

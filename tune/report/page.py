@@ -19,7 +19,7 @@ from tune.report.record import StudyRecord
 from tune.report.search_section import search_section
 from tune.report.trial_sections import ended_section, trials_section
 from tune.report.trials import STATE_WORDS, short_names
-from tune.settings import LABEL_FREE
+from tune.settings import LABEL_FREE, StudySettings
 
 REPORT = "report.html"
 RENEWED_EVERY_S = 5
@@ -81,9 +81,15 @@ def progress_in_words(progress: StudyProgress) -> str:
     )
     left = "" if seconds is None else f", about {duration(seconds)} left"
     return (
-        f"Running, {progress.title or 'starting'}: {progress.num_over()} of {progress.num_runs} "
-        f"over{left}. {f'In progress: {running}.' if running else ''}"
+        f"Running, {progress.title or 'starting'}: {progress.over_in_words()}"
+        f"{left}. {f'In progress: {running}.' if running else ''}"
     )
+
+
+def limits_in_words(study: StudySettings) -> str:
+    """Return how many trials there may be, in what time."""
+    limits = [f"{study.num_trials} trials"] if study.num_trials else ["trials"]
+    return " ".join([*limits, *([f"in {study.budget}"] if study.budget else [])])
 
 
 def summary(record: StudyRecord) -> str:
@@ -105,7 +111,7 @@ def summary(record: StudyRecord) -> str:
         if study.holdout
         else "nothing: it is not proven that the settings found are better on a domain that the "
         "search has not seen",
-        "Budget": f"{study.num_trials} trials{f' ({counts})' if counts else ''} of at most "
+        "Budget": f"{limits_in_words(study)}{f' ({counts})' if counts else ''} of at most "
         f"{run.num_epochs} epochs with {run.optimiser.steps_per_epoch} steps on each transfer; "
         f"seed {study.seed}",
         "Folder": record.uri,

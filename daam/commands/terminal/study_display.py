@@ -44,10 +44,19 @@ class StudyDisplay:
         if self.live is not None:
             self.live.stop()
 
-    def phase(self, title: str, *, num_runs: int, num_done: int, best: float | None) -> None:
+    def phase(
+        self,
+        title: str,
+        *,
+        num_runs: int,
+        num_done: int,
+        best: float | None,
+        budget_s: float | None = None,
+    ) -> None:
         """Begin a phase of the study."""
-        self.study.phase(title, num_runs=num_runs, num_done=num_done, best=best)
-        self.line(f"{title}: {num_runs} runs, {num_done} done before")
+        self.study.phase(title, num_runs=num_runs, num_done=num_done, best=best, budget_s=budget_s)
+        runs = f"{num_runs} runs" if num_runs else "runs until the budget is spent"
+        self.line(f"{title}: {runs}, {num_done} done before")
 
     def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
         """Show an epoch of a run."""
@@ -59,8 +68,8 @@ class StudyDisplay:
         self.study.ended(name, state=state, score=score, reason=reason)
         why = f" ({reason})" if reason else ""
         self.line(
-            f"{name} {state}{why}{shown(score, before=' score ')}; {self.study.num_over()} of "
-            f"{self.study.num_runs} over{shown(self.study.best(), before=', best ')}, "
+            f"{name} {state}{why}{shown(score, before=' score ')}; "
+            f"{self.study.over_in_words()}{shown(self.study.best(), before=', best ')}, "
             f"{self.time_left()} left"
         )
 
@@ -90,7 +99,7 @@ class StudyDisplay:
             ProgressBar(
                 total=max(1, self.study.num_runs), completed=self.study.num_over(), width=40
             ),
-            f"{self.study.num_over()} of {self.study.num_runs} over",
+            self.study.over_in_words(),
             shown(best, before="best "),
             f"{self.time_left()} left",
         )
