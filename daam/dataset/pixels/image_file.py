@@ -8,7 +8,7 @@ from io import BytesIO
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from daam.errors import DataError
 
@@ -21,16 +21,6 @@ MAX_PIXELS = 80_000_000  # 240 MB once decoded; a file of a few kB can claim any
 MAX_SIDE = 65_500  # of what JPEG can store, as which an import stores it
 # A few dead or hot pixels must not decide the contrast of an image.
 DARKEST, BRIGHTEST = 1, 99  # percentiles
-# EXIF orientation -> whether rows and columns are exchanged, and the axes then flipped.
-ORIENTATIONS = {
-    2: (False, (1,)),
-    3: (False, (0, 1)),
-    4: (False, (0,)),
-    5: (True, ()),
-    6: (True, (1,)),
-    7: (True, (0, 1)),
-    8: (True, (0,)),
-}
 
 # The fast variants of the inverse DCT save little and are off by up to 77 levels.
 decode_jpeg = partial(simplejpeg.decode_jpeg, fastdct=False, fastupsample=False)
@@ -55,11 +45,12 @@ def decode_image(content: bytes) -> np.ndarray:
     """
     image_size(content)  # before memory is allocated
     try:
-        if content.startswith(JPEG_START):
-            return _upright(decode_jpeg(content), jpeg_orientation(content))
+        if content.startswith(JPEG_START) and jpeg_orientation(content) == 1:
+            return decode_jpeg(content)
         with _opened(content) as image:
             image.load()  # which turns a TIFF, and resets its orientation
-            return _upright(_rgb(image), _orientation(image))
+            upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+            return _rgb(upright)
     except DataError:
         raise
     except Exception as error:
@@ -108,7 +99,7 @@ def jpeg_orientation(content: bytes) -> int:
 def _orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(ExifTags.Base.Orientation)
-        return found if found in ORIENTATIONS else 1
+        return found if isinstance(found, int) and 2 <= found <= 8 else 1
     except Exception:  # viewers ignore damaged EXIF too
         return 1
 
@@ -127,15 +118,6 @@ def _scaled(grey_HW: np.ndarray) -> np.ndarray:
     darkest, brightest = np.percentile(grey_HW, (DARKEST, BRIGHTEST))
     scaled_HW = (grey_HW - darkest) * (255 / max(brightest - darkest, 1))
     return np.rint(scaled_HW.clip(0, 255)).astype(np.uint8)
-
-
-def _upright(pixels_HWC: np.ndarray, orientation: int) -> np.ndarray:
-    if orientation == 1:
-        return pixels_HWC
-    is_transposed, flipped = ORIENTATIONS[orientation]
-    if is_transposed:
-        pixels_HWC = pixels_HWC.swapaxes(0, 1)
-    return np.ascontiguousarray(np.flip(pixels_HWC, flipped))
 
 
 def _opened(content: bytes) -> Image.Image:
