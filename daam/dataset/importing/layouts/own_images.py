@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from daam.dataset.format.shards import numbers
 from daam.dataset.importing.dataset_index import (
@@ -20,6 +21,7 @@ from daam.dataset.importing.dataset_index import (
     SCHEMA,
     SPLIT_CODES,
     DatasetIndex,
+    DuplicatePathError,
     SkippedFile,
     sorted_files,
     split_images,
@@ -126,8 +128,7 @@ class OwnImages:
         """Return the index.
 
         Raises:
-            LayoutError: a value cannot be understood, or is too large.
-            DuplicatePathError: an image was added twice.
+            LayoutError: a value cannot be understood, or is too large; or an image was added twice.
             DataError: something is known of some images of a split only.
         """
         self._flush()
@@ -140,10 +141,19 @@ class OwnImages:
         images = pa.table(
             [raw["path"], identities, cameras, tracks, times, raw["split"]], schema=SCHEMA
         )
+        try:
+            splits = split_images(images, root=self.root)
+        except DuplicatePathError as error:
+            lines = raw["line"].filter(pc.call_function("equal", [raw["path"], error.path]))
+            raise LayoutError(
+                f"{self._place(error.path, lines[1].as_py())} names {error.path} a second time; a "
+                "row is one image of one person: remove one, or cut the people out of the image "
+                "first"
+            ) from error
         return DatasetIndex(
             layout=self._layout,
             root=self.root,
-            splits=split_images(images, root=self.root),
+            splits=splits,
             skipped=sorted_files(self.skipped),
             options=self._options,
             camera_names=camera_names,

@@ -15,7 +15,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from daam.dataset.importing.dataset_index import DatasetIndex, DuplicatePathError
+from daam.dataset.importing.dataset_index import DatasetIndex
 from daam.dataset.importing.layouts.files import folders_in
 from daam.dataset.importing.layouts.own_images import MEANINGS, NAMES, OwnImages
 from daam.errors import LayoutError
@@ -66,12 +66,6 @@ def read_table(root: Path, *, layout: Literal["csv", "parquet"]) -> DatasetIndex
             path = _path(values.pop("path"), root=table.parent, place=place("", line))
             images.add(path, values=values, line=line)
         return images.build()
-    except DuplicatePathError as error:
-        lines = _lines_of(error.path, rows=rows_of(table), table=table)
-        raise LayoutError(
-            f"{place('', lines[1])} names {error.path} a second time; a row is one image of one "
-            "person: remove one, or cut the people out of the image first"
-        ) from error
     except OSError as error:
         raise LayoutError(
             f"cannot read {table}: {error.strerror}; --root is the table or the folder that holds "
@@ -204,11 +198,3 @@ def _place_of(path: PurePosixPath, *, root: Path) -> str | None:
                 f"{folder.name}/{path}, or move the table into that folder"
             )
     return None
-
-
-def _lines_of(path: str, *, rows: Rows, table: Path) -> list[int]:
-    # Rather than keep the line of every image, the table is read again.
-    column = _meanings(next(rows)[1], table=table).index("path")
-    return [
-        line for line, cells in rows if _path(cells[column], root=table.parent, place="") == path
-    ]
