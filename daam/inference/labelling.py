@@ -34,7 +34,6 @@ from daam.training.setup.data import manifest_of, pixel_reader, shard_cache
 Answer = Literal["same", "different", "unsure"]
 MEANING: dict[str, bool | None] = {"same": True, "different": False, "unsure": None}
 ANSWERS_NAME, RESULT_NAME = "answers.json", "labelled.json"
-NUM_QUESTIONS = 50
 MAX_PAIRS = 5_000
 QUERIES_AT_ONCE = 512
 

@@ -26,9 +26,6 @@ class LocalStore(Store):
     def __init__(self, folder: Path) -> None:
         self._folder = absolute_folder(folder)
 
-    def __reduce__(self) -> tuple[type[LocalStore], tuple[Path]]:
-        return type(self), (self._folder,)
-
     @property
     def uri(self) -> str:
         return str(self._folder)
