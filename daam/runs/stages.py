@@ -15,7 +15,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -212,13 +212,12 @@ class StageSavings:
     seconds_saved: float
 
 
-def stage_savings(runs: Iterable[Store]) -> StageSavings:
-    """Sum up from the reports of runs what sharing source stages has saved them.
+def stage_savings(reports: Collection[Sequence[Mapping[str, Any]]]) -> StageSavings:
+    """Sum up what sharing source stages has saved some runs.
 
     Args:
-        runs: their folders.
+        reports: of each run, the metrics of its epochs.
     """
-    reports = [read_reports(folder) for folder in runs]
     rows = [row for report in reports for row in report]
     return StageSavings(
         num_trained=len({row[TRAINED] for row in rows if TRAINED in row}),

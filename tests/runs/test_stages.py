@@ -199,13 +199,13 @@ def test_a_slow_twin_does_not_put_a_stage_back(config: RunConfig, tmp_path: Path
 def test_what_was_reused_is_summed_up_from_the_reports(config: RunConfig, tmp_path: Path) -> None:
     stages, store = LocalStore(tmp_path / "stages"), LocalStore(tmp_path)
     runs = [store.child(name) for name in ("a", "b", "c", "plain")]
-    assert stage_savings(runs) == StageSavings(
+    assert stage_savings([read_reports(folder) for folder in runs]) == StageSavings(
         num_trained=0, num_reused=0, seconds_trained=0, seconds_saved=0
     )
     for folder in runs[:3]:
         list(train_run(folder, config, stages=stages))
     list(train_run(runs[3], config))
-    savings = stage_savings(runs)
+    savings = stage_savings([read_reports(folder) for folder in runs])
     assert (savings.num_trained, savings.num_reused) == (1, 2)
     assert savings.seconds_trained > 0
     assert savings.seconds_saved == pytest.approx(2 * savings.seconds_trained)

@@ -10,6 +10,7 @@ import pytest
 import ray.tune
 
 from daam.config.schema import RunConfig
+from daam.runs.run_folder import read_reports
 from daam.runs.stages import stage_savings
 from daam.storage import open_store
 from tests.support.tiny_domains import add_domain
@@ -101,7 +102,7 @@ def test_trials_share_their_source_stages_and_score_as_if_alone(
     folders = [
         open_store(str(file.parent)) for file in tmp_path.glob("study/trials/*/*/reports.json")
     ]
-    savings = stage_savings(folders)
+    savings = stage_savings([read_reports(folder) for folder in folders])
     assert (savings.num_trained, savings.num_reused) == (2, 2)
 
 

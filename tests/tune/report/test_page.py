@@ -7,6 +7,7 @@ from html import unescape
 import pytest
 
 from daam.inference.assessment import measured_choice
+from daam.runs.stages import REUSED, TRAINED
 from tests.support.studies import a_record
 from tune.report.cells import as_text, searched
 from tune.report.contender_charts import contender_charts
@@ -62,9 +63,28 @@ def test_the_cost_is_split_by_states_and_by_phases() -> None:
     text = text_of(cost_section(a_record()))
     assert re.search(r"complete +7 ", text)
     assert re.search(r"failed +1 ", text)
-    assert re.search(r"training steps +15 s", text)  # 2 runs of 6 epochs of 1.25 s
     assert "Had the 4 pruned trials run to their end" in text
     assert "Failed trials wasted" in text
+    # 2 runs of 6 epochs: 2 s each, of which 0.5 labels, 1.25 steps, 0.125 diagnostics
+    assert re.search(r"search +2 +24 s +6 s +15 s +2 s +2 s +0 +0 s", text)
+    assert "No run found its source stage trained already" in text
+
+
+def test_shared_source_stages_count_once() -> None:
+    record = a_record()
+    first, second = (run for run in record.epochs if run.startswith("trials/"))
+    epochs = {
+        first: [
+            {**row, TRAINED: "key"} if row["epoch"] <= 3 else row for row in record.epochs[first]
+        ],
+        second: [
+            {**row, REUSED: "key"} if row["epoch"] <= 3 else row for row in record.epochs[second]
+        ],
+    }
+    text = text_of(cost_section(replace(record, epochs=epochs)))
+    assert re.search(r"search +2 +18 s .* 1 +6 s", text)
+    assert "1 were trained here and 1 runs took one over, which saved 6 s" in text
+    assert "1.3 times as long" in text
 
 
 def test_contenders_have_a_line_for_each_seed() -> None:
