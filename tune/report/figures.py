@@ -285,4 +285,4 @@ def share_axis(values: Iterable[float], *, title: str = "") -> Axis:
 
 def share(value: float) -> str:
     """Return a tick of an axis of shares."""
-    return f"{100 * value:.3g} %"
+    return f"{100 * value:.4g} %"

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, create_trial
 from tune.report.trials import final_score
 
 NUM_RESAMPLES, NUM_TREES = 16, 8
+MIN_TRIALS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +36,11 @@ def importances(trials: Sequence[FrozenTrial]) -> list[Importance]:
     """Return the importance of each setting that all complete trials have, by fANOVA.
 
     The trials are resampled with replacement: the interval says how much the answer hangs on the
-    trials that happened to be drawn. Empty with fewer than two complete trials or with equal
+    trials that happened to be drawn. Empty with fewer than four complete trials or with equal
     scores.
     """
     scored = [(trial, score) for trial in trials if (score := final_score(trial)) is not None]
-    if len({score for _, score in scored}) < 2:
+    if len(scored) < MIN_TRIALS or len({score for _, score in scored}) < 2:
         return []
     generator = random.Random(0)
     found: dict[str, list[float]] = {}

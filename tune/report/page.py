@@ -168,7 +168,7 @@ def settings_section(record: StudyRecord) -> str:
         parts.append(
             f'<p class="note">Searched and left at the default: {escape(", ".join(same))}.</p>'
         )
-    if record.contenders:
+    if record.is_finished:
         parts.append(
             "<h3>Train with them</h3><pre>" + escape("\n".join(train_commands(record))) + "</pre>"
         )

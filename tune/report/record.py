@@ -46,6 +46,11 @@ class StudyRecord:
     stopped: str = ""
 
     @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, so that the folder holds all results."""
+        return self.progress is None and not self.stopped
+
+    @property
     def best(self) -> FrozenTrial | None:
         """The complete trial with the best score so far."""
         return best_of(self.trials)

@@ -12,7 +12,7 @@ from tune.report.figures import (
     slice_chart,
     timeline_chart,
 )
-from tune.report.importances import importances
+from tune.report.importances import MIN_TRIALS, importances
 from tune.report.record import StudyRecord
 from tune.report.trials import short_names
 from tune.settings import LABEL_FREE
@@ -59,7 +59,8 @@ def importances_part(record: StudyRecord) -> str:
         return importance_chart(found)
     return (
         '<figure class="chart"><h3>Which settings mattered</h3><p class="note">There are no '
-        "importances: they take at least two complete trials with different scores.</p></figure>"
+        f"importances: they take at least {MIN_TRIALS} complete trials with different scores.</p>"
+        "</figure>"
     )
 
 

@@ -228,7 +228,7 @@ def test_one_complete_trial_is_enough_for_a_report(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     write(a_result(a_study(num_trials=1), [TrialState.COMPLETE]), store)
     text = text_of(store, "report.html")
-    assert "at least two complete trials" in text
+    assert "at least 4 complete trials" in text
     assert len(json.loads(store.read("study.json"))["trials"]) == 1
 
 
