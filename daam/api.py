@@ -34,6 +34,7 @@ from daam.dataset.importing.hold_out import cut_test_splits
 from daam.dataset.importing.import_domain import VALIDATION_SHARE
 from daam.dataset.importing.import_domain import import_domain as import_index
 from daam.dataset.importing.layouts import read_layout
+from daam.dataset.importing.unreadable import unreadable_images, without_unreadable
 from daam.dataset.maintenance.describe import SplitDescription, describe_domain
 from daam.domains import Split, check_domain
 from daam.errors import DaamError
@@ -125,6 +126,7 @@ def import_domain(
     cut_test: float = 0.0,
     validation_share: float = VALIDATION_SHARE,
     reencode: tuple[int, int] | None = None,
+    skip_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Domain:
     """Turn the folder of a data set into a domain that runs can use.
@@ -146,6 +148,7 @@ def import_domain(
         cut_test: share of the train identities that becomes query and gallery.
         validation_share: share of the train identities that is held out for validation.
         reencode: (height, width) in pixels to store all images at; None keeps them as they are.
+        skip_unreadable: leave out images that cannot be read, which `skipped` of the result counts.
         progress: called with the images done and the images in total.
 
     Raises:
@@ -159,6 +162,8 @@ def import_domain(
     store = open_store(os.fspath(to))
     notes: list[str] = []
     index = read_layout(layout, Path(folder), pattern=pattern, camera=camera, identity=identity)
+    if skip_unreadable:
+        index = without_unreadable(index, unreadable_images(index))
     manifest = import_index(
         cut_test_splits(index, share=cut_test),
         domain=domain,

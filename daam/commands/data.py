@@ -93,6 +93,13 @@ def data_import(
     dry_run: Annotated[  # noqa: FBT002  (typer's way)
         bool, typer.Option("--dry-run", help="Print what is understood; write nothing.")
     ] = False,
+    skip_unreadable: Annotated[  # noqa: FBT002  (typer's way)
+        bool,
+        typer.Option(
+            "--skip-unreadable",
+            help="Leave out images that cannot be read and name them; default: stop at the first.",
+        ),
+    ] = False,
     cut_test: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Share of people to make query and gallery of."),
@@ -129,12 +136,12 @@ def data_import(
         print_understood,
         print_unreadable,
     )
-    from daam.dataset.importing.dry_run import unreadable_images
     from daam.dataset.importing.encoding import check_size
     from daam.dataset.importing.findings import findings
     from daam.dataset.importing.hold_out import cut_test_splits, hold_out_validation
     from daam.dataset.importing.import_domain import import_domain
     from daam.dataset.importing.layouts import read_layout
+    from daam.dataset.importing.unreadable import unreadable_images, without_unreadable
 
     check_domain(domain)
     size = None if reencode is None else size_of(reencode)
@@ -148,6 +155,11 @@ def data_import(
         without_val=without_val,
         acknowledge_withdrawal=acknowledge_withdrawal,
     )
+    if skip_unreadable:
+        with progress_bar(f"reading {domain}") as advance:
+            unreadable = unreadable_images(index, progress=advance)
+        print_unreadable(unreadable, is_skipped=True)
+        index = without_unreadable(index, unreadable)
     index = cut_test_splits(index, share=cut_test)
     if dry_run:
         if size is not None:
@@ -157,9 +169,10 @@ def data_import(
         print_skipped(index.skipped)
         for note in findings(index):
             print_note(note)
-        with progress_bar(f"reading {domain}") as advance:
-            unreadable = unreadable_images(index, progress=advance)
-        print_unreadable(unreadable)
+        if not skip_unreadable:
+            with progress_bar(f"reading {domain}") as advance:
+                unreadable = unreadable_images(index, progress=advance)
+            print_unreadable(unreadable, is_skipped=False)
         print_line("nothing was written; to import, leave out --dry-run")
         return
     sent = SentFiles()

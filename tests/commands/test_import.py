@@ -89,6 +89,46 @@ def test_a_dry_run_says_what_is_understood_and_writes_nothing(data: Launch, tmp_
     assert "note: people of train are unknown, so none are held out" in out
 
 
+def test_images_that_cannot_be_read_stop_an_import_or_are_left_out_and_named(
+    data: Launch, tmp_path: Path
+) -> None:
+    root, to = tmp_path / "raw", tmp_path / "to"
+    write_market(root, name="plaza")
+    write_market(tmp_path / "whole", name="plaza")
+    for name in ("bounding_box_train/0099_c1s1_000000_00.jpg", "query/0098_c2s1_000000_00.jpg"):
+        (root / name).write_bytes(b"\xff\xd8\xff")
+    words = ("--layout", "market1501", "--domain", "plaza", "--to", str(to))
+    refused = data("import", *words, "--root", str(root))
+    assert refused.code == 2
+    assert "--skip-unreadable leaves them out" in refused.err
+    assert not (to / "plaza" / "manifest.json").exists()
+    skip = (*words, "--root", str(root), "--skip-unreadable")
+    code, out, _ = data("import", *skip, "--dry-run")
+    assert code == 0
+    assert "2 images cannot be read; left out" in out
+    assert not (to / "plaza" / "manifest.json").exists()
+    code, out, _ = data("import", *skip)
+    assert code == 0
+    assert "query/0098_c2s1_000000_00.jpg: " in out
+    assert "skipped 2, cannot be read: bounding_box_train/0099_c1s1_000000_00.jpg, query" in out
+    manifest = read_manifest(open_store(str(to)), "plaza")
+    assert manifest.skipped == {"cannot be read": 2}
+    assert any("--skip-unreadable" in line for line in repair_commands(manifest, at=str(to)))
+    whole = tmp_path / "of whole"
+    words = ("--layout", "market1501", "--domain", "plaza", "--to", str(whole), "--skip-unreadable")
+    assert data("import", *words, "--root", str(tmp_path / "whole")).code == 0
+    assert read_manifest(open_store(str(whole)), "plaza").splits == manifest.splits
+
+
+def test_where_no_image_can_be_read_nothing_is_left_to_import(data: Launch, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.jpg").write_bytes(b"")
+    words = ("--layout", "folder", "--root", str(tmp_path / "raw"), "--domain", "mine")
+    found = data("import", *words, "--to", str(tmp_path / "to"), "--skip-unreadable")
+    assert found.code == 2
+    assert "has no images" in found.err
+
+
 def test_a_folder_of_crops_becomes_a_domain_that_can_be_imported_again_as_said(
     data: Launch, tmp_path: Path
 ) -> None:

@@ -47,13 +47,18 @@ def print_skipped(skipped: Sequence[SkippedFile]) -> None:
         print_line(f"skipped {len(named) + num_more}, {reason}: {', '.join(named)}{more}")
 
 
-def print_unreadable(unreadable: Sequence[SkippedFile]) -> None:
-    """Print the images at which an import would stop."""
+def print_unreadable(unreadable: Sequence[SkippedFile], *, is_skipped: bool) -> None:
+    """Print the images that an import leaves out, or at which it would stop."""
     if not unreadable:
         print_line("all images can be read")
         return
     count = f"{len(unreadable):,} images" if len(unreadable) > 1 else "1 image"
-    print_line(f"{count} cannot be read; replace or remove them before the import:")
+    advice = (
+        "left out"
+        if is_skipped
+        else "replace or remove them before the import, or leave them out (--skip-unreadable)"
+    )
+    print_line(f"{count} cannot be read; {advice}:")
     for file in unreadable[:UNREADABLE_NAMED]:
         print_line(f"  {file.path}: {file.reason}")
     if len(unreadable) > UNREADABLE_NAMED:

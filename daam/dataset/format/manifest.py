@@ -78,6 +78,7 @@ class ImportSettings:
         cut_test: share of the identities that were cut out as query and gallery; 0: the data set
             has its own, or none.
         options: of the layout, such as `pattern`, by their names on the command line.
+        without_unreadable: whether images that could not be read were left out.
     """
 
     validation_share: float
@@ -86,6 +87,7 @@ class ImportSettings:
     shard_size_bytes: Count
     cut_test: float = 0.0
     options: Mapping[str, str] = field(default_factory=dict)
+    without_unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

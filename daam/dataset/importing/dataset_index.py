@@ -65,6 +65,7 @@ class DatasetIndex:
             or for none; unknown is null.
         skipped: files that are not imported, by reason, then by path.
         without_val: whether the authors' validation list was left out of the train split.
+        without_unreadable: whether images that cannot be read were left out, if there were any.
         cut_test: share of the identities that `cut_test_splits` made query and gallery of; 0: none.
         options: of the layout, by their names on the command line.
         camera_names: number -> name of each camera, where the data set has names.
@@ -77,6 +78,7 @@ class DatasetIndex:
     splits: Mapping[Split, pa.Table]
     skipped: tuple[SkippedFile, ...]
     without_val: bool = False
+    without_unreadable: bool = False
     cut_test: float = 0.0
     options: Mapping[str, str] = field(default_factory=dict)
     camera_names: Mapping[int, str] = field(default_factory=dict)

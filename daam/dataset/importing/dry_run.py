@@ -1,15 +1,10 @@
-"""Look at a data set before it is imported: what was understood of it, and what cannot be read."""
+"""Look at a data set before it is imported: examples of what was understood of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 
 import pyarrow as pa
 
-from daam.dataset.format.shards import in_groups
-from daam.dataset.importing.dataset_index import DatasetIndex, SkippedFile
-from daam.dataset.importing.encoding import IMAGES_PER_TASK, problem_of
-from daam.dataset.parallel import num_processors, parallel_map
+from daam.dataset.importing.dataset_index import DatasetIndex
 from daam.domains import Split
 from daam.spread import spread_evenly
 
@@ -47,32 +42,3 @@ def example_images(index: DatasetIndex, *, count: int) -> list[ExampleImage]:
                 )
             )
     return examples
-
-
-def unreadable_images(
-    index: DatasetIndex, *, progress: Callable[[int, int], None] | None = None
-) -> list[SkippedFile]:
-    """Decode all images, and return those at which an import would stop, and why.
-
-    Args:
-        progress: called with (images done, images in all).
-    """
-    paths = (path.as_py() for images in index.splits.values() for path in images["path"])
-    num_threads = num_processors()
-
-    def check(group: list[str]) -> list[tuple[str, str | None]]:
-        return [(path, problem_of(index.root / path)) for path in group]
-
-    checked = parallel_map(
-        check,
-        in_groups(paths, size=IMAGES_PER_TASK),
-        num_threads=num_threads,
-        prefetch=num_threads,
-    )
-    unreadable = []
-    for done, (path, problem) in enumerate(chain.from_iterable(checked), start=1):
-        if problem is not None:
-            unreadable.append(SkippedFile(path=path, reason=problem))
-        if progress is not None:
-            progress(done, len(index))
-    return unreadable

@@ -109,5 +109,5 @@ def _read(path: Path) -> bytes:
 def _unreadable(path: Path, error: DataError) -> DataError:
     return DataError(
         f"{path} cannot be read: {error}; replace or remove it, then import again (--dry-run finds "
-        "all such files)"
+        "all such files, --skip-unreadable leaves them out)"
     )

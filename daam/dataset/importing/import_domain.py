@@ -109,6 +109,7 @@ def import_domain(
         shard_size_bytes=shard_size_bytes,
         cut_test=index.cut_test,
         options=index.options,
+        without_unreadable=index.without_unreadable,
     )
 
     def store_file(file: WrittenShard) -> ShardEntry:

@@ -78,6 +78,8 @@ def repair_commands(manifest: DomainManifest, *, at: str) -> tuple[str, str]:
     if settings.cut_test:
         words.append(f"--cut-test {settings.cut_test:.17g}")
     words += [f"--{name} {shlex.quote(value)}" for name, value in settings.options.items()]
+    if settings.without_unreadable:
+        words.append("--skip-unreadable")
     if settings.without_val:
         words.append("--without-val")
     if manifest.layout == "dukemtmc":
