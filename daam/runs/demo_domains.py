@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,13 +30,18 @@ def demo_plan(domain: str, *, seed: int) -> RenderPlan:
 
 
 def prepare_demo(
-    store: Store, *, seed: int, progress: Callable[[str, int, int], None] | None = None
+    store: Store,
+    *,
+    seed: int,
+    domains: Sequence[str] = DEMO_DOMAINS,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[str]:
     """Render and import those of the demo's domains that the store lacks or has in an older format.
 
     Args:
         store: gets the shards; the rendered images themselves are not kept.
         seed: of the renderer.
+        domains: other names make other cameras and other people.
         progress: called with the domain, the number of rendered images and their total.
 
     Returns:
@@ -45,7 +50,7 @@ def prepare_demo(
     Raises:
         StorageError: the store cannot be reached or is full.
     """
-    missing = [domain for domain in DEMO_DOMAINS if not has_domain(store, domain)]
+    missing = [domain for domain in domains if not has_domain(store, domain)]
     for domain in missing:
         with tempfile.TemporaryDirectory(prefix="daam-render-") as scratch:
             folder = Path(scratch) / domain
