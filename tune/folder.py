@@ -137,7 +137,7 @@ def open_study(
     study = optuna.create_study(
         study_name=settings.name,
         storage=journal_storage(journal),
-        direction="maximize",
+        directions=config.directions(),
         load_if_exists=True,
         pruner=pruner_for(
             settings, num_epochs=len(settings.search_transfers) * config.run.num_epochs

@@ -25,6 +25,7 @@ from daam.execution.metrics import label_process
 from daam.execution.trainer import wants_gpu
 
 SCORE = "score"
+TRAINING_S = "training_s"  # seconds of the epochs so far, without scoring and waiting
 EPOCH = "epoch"
 LAST_EPOCH = "num_epochs"
 OF_TRANSFER = "score/"  # followed by a transfer

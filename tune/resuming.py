@@ -51,6 +51,11 @@ def adopt(folder: Store, config: StudyConfig) -> list[str]:
         then = settings_of(study, where=folder.locate(JOURNAL))
         if then == config:
             return []
+        if then.study.minimise != config.study.minimise:
+            raise StudyError(
+                f"study.minimise was {then.study.minimise!r} and cannot change in a study that has "
+                "begun; start a new one: --name NAME"
+            )
         path = Path(scratch) / "changed.log"
         changed = optuna.create_study(
             study_name=config.study.name, storage=journal_storage(path), directions=study.directions
@@ -106,7 +111,7 @@ def carried_over(
     trial.params = parameters
     if trial.state == TrialState.COMPLETE and is_scored_otherwise(then.study, now.study):
         scores = [trial.user_attrs["scores"][transfer] for transfer in now.study.search_transfers]
-        trial.values = [aggregate(scores, how=now.study.aggregate)]
+        trial.values = [aggregate(scores, how=now.study.aggregate), *trial.values[1:]]
         trial.intermediate_values = {}
     return trial, ""
 

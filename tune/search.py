@@ -31,6 +31,7 @@ from tune.launching import (
     LAST_EPOCH,
     OF_TRANSFER,
     SCORE,
+    TRAINING_S,
     NotSaved,
     failure_of,
 )
@@ -153,7 +154,13 @@ class OptunaSearcher(NotSaved, Searcher):
             return False
         trial = self.running[trial_id]
         trial.set_user_attr("scores", scores)
-        if epoch not in self.study._storage.get_trial(trial._trial_id).intermediate_values:
+        storage = self.study._storage
+        is_new = epoch not in storage.get_trial(trial._trial_id).intermediate_values
+        if len(self.study.directions) > 1:  # for which Optuna neither reports nor prunes
+            if is_new:
+                storage.set_trial_intermediate_value(trial._trial_id, epoch, score)
+            return False
+        if is_new:
             trial.report(score, epoch)
         return trial.should_prune()
 
@@ -181,15 +188,18 @@ class OptunaSearcher(NotSaved, Searcher):
             else:
                 self.end(trial, state=TrialState.FAIL)
         elif result is not None and result.get(EPOCH) == result.get(LAST_EPOCH):
-            self.end(trial, state=TrialState.COMPLETE, score=result[SCORE])
+            values = [result[SCORE], result.get(TRAINING_S)][: len(self.study.directions)]
+            self.end(trial, state=TrialState.COMPLETE, values=values)
         self.save_study()  # also of a trial that Ctrl-C interrupts: the next process resumes it
 
-    def end(self, trial: optuna.Trial, *, state: TrialState, score: float | None = None) -> None:
+    def end(
+        self, trial: optuna.Trial, *, state: TrialState, values: list[Any] | None = None
+    ) -> None:
         """Record what became of a trial: the surroundings let it end."""
         self.num_in_a_row = 0
         if state != TrialState.FAIL and FAILURE in trial.user_attrs:
             trial.set_user_attr(FAILURE, None)  # an earlier one, which it survived
-        self.study.tell(trial, score, state=state)
+        self.study.tell(trial, values, state=state)
 
     def interrupt(self, trial: optuna.Trial, reason: str) -> None:
         """Leave a trial open that failed for a reason outside its parameters."""

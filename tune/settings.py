@@ -69,6 +69,11 @@ class StudySettings(Section):
         description="failures in a row, for reasons outside of the trials (disk, store, memory, "
         "machines), after which a study pauses; these trials stay open",
     )
+    minimise: Literal["", "seconds"] = Field(
+        default="",
+        description="a second objective beside the score: the seconds that a trial trains. Trials "
+        "are then not stopped early, and the report lists those that no other beats in both",
+    )
     pruner: Literal["median", "asha", "hyperband", "none"] = Field(
         default="median",
         description="rule that stops trials early: below the median of earlier trials, successive "
@@ -149,6 +154,10 @@ class StudyConfig(BaseModel):
     def time_budget(self) -> Budget | None:
         """Return what the search may cost in time, if that is limited."""
         return parse_budget(self.study.budget) if self.study.budget else None
+
+    def directions(self) -> list[str]:
+        """Return Optuna's direction of each objective, the score first."""
+        return ["maximize", "minimize"] if self.study.minimise else ["maximize"]
 
     def space(self) -> tuple[Dimension, ...]:
         """Return the search space; settings that depend on others come after them."""

@@ -57,7 +57,7 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
         study, publish = open_study(folder, config, scratch=scratch)
         enqueue_starts(config, study)
         search(config, folder, study, publish=publish, scratch=scratch, watch=watch)
-        best_trial = study.best_trial
+        best_trial = best_of(study)
         best = with_settings(config.run, best_trial.params)
         contenders = run_contenders(config, best, folder, scratch=scratch, watch=watch)
         return StudyResult(
@@ -81,6 +81,11 @@ def portable_study(config: StudyConfig) -> StudyConfig:
     if study.stages:
         study = study.model_copy(update={"stages": open_store(study.stages).uri})
     return config.model_copy(update={"study": study, "run": portable(config.run)})
+
+
+def best_of(study: optuna.Study) -> optuna.trial.FrozenTrial:
+    """Return the complete trial with the best score; with two objectives, too."""
+    return max(study.best_trials, key=lambda trial: trial.values[0])
 
 
 def enqueue_starts(config: StudyConfig, study: optuna.Study) -> None:
@@ -202,7 +207,7 @@ def is_finished(config: StudyConfig, folder: Store) -> bool:
         if not is_search_over(config, study):
             return False
         check_finished(config, folder, study)
-        return are_tested(config, with_settings(config.run, study.best_params), folder)
+        return are_tested(config, with_settings(config.run, best_of(study).params), folder)
 
 
 def is_search_over(config: StudyConfig, study: optuna.Study) -> bool:

@@ -20,6 +20,7 @@ from tune.launching import (
     LAST_EPOCH,
     OF_TRANSFER,
     SCORE,
+    TRAINING_S,
     failed,
     failure_reported,
     report_epochs,
@@ -102,14 +103,17 @@ def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, No
     scoring, metric = SCORINGS[settings["score"]]
     gauges = trial_gauges(trial_name(settings["number"]))
     scores: dict[str, float] = {}
+    training_s = 0.0
     for position, transfer in enumerate(transfers):
         config = trial_config(settings, transfer)
         run = folder.child(transfer.replace("->", "-"))
         for row in train_scored(run, config, scoring, stages=stages):
+            training_s += row["seconds"]
             metrics = {
                 EPOCH: position * config.num_epochs + int(row["epoch"]),
                 LAST_EPOCH: len(transfers) * config.num_epochs,
                 SCORE: None,
+                TRAINING_S: training_s,
             }
             gauges(epoch=metrics[EPOCH])
             if metric in row:

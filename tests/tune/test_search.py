@@ -32,10 +32,10 @@ from daam.storage import Store
 from daam.storage.local import LocalStore
 from tune.budget import CostMeter
 from tune.folder import JOURNAL, open_study, read_folder, spent_on, unused_folder, write_settings
-from tune.launching import EPOCH, LAST_EPOCH, OF_TRANSFER, SCORE, failed
+from tune.launching import EPOCH, LAST_EPOCH, OF_TRANSFER, SCORE, TRAINING_S, failed
 from tune.search import INTERRUPTED, OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig, study_config
-from tune.study import check_finished, enqueue_starts, is_search_over
+from tune.study import best_of, check_finished, enqueue_starts, is_search_over
 
 NUM_EPOCHS = 3
 DISK_FULL = StorageError("no space left to write trials/trial-0001/latest.json; free some")
@@ -128,6 +128,7 @@ def result_of(epoch: int, score: float) -> dict[str, Any]:
         EPOCH: epoch,
         LAST_EPOCH: NUM_EPOCHS,
         SCORE: score,
+        TRAINING_S: 100 * score * epoch,
         f"{OF_TRANSFER}plaza->campus": score + 0.1,
         f"{OF_TRANSFER}campus->plaza": score - 0.1,
     }
@@ -584,3 +585,18 @@ def test_a_budget_does_not_lift_the_number_of_trials(
         process.run(trial_id, 0.4)
     assert process.searcher.suggest("e") == Searcher.FINISHED
     check_finished(config, folder, process.study)
+
+
+def test_a_second_objective_is_told_to_the_sampler_and_stops_no_trial(
+    config: StudyConfig, folder: LocalStore, tmp_path: Path
+) -> None:
+    config = small_space(config, config.search, minimise="seconds", num_trials=9)
+    process = Process(config, folder, tmp_path / "one")
+    for trial_id, score in zip("abcd", (0.4, 0.5, 0.1, 0.2), strict=True):
+        process.run(trial_id, score)
+    process = Process(config, folder, tmp_path / "two")
+    process.run("e", 0.3)
+    assert process.trial(2).values == pytest.approx([0.1, 30.0])
+    assert process.trial(2).intermediate_values == {1: 0.1, 2: 0.1, 3: 0.1}
+    assert process.searcher.best() == 0.5
+    assert best_of(process.study).number == 1

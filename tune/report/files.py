@@ -25,7 +25,7 @@ from tune.report.comparison import compare
 from tune.report.page import REPORT, report_page
 from tune.report.provenance import GitCommit
 from tune.report.record import StudyRecord
-from tune.report.trials import final_score, why_ended
+from tune.report.trials import final_score, training_seconds, why_ended
 from tune.settings import LABEL_FREE
 from tune.study import StudyResult
 from tune.trial import trial_name
@@ -129,7 +129,7 @@ def study_document(
 def best_toml(result: StudyResult) -> str:
     """The best settings as a settings file, which says where they come from."""
     study = result.config.study
-    score = result.trials[result.best_trial].value
+    score = result.trials[result.best_trial].values[0]
     measure = "label-free score" if study.score == LABEL_FREE else "validation mAP"
     header = (
         f"# The best settings of the study {study.name}: those of {trial_name(result.best_trial)}, "
@@ -182,6 +182,7 @@ def trial_document(trial: FrozenTrial, result: StudyResult) -> dict[str, Any]:
         "num_epochs": max(trial.intermediate_values, default=0),
         "score_by_epoch": dict(sorted(trial.intermediate_values.items())),
         "scores": trial.user_attrs.get("scores"),
+        "training_seconds": training_seconds(trial),
         "parameters": trial.params,
         "start": _in_words(trial.datetime_start),
         "end": _in_words(trial.datetime_complete),

@@ -17,7 +17,7 @@ from tune.report.contender_charts import contender_charts
 from tune.report.cost_section import cost_section
 from tune.report.record import StudyRecord
 from tune.report.search_section import search_section
-from tune.report.trial_sections import ended_section, trials_section
+from tune.report.trial_sections import ended_section, front_section, trials_section
 from tune.report.trials import STATE_WORDS, short_names
 from tune.settings import LABEL_FREE, StudySettings
 
@@ -50,6 +50,7 @@ def report_page(record: StudyRecord) -> str:
             contender_charts(record.epochs),
             settings_section(record),
             search_section(record),
+            front_section(record),
             cost_section(record),
             ended_section(record),
             trials_section(record),

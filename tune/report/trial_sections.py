@@ -5,15 +5,17 @@ from html import escape
 
 from optuna.trial import FrozenTrial, TrialState
 
-from daam.plots.page import NONE, arrow, html_table, percent
+from daam.plots.page import NONE, arrow, duration, html_table, percent
 from tune.report.cells import shown
 from tune.report.record import StudyRecord
 from tune.report.trials import (
     final_score,
+    front_of,
     last_score,
     ranked,
     short_names,
     state_in_words,
+    training_seconds,
     why_ended,
 )
 
@@ -35,6 +37,22 @@ def ended_section(record: StudyRecord) -> str:
     ]
     return "<h2>Pruned and failed trials</h2>" + html_table(
         ["Trial", "State", "Why"], rows, num_texts=3
+    )
+
+
+def front_section(record: StudyRecord) -> str:
+    """Return a table of the trials that no other beats in both objectives, if there are two."""
+    front = front_of(record.trials)
+    if not front:
+        return ""
+    rows = [
+        [str(trial.number), score_cell(trial), duration(training_seconds(trial) or 0)]
+        for trial in front
+    ]
+    return (
+        '<h2>Score and training time</h2><p class="note">The trials that no other beats in both; '
+        "the contenders use the one with the best score.</p>"
+        + html_table(["Trial", "Score", "Time"], rows, num_texts=1)
     )
 
 

@@ -42,6 +42,22 @@ def last_score(trial: FrozenTrial) -> float | None:
     return trial.intermediate_values[max(trial.intermediate_values)]
 
 
+def training_seconds(trial: FrozenTrial) -> float | None:
+    """Return the seconds that a complete trial trained; None if its study does not count them."""
+    is_counted = trial.state == TrialState.COMPLETE and len(trial.values or ()) > 1
+    return trial.values[1] if is_counted else None
+
+
+def front_of(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that no other beats in both score and seconds, the quickest first."""
+    found: list[FrozenTrial] = []
+    counted = [trial for trial in trials if training_seconds(trial) is not None]
+    for trial in sorted(counted, key=lambda trial: (trial.values[1], -trial.values[0])):
+        if not found or trial.values[0] > found[-1].values[0]:
+            found.append(trial)
+    return found
+
+
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """Return the complete trial with the best score, the first of equal ones."""
     scored = [trial for trial in trials if final_score(trial) is not None]

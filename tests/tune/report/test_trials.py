@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.support.studies import a_study
 from tune.launching import FAILURE
-from tune.report.trials import best_of, ranked, short_names, why_ended
+from tune.report.trials import best_of, front_of, ranked, short_names, why_ended
 from tune.sampling import pruner_for
 
 START = datetime(2025, 3, 4, 10)
@@ -50,7 +50,7 @@ def test_a_pruned_trial_names_the_median_it_fell_behind() -> None:
 @pytest.mark.parametrize("pruner", ["median", "asha", "hyperband"])
 def test_the_reason_is_what_optuna_decided_on(pruner: str) -> None:
     config = a_study(pruner=pruner, num_startup_trials=2, num_startup_epochs=1)
-    study = optuna.create_study(direction="maximize", pruner=pruner_for(config.study))
+    study = optuna.create_study(direction="maximize", pruner=pruner_for(config.study, num_epochs=6))
     for number in range(12):
         trial = study.ask({"a": FloatDistribution(0, 2)})
         for step in range(1, 10):
@@ -100,3 +100,13 @@ def test_short_names_keep_paths_apart() -> None:
         "a.x.weight": "a.x.weight",
         "b.x.weight": "b.x.weight",
     }
+
+
+def test_the_front_holds_what_no_trial_beats_in_both_score_and_seconds() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    outcomes = [(0.5, 90.0), (0.3, 20.0), (0.5, 80.0), (0.2, 20.0), (0.4, 80.0), (0.6, 99.0)]
+    study.add_trials([optuna.trial.create_trial(values=values) for values in outcomes])
+    study.ask()
+    assert [trial.number for trial in front_of(study.trials)] == [1, 2, 5]
+    assert {trial.number for trial in study.best_trials} == {1, 2, 5}
+    assert front_of(COMPLETE) == []
