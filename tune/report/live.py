@@ -3,7 +3,10 @@
 import logging
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
+
+from optuna.trial import FrozenTrial, TrialState
 
 from daam.errors import StorageError
 from daam.storage import Store
@@ -12,6 +15,7 @@ from tune.progress import StudyProgress
 from tune.report.page import REPORT, report_page
 from tune.report.record import StudyRecord
 from tune.settings import StudyConfig
+from tune.trial import trial_name
 from tune.watch import StudyWatch
 
 WRITTEN_EVERY_S = 3.0
@@ -89,9 +93,19 @@ class LiveReport:
         """Write the page; a folder that cannot be written to fails nothing."""
         begin = self.clock()
         try:
-            self.record = replace(self.record, trials=self.trials.read())
+            trials = [self.with_latest_scores(trial) for trial in self.trials.read()]
+            self.record = replace(self.record, trials=trials)
             self.folder.write(REPORT, report_page(self.record).encode())
         except StorageError as error:
             logger.warning("the report is not up to date: %s", error)
         took = self.clock() - begin
         self.next_at = self.clock() + max(WRITTEN_EVERY_S, took / SHARE_OF_TIME)
+
+    def with_latest_scores(self, trial: FrozenTrial) -> FrozenTrial:
+        """Return a trial with the scores since the journal was published, if it is running."""
+        run = self.study.runs.get(trial_name(trial.number))
+        if run is None or trial.state != TrialState.RUNNING:
+            return trial
+        trial = copy(trial)
+        trial.intermediate_values = trial.intermediate_values | run.score_by_epoch
+        return trial

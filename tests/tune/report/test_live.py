@@ -75,6 +75,21 @@ def test_the_page_says_what_is_over_what_is_running_and_how_long_is_left(running
     assert "43.2\u202f%" in text
 
 
+def test_the_curve_of_a_running_trial_is_up_to_date(running: Running) -> None:
+    running.report.phase("search", num_runs=4, num_done=0, best=None)
+    running.study.ask(running.config.distributions())
+    running.publish()
+    for epoch in (1, 2):
+        running.now += 10
+        running.report.progress("trial-0000", epoch=epoch, num_epochs=6, score=0.1 * epoch)
+    assert "trial 0, running, epoch 2: 20.0\u202f%" in running.page()
+    running.study.tell(0, 0.3)
+    running.publish()
+    running.now += 10
+    running.report.ended("trial-0000", state="COMPLETE", score=0.3)
+    assert "trial 0, running" not in running.page()
+
+
 def test_every_event_is_forwarded(running: Running) -> None:
     running.report.phase("search", num_runs=4, num_done=1, best=0.3)
     running.report.progress("a", epoch=1, num_epochs=6, score=0.25)
