@@ -177,6 +177,8 @@ def _serve(
             index=index,
             progress=advance,
         )
+    if searcher.index is not None:
+        print_line(searcher.index.quality.in_words())
     with LocalPage(search_routes(searcher), port=port) as page:
         print_line(f"Open {page.address} in a browser on this machine; Ctrl-C ends it.")
         with suppress(KeyboardInterrupt):

@@ -1,6 +1,7 @@
 """`daam search` says what it found, and refuses what makes no sense before it loads a model."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,20 @@ def test_the_matches_are_printed_written_and_given_as_json(
     assert document["reranked"] is True
     assert document["threshold"] == {"distance": 0.1, "source": "given"}
     assert document["found"][0]["matches"][0]["name"] == f"query/{first.name}"
+
+
+def test_a_search_by_index_says_how_much_it_finds_and_when_it_was_not_used(
+    command: Launch, run: str, tiny_root: Path
+) -> None:
+    query = next((tiny_root.parent / "raw" / "campus" / "query").iterdir())
+    where = ["search", "--checkpoint", run, "--gallery", "campus", "--query", str(query), "--index"]
+    shown = command(*where, "--json")
+    assert shown.code == 0
+    assert re.search(r"searched by an index: it finds [\d.]+% of the 10 nearest", shown.err)
+    assert json.loads(shown.out)["index"]["num_measured"] == 54
+    reranked = command(*where, "--rerank")
+    assert "searched exactly: the index answers" in reranked.out
+    assert "searched by an index" not in reranked.out
 
 
 @pytest.mark.parametrize(
