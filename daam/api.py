@@ -252,14 +252,15 @@ def train(
             instead of training its own, with the same result to the bit.
         stages: folder or `s3://bucket/prefix` where runs share their source stages: the first run
             that needs one trains and stores it, later ones take it, with the same result to the
-            bit. Also of a study, `STUDY/stages`.
+            bit. A study's are in `STUDY/stages`.
         resume: go on with the run that is in the folder, if there is one. Its settings must be the
             same, but for `compute` and where its data are.
         address: of a Ray cluster (`auto`: the one of this machine). By default one worker trains in
             this process, and several on a cluster that is started here for the run.
         on_epoch: called after each epoch with its metrics: `epoch`, `num_epochs`, `seconds`,
-            `loss/NAME`, `diagnostic/NAME` and, where the adaptation seems not to work, `warnings`:
-            a list of sentences.
+            `loss/NAME`, `diagnostic/NAME`; where the adaptation seems not to work, `warnings`: a
+            list of sentences; and with `stages` the key of the source stage that the epoch is part
+            of, as `stage/trained`, or as `stage/reused` if it was taken from there.
         on_step: called at the start of each epoch and after each step of it, where training is in
             this process: the steps of Ray workers cannot be seen from here.
         track: an experiment tracker that gets each epoch's metrics, too: `tensorboard` (event files

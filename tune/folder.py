@@ -4,6 +4,7 @@ study.lock        locked by the process that runs the study (local folders only;
 study.toml        the settings of the study, from its first trial on
 journal.log       Optuna's journal: every trial, its parameters, scores and state
 journal-N.log     the journal before the N-th change of the settings, see `tune.resuming`
+stages/           the source stages that its runs share (elsewhere with study.stages)
 trials/           a folder for each trial, with the checkpoints of its transfers
 holdout/          the same for the contenders of the final comparison
 study.json, trials.csv, best.toml, report.html     the results

@@ -68,6 +68,12 @@ class LockedFile:
         except BlockingIOError:
             os.close(descriptor)
             return False
+        except OSError as error:
+            log.warning(
+                "others may repeat the work of this process: no locks in %s: %s",
+                self._path.parent,
+                error,
+            )
         self._descriptor = descriptor
         return True
 

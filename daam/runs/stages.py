@@ -150,14 +150,16 @@ class SharedStage:
             save_checkpoint(self.checkpoints, state_dict(run))
 
 
-def shared_stage(run: Run, stages: Store) -> SharedStage | None:
-    """Return the source stage of an assembled run; None if it is past it. Collective.
+def shared_stage(run: Run, folder: Store, stages: Store) -> SharedStage | None:
+    """Return the source stage that a run shares; None if it is past it or shares none. Collective.
 
-    A run that only trains on its source has no such stage, unless it is one (`stage = "source"`):
-    its last epoch would get no score of its own target.
+    A run that only trains on its source shares none, unless it is a stage (`stage = "source"`):
+    its last epoch would get no score of its own target. Nor does one that has trained epochs under
+    another key, or none, such as with other workers: its state is not what the key stands for.
 
     Args:
-        run: in any state.
+        run: assembled, in the state of its newest checkpoint.
+        folder: its folder.
         stages: where stages are kept.
     """
     num_epochs = num_source_epochs(run.config)
@@ -166,6 +168,13 @@ def shared_stage(run: Run, stages: Store) -> SharedStage | None:
         return None
     description = json.dumps(stage_description(run), indent=1, sort_keys=True).encode()
     key = hashlib.sha256(description).hexdigest()[:KEY_LENGTH]
+    keys = {
+        row.get(TRAINED, row.get(REUSED))
+        for row in (read_reports(folder) if collectives.rank() == 0 else [])
+        if row["epoch"] <= run.num_epochs_done
+    }
+    if not collectives.from_rank_zero(keys <= {key}):
+        return None
     store = stages.child(key)
     if collectives.rank() == 0:
         make_private(store)

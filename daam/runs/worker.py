@@ -154,7 +154,7 @@ def train_from(
             save_checkpoint(folder.child(CHECKPOINTS), state_dict(run))
         return metrics
 
-    stage = None if stages is None else shared_stage(run, stages)
+    stage = None if stages is None else shared_stage(run, folder, stages)
     with closing(fit(run, on_step=on_step)) as reports:
         if stage is not None:
             with stage.claimed():

@@ -183,6 +183,20 @@ def test_a_source_run_is_adapted_to_a_target_with_its_settings(
     assert state["num_epochs_done"] == 2
 
 
+def test_runs_that_share_their_stages_train_one_and_say_so(
+    run: Run, tiny_file: Path, work: Path
+) -> None:
+    for target in ("campus", "station"):
+        out = run(
+            *("train", "--config", str(tiny_file), "--transfer", f"plaza->{target}"),
+            *("--stages", "stages", "--name", target),
+        )
+        assert re.findall(r"^epoch (\d)/2 ", out, re.M) == ["1", "2"]
+    assert len(list((work / "stages").iterdir())) == 1
+    page = (work / "runs/station/report.html").read_text()
+    assert "epoch 1 from another run, which saved" in page
+
+
 def test_config_prints_settings_that_can_be_read_back(run: Run) -> None:
     out = run("config", "--preset", "source_only", "--set", "optimiser.learning_rate=0.01")
     config = run_config(tomllib.loads(out))

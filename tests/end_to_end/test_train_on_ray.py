@@ -62,7 +62,8 @@ def arguments(tiny_file: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def undisturbed(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     scratch = tmp_path_factory.mktemp("undisturbed")
-    finished = ran(*arguments, "--storage", str(scratch / "runs"), scratch=scratch)
+    places = ("--storage", str(scratch / "runs"), "--stages", str(scratch / "stages"))
+    finished = ran(*arguments, *places, scratch=scratch)
     return Undisturbed(folder=str(scratch / "runs" / "plaza-campus"), finished=finished)
 
 
@@ -136,6 +137,12 @@ def test_two_workers_train_and_every_epoch_is_printed_once(undisturbed: Undistur
     folder = open_store(undisturbed.folder)
     assert [row["epoch"] for row in read_reports(folder)] == list(range(1, NUM_EPOCHS + 1))
     assert len(folder.list("checkpoints/epoch-")) == 2
+
+
+def test_two_workers_share_their_source_stage(undisturbed: Undisturbed) -> None:
+    first, second, *_ = read_reports(open_store(undisturbed.folder))
+    assert (Path(undisturbed.folder).parents[1] / "stages" / first["stage/trained"]).is_dir()
+    assert "stage/trained" not in second
 
 
 def test_a_run_listens_on_loopback_alone(disturbed: Disturbed) -> None:

@@ -118,6 +118,25 @@ def test_a_stage_whose_run_was_stopped_is_trained_to_its_end_by_the_next(
     assert (epochs(reports, TRAINED), epochs(reports, REUSED)) == ([1], [2, 3])
 
 
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_a_run_that_has_trained_in_another_way_gives_and_takes_nothing(
+    config: RunConfig, tmp_path: Path, is_shared: bool
+) -> None:
+    stages, folder = LocalStore(tmp_path / "stages"), LocalStore(tmp_path / "run")
+    rows = train_run(folder, config, stages=stages if is_shared else None)
+    next(rows)
+    rows.close()
+    before = {name: stages.read(name) for name in stages.list()}
+    torch.set_num_threads(2)  # sums are then rounded in another way, as with other workers
+    try:
+        rest = list(train_run(folder, config, stages=stages))
+    finally:
+        torch.set_num_threads(1)
+    assert [row["epoch"] for row in rest] == [2, 3, 4, 5]
+    assert not epochs(rest, TRAINED)
+    assert {name: stages.read(name) for name in stages.list()} == before
+
+
 def test_epochs_that_were_taken_have_no_score_and_the_others_that_of_a_run_alone(
     config: RunConfig, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from daam.runs.card import results_in_words, settings_of
 from daam.runs.report.learning_curves import Row, curves_section
 from daam.runs.results import RESULTS
 from daam.runs.run_folder import REPORTS, read_reports
+from daam.runs.stages import REUSED
 from daam.storage import Store
 
 REPORT = "report.html"
@@ -95,6 +96,11 @@ def summary(config: RunConfig, rows: Sequence[Row]) -> str:
         }
         found["Time"] = f"{duration(sum(row.get('seconds', 0.0) for row in rows))} (" + (
             ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts.items()) + ")"
+        )
+    if reused := [row for row in rows if REUSED in row]:
+        found["Source stage"] = (
+            f"epoch {ranges([int(row['epoch']) for row in reused])} from another run, which saved "
+            f"{duration(sum(row['seconds'] for row in reused))} of that time"
         )
     words = {
         "num_groups": "{:.0f} in the last epoch",
