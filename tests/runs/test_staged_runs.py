@@ -97,6 +97,7 @@ def test_one_trains_and_another_waits_and_goes_on_when_it_is_killed(
     assert same(trained(store.child("second").uri)[1], undisturbed)
 
 
+@pytest.mark.parametrize("store", ["local"], indirect=True)
 def test_two_ranks_train_a_stage_together_and_take_one_over_together(
     start: Start, store: Store, tmp_path: Path
 ) -> None:
