@@ -17,7 +17,7 @@ from daam.runs.run_folder import CHECKPOINTS, SCORES, append_report, read_report
 from daam.runs.stages import TRAINED, shared_stage
 from daam.storage import Store
 from daam.training import collectives
-from daam.training.loop import EpochReport, OnStep, fit
+from daam.training.loop import EpochReport, OnStep, fit, timed
 from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import Run, assemble
 from daam.training.state import load_state_dict, state_dict
@@ -145,7 +145,8 @@ def train_from(
     def stored(report: EpochReport) -> dict[str, Any]:
         metrics = report.as_metrics()
         if score_epoch is not None:
-            metrics |= score_epoch(run)
+            with timed(metrics, "seconds/score"):
+                metrics |= score_epoch(run)
         if stage is not None and report.epoch <= stage.num_epochs:
             metrics[TRAINED] = stage.key
         if collectives.rank() == 0:

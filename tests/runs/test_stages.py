@@ -147,6 +147,7 @@ def test_epochs_that_were_taken_have_no_score_and_the_others_that_of_a_run_alone
     rows = list(train_scored(store.child("second"), config, validation_scoring, stages=stages))
     assert epochs(rows, "mAP") == epochs(alone, "mAP") == [4, 5]
     assert [row.get("mAP") for row in rows] == [row.get("mAP") for row in alone]
+    assert all(row["seconds/score"] > 0 for row in alone)
 
 
 def test_a_source_run_may_be_a_stage_and_give_one(config: RunConfig, tmp_path: Path) -> None:
