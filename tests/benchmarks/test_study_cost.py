@@ -1,6 +1,7 @@
 """What studies cost: counted in epochs, a shared source stage once."""
 
 import json
+import tomllib
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
+from benchmarks.naive_study import ALL_NAIVE, OURS
+from benchmarks.study_cost import write_study
 from benchmarks.study_cost_accounts import (
     Epoch,
     Step,
@@ -20,9 +23,21 @@ from benchmarks.study_cost_accounts import (
     read_study,
     units_of,
 )
-from benchmarks.study_cost_tables import PARTS, SEARCH, STAGES, factor_table, shares_at
+from benchmarks.study_cost_tables import (
+    ARMS,
+    DAAM,
+    PARTS,
+    RANDOM,
+    SEARCH,
+    STAGES,
+    cost_table,
+    draw,
+    factor_table,
+    shares_at,
+)
 from daam.runs.stages import REUSED, TRAINED
 from tune.folder import JOURNAL
+from tune.settings import study_config
 
 UNITS = Units(source_s=1.0, adaptation_s=10.0)
 NOON = datetime(2026, 1, 1, 12)
@@ -127,3 +142,23 @@ def test_a_study_of_ray_tune_is_read_report_by_report(tmp_path: Path) -> None:
     (tmp_path / "epochs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = read_plain_study(tmp_path, wall_s=9)
     assert list(found.costs(UNITS)) == [(2, None), (22, 0.3)]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_kind_of_study_has_a_study_file(arm: str, tmp_path: Path) -> None:
+    path = write_study(arm, 2, num_trials=7, settings={"optimiser.num_epochs": 9}, to=tmp_path)
+    config = study_config(tomllib.loads(path.read_text()), {})
+    assert (config.run.seed, config.study.seed, config.study.num_trials) == (2, 2, 7)
+    assert (config.run.num_epochs, config.final_transfer) == (9, "")
+    num_starts = {RANDOM: 0, DAAM: 2}.get(arm, 1)  # the default, and the demo's
+    assert len(config.starting_points()) == num_starts
+
+
+def test_tables_and_picture_of_studies_that_found_nothing_better(tmp_path: Path) -> None:
+    studies = {arm: [study_of(0.5 if arm == RANDOM else 0.2)] for arm in ARMS}
+    units = {OURS: UNITS, ALL_NAIVE: UNITS}
+    rows = cost_table(studies, units).splitlines()[2:]
+    assert [row.split(" | ")[3] for row in rows] == ["100%", "-", "-", "-", "-"]
+    assert len(factor_table(studies, units).splitlines()) == 2
+    draw(studies, units, tmp_path / "costs.png")
+    assert (tmp_path / "costs.png").stat().st_size > 0
