@@ -235,6 +235,22 @@ def test_serve_is_on_loopback_alone_and_ends_on_ctrl_c(tmp_path: Path) -> None:
         socket.create_connection(("127.0.0.1", port))
 
 
+def test_sigterm_stops_a_run_within_seconds_and_it_can_be_resumed(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "plaza-campus"
+    arguments = ("--config", str(tiny_file), "--storage", str(tmp_path / "runs"))
+    many = ("--set", "optimiser.num_epochs=500")
+    with started("train", *arguments, *many, scratch=tmp_path / "out") as command:
+        command.until((folder / "reports.json").exists)
+        command.process.send_signal(signal.SIGTERM)
+        finished = command.finished(within_s=10)
+    assert finished.code == 143
+    assert finished.err.splitlines()[-1] == (
+        f"daam: the run was stopped; resume with: python launch.py train --resume {folder}"
+    )
+
+
 def listening_addresses(port: int) -> set[str]:
     """The addresses, in hexadecimal as Linux has them, on which somebody listens at a port."""
     found = set()

@@ -1,4 +1,4 @@
-"""A whole study through `launch.py tune`: killed, resumed, stopped, resumed to its end."""
+"""A whole study through `launch.py tune`: killed, resumed, stopped, resumed with more trials."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ STUDY = f"""
 name = "small"
 search_transfers = ["plaza->campus", "campus->plaza"]
 holdout = "plaza->station"
-num_trials = {NUM_TRIALS}
+num_trials = {NUM_TRIALS - 1}
 concurrent_trials = 2
 num_startup_trials = {NUM_TRIALS}
 contender_seeds = {NUM_SEEDS}
@@ -49,7 +49,7 @@ contender_seeds = {NUM_SEEDS}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """A study that was killed, then stopped by Ctrl-C, then finished; what was seen each time."""
+    """A study that was killed, then stopped by SIGTERM, then went on; what was seen each time."""
 
     folder: Path
     at_kill: list[FrozenTrial]
@@ -85,11 +85,12 @@ def story(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
         # Processes of the dead driver may still run while the next one starts.
         with started("tune", "--resume", str(folder), scratch=scratch / "second") as again:
             again.until(lambda: unfinished_epochs(again))
-            os.killpg(again.process.pid, signal.SIGINT)
+            os.killpg(again.process.pid, signal.SIGTERM)
             stopped = again.finished(within_s=60)
         orphans = left_after(command.process.pid, patience_s=60)
     at_stop = trials_of(folder, scratch / "at-stop")
-    finished = ran("tune", "--resume", str(folder), scratch=scratch / "third")
+    more = ("--trials", str(NUM_TRIALS))
+    finished = ran("tune", "--resume", str(folder), *more, scratch=scratch / "third")
     return Story(
         folder=folder,
         at_kill=at_kill,
@@ -132,8 +133,8 @@ def test_the_study_was_killed_and_stopped_with_some_trials_finished_and_some_run
         assert TrialState.RUNNING in seen
 
 
-def test_ctrl_c_ends_cleanly_and_says_how_to_resume(story: Story) -> None:
-    assert story.stopped.code == 130, story.stopped.err
+def test_sigterm_ends_cleanly_and_says_how_to_resume(story: Story) -> None:
+    assert story.stopped.code == 143, story.stopped.err
     last = story.stopped.err.strip().splitlines()[-1]
     assert last.startswith("daam: the study was stopped after ")
     assert last.endswith(f"resume with: python launch.py tune --resume {story.folder}")
@@ -144,7 +145,7 @@ def test_a_killed_driver_leaves_no_process_behind(story: Story) -> None:
     assert story.orphans == []
 
 
-def test_resuming_finishes_every_trial(story: Story) -> None:
+def test_resuming_finishes_every_trial_and_those_that_were_added(story: Story) -> None:
     assert story.finished.code == 0, story.finished.err
     assert "[I " not in story.finished.err  # Optuna's news
     document = json.loads((story.folder / "study.json").read_text())
@@ -298,7 +299,7 @@ def test_a_finished_study_starts_no_cluster_and_only_rewrites_its_report(
     assert "report.html" in changed
 
 
-def test_the_settings_it_was_started_with_are_in_its_folder(story: Story) -> None:
+def test_the_settings_it_went_on_with_are_in_its_folder(story: Story) -> None:
     tree = tomllib.loads((story.folder / "study.toml").read_text())
     assert tree["study"]["num_trials"] == NUM_TRIALS
     assert tree["optimiser"]["num_epochs"] == NUM_EPOCHS
