@@ -27,6 +27,7 @@ from daam.inference.unlabelled import assessed
 from daam.runs.run_folder import CONFIG, SCORES, open_run
 from daam.runs.worker import measured, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
+from tune.folder import how_to_resume
 from tune.launching import (
     failure_of_trial,
     failure_reasons,
@@ -128,7 +129,10 @@ def run_contenders(
         )
         reasons = failure_reasons(tuner.fit())
         if reasons:
-            raise StudyError(f"the final comparison failed: {reasons}")
+            raise StudyError(
+                f"the final comparison failed: {reasons}; once that is fixed, "
+                f"{how_to_resume(folder)}"
+            )
     return read_contenders(config, best, folder)
 
 
