@@ -2,12 +2,29 @@
 
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
 from daam.commands import app
 from daam.errors import RunInterruptedError
-from tests.support.commands import Launch
+from tests.support.commands import Launch, started_python
+
+SLOW_TO_END = """
+import time
+from daam.commands import app
+
+def run():
+    print("running", flush=True)
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(60)  # as Ray does once its other processes are gone
+
+app.app, app.PATIENCE_S = run, 0.5
+app.main()
+"""
 
 
 @pytest.mark.parametrize("on_ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
@@ -41,3 +58,17 @@ def test_ctrl_c_still_has_its_own_exit_code(
 
     monkeypatch.setattr(app, "app", run)
     assert command().code == 130
+
+
+def test_sigterm_ends_a_command_that_hangs_while_it_cleans_up(tmp_path: Path) -> None:
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_TO_END)
+    with started_python(str(script), scratch=tmp_path / "out") as command:
+        command.until(lambda: "running" in command.out)
+        begin = time.monotonic()
+        command.process.send_signal(signal.SIGTERM)
+        finished = command.finished(within_s=30)
+    assert time.monotonic() - begin < 20
+    assert finished.code == 143
+    assert finished.err.startswith("daam: stopped by SIGTERM")
+    assert finished.err.count("\n") == 1
