@@ -14,6 +14,7 @@ from daam.config.schema import RunConfig
 from daam.dataset.format.manifest import manifest_key
 from daam.dataset.pixels.normalise import normalise
 from daam.dataset.pixels.reader import Pixels
+from daam.inference.views import embedded_views
 from daam.metrics.diagnostics import domain_probe_accuracy
 from daam.metrics.projection import project
 from daam.metrics.retrieval import cosine_distances, ranked_gallery
@@ -185,12 +186,13 @@ def draw_embeddings(
     readers = [unlabelled, *(open_unlabelled(config, manifest=other) for other in others)]
     rows = [spread_evenly(reader.num_rows, count=NUM_POINTS) for reader in readers]
     embeddings = [
-        embedded(
+        embedded_views(
             embedder_for(reader, network, config, domain=name),
             reader,
+            config,
             rows=chosen,
-            config=config,
-        )
+            names=["plain"],
+        )["plain"]
         for name, reader, chosen in zip(names, readers, rows, strict=True)
     ]
     domains_N = np.repeat(np.arange(len(names)), [len(chosen) for chosen in rows])
@@ -234,20 +236,3 @@ def probe_line(embeddings: Sequence[Tensor], *, names: Sequence[str], seed: int)
         f"on held-out images a linear probe separates {names[0]} {', '.join(found)} accuracy "
         "(chance is 50 %)"
     )
-
-
-def embedded(
-    embedder: DaamNetwork,
-    reader: Pixels,
-    *,
-    rows: np.ndarray,
-    config: RunConfig,
-) -> Tensor:
-    """Embed rows of a split: (N, C) float32 of length 1, on the CPU."""
-    compute = compute_of(config)
-    embedder.eval()
-    parts = np.array_split(rows, -(-len(rows) // config.evaluation.batch_size))
-    with torch.inference_mode(), compute.autocast():
-        return torch.cat(
-            [embedder.embed(normalise(compute.move(reader.read(part)))).cpu() for part in parts]
-        )

@@ -3,7 +3,7 @@
 Shapes: N = images, B = images in a batch, C = embedding width, H = height, W = width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -45,7 +45,12 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def embedded_views(
-    embedder: DaamNetwork, reader: Pixels, config: RunConfig, *, rows: np.ndarray
+    embedder: DaamNetwork,
+    reader: Pixels,
+    config: RunConfig,
+    *,
+    rows: np.ndarray,
+    names: Sequence[str] = tuple(VIEWS),
 ) -> dict[str, Tensor]:
     """Embed each image once per view; each view (N, C) float32 of length 1, on the CPU.
 
@@ -54,14 +59,16 @@ def embedded_views(
         reader: the images.
         config: of the run: batch size, precision and device.
         rows: (N,), of the images, at least one.
+        names: of the views.
     """
     compute = compute_of(config)
     embedder.eval()
-    parts: dict[str, list[Tensor]] = {name: [] for name in VIEWS}
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
     with torch.inference_mode(), compute.autocast():
         for part in np.array_split(rows, -(-len(rows) // config.evaluation.batch_size)):
             images_BHWC = compute.move(reader.read(part))
-            for name, view in VIEWS.items():
-                embeddings_BC = embedder.embed(normalise(view(images_BHWC).contiguous()))
+            for name in names:
+                view_BHWC = VIEWS[name](images_BHWC).contiguous()
+                embeddings_BC = embedder.embed(normalise(view_BHWC))
                 parts[name].append(embeddings_BC.float().cpu())
     return {name: torch.cat(of_view) for name, of_view in parts.items()}
