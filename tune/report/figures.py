@@ -209,18 +209,22 @@ def place_on_axis(value: Any, values: BaseDistribution) -> float | None:
     return value if is_number and between.low <= value <= between.high else None
 
 
-def timeline_chart(trials: Sequence[FrozenTrial]) -> str:
-    """Return when each trial ran, in as many lanes as ran at once; empty before the first."""
+def timeline_chart(trials: Sequence[FrozenTrial], *, now: datetime | None) -> str:
+    """Return when each trial ran, in as many lanes as ran at once; empty if none did.
+
+    Args:
+        trials: of the study.
+        now: up to when running trials are drawn; None: these are left out.
+    """
     spans = [
-        (trial.datetime_start, trial.datetime_complete, trial)
+        (trial.datetime_start, end, trial)
         for trial in trials
-        if trial.datetime_start is not None
+        if trial.datetime_start is not None and (end := trial.datetime_complete or now) is not None
     ]
     if not spans:
         return ""
     begin = min(start for start, _, _ in spans)
-    now = max(end or start for start, end, _ in spans)
-    length = (now - begin).total_seconds() or 1.0
+    length = (max(end for _, end, _ in spans) - begin).total_seconds() or 1.0
     unit, name = (60.0, "min") if length >= 180 else (1.0, "s")
     unit, name = (3600.0, "h") if length >= 3 * 3600 else (unit, name)
     free_at: list[datetime] = []  # by lane
@@ -228,8 +232,8 @@ def timeline_chart(trials: Sequence[FrozenTrial]) -> str:
     for start, end, trial in sorted(spans, key=lambda span: span[0]):
         free = (lane for lane, time in enumerate(free_at) if time <= start)
         lane = next(free, len(free_at))
-        free_at[lane : lane + 1] = [end or now]
-        bars.append((lane, start, end or now, trial))
+        free_at[lane : lane + 1] = [end]
+        bars.append((lane, start, end, trial))
     lane_height = max(MIN_LANE_HEIGHT, min(MAX_LANE_HEIGHT, 400 / len(free_at)))
     ticks = linear_axis([0, length / unit]).ticks
     chart = Chart(

@@ -71,7 +71,8 @@ def status_section(record: StudyRecord) -> str:
             f'<p class="status" id="status">{escape(progress_in_words(record.progress))} '
             f"Written at {clock}; the page reloads itself.</p><script>{script}</script>"
         )
-    return f'<p class="status">{escape(record.stopped)}</p>' if record.stopped else ""
+    reason = record.stopped
+    return f'<p class="status">{escape(reason[0].upper() + reason[1:])}.</p>' if reason else ""
 
 
 def progress_in_words(progress: StudyProgress) -> str:

@@ -1,5 +1,6 @@
 """The section of the report about the search: its charts."""
 
+from datetime import datetime
 from html import escape
 
 from optuna.trial import TrialState
@@ -34,7 +35,7 @@ def search_section(record: StudyRecord) -> str:
             num_epochs=record.config.run.num_epochs,
             transfers=study.search_transfers,
         ),
-        timeline_chart(record.trials),
+        timeline_chart(record.trials, now=datetime.now() if record.progress else None),
         "" if record.progress else importances_part(record),
     ]
     slices = slices_part(record, best=best)

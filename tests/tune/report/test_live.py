@@ -83,6 +83,7 @@ def test_the_curve_of_a_running_trial_is_up_to_date(running: Running) -> None:
         running.now += 10
         running.report.progress("trial-0000", epoch=epoch, num_epochs=6, score=0.1 * epoch)
     assert "trial 0, running, epoch 2: 20.0\u202f%" in running.page()
+    assert re.search(r"trial 0, running: \d+ s", running.page())  # of the chart of when the trials ran
     running.study.tell(0, 0.3)
     running.publish()
     running.now += 10
@@ -142,7 +143,7 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(
 def test_the_page_of_a_stopped_study_says_how_to_resume_and_rests(running: Running) -> None:
     running.report.phase("search", num_runs=4, num_done=0, best=None)
     running.report.stopped("the study was stopped; resume with: daam tune --resume runs/demo")
-    assert "resume with: daam tune --resume runs/demo" in running.text()
+    assert "The study was stopped; resume with: daam tune --resume runs/demo." in running.text()
     assert 'http-equiv="refresh"' not in running.page()
     assert "Running" not in running.text()
 
