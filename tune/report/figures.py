@@ -26,7 +26,15 @@ from daam.plots.chart import (
 from daam.plots.page import arrow, duration, percent
 from tune.report.cells import as_text
 from tune.report.importances import Importance
-from tune.report.trials import STATE_COLOURS, STATE_WORDS, final_score, last_score, short_names
+from tune.report.trials import (
+    STATE_COLOURS,
+    STATE_WORDS,
+    final_score,
+    front_of,
+    last_score,
+    short_names,
+    training_seconds,
+)
 
 MAX_LANE_HEIGHT, MIN_LANE_HEIGHT = 26, 12
 
@@ -261,6 +269,35 @@ def timeline_chart(trials: Sequence[FrozenTrial], *, now: datetime | None) -> st
         note="A row for each trial that ran at the same time as others.",
         legend=state_legend({trial.state.name for _, _, trial in spans}),
     )
+
+
+def front_chart(trials: Sequence[FrozenTrial], *, score: str) -> str:
+    """Return score over training time, with a line through the trials that no other beats in both.
+
+    Empty for a study that does not count training time.
+    """
+    points = {
+        trial.number: (seconds, trial.values[0])
+        for trial in trials
+        if (seconds := training_seconds(trial)) is not None
+    }
+    if not points:
+        return ""
+    chart = Chart(
+        x=linear_axis((seconds for seconds, _ in points.values()), limits=(0, None), title="s"),
+        y=share_axis((value for _, value in points.values()), title=score),
+    )
+    line: list[tuple[float, float]] = []
+    for trial in front_of(trials):
+        seconds, value = points[trial.number]
+        line += [(seconds, line[-1][1])] if line else []
+        line.append((seconds, value))
+    chart.line([*line, (chart.x.high, line[-1][1])], colour="var(--series-2)")
+    for number, (seconds, value) in points.items():
+        text = f"trial {number}: {percent(value)} in {duration(seconds)}"
+        chart.dot(seconds, value, colour=STATE_COLOURS["COMPLETE"], text=text)
+    legend = {"no other trial is better in both": line_sample("var(--series-2)")}
+    return chart.as_html(title="Score over training time", legend=legend)
 
 
 def state_legend(states: Iterable[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from tune.contenders import Contender
 from tune.progress import StudyProgress
 from tune.report.provenance import GitCommit
 from tune.report.trials import best_of
-from tune.settings import StudyConfig
+from tune.settings import LABEL_FREE, StudyConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,12 @@ class StudyRecord:
     def is_finished(self) -> bool:
         """Whether nothing is left to do, so that the folder holds all results."""
         return self.progress is None and not self.stopped
+
+    @property
+    def score_name(self) -> str:
+        """What the score of a trial is."""
+        is_blind = self.config.study.score == LABEL_FREE
+        return "label-free score" if is_blind else "validation mAP"
 
     @property
     def best(self) -> FrozenTrial | None:

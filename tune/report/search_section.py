@@ -16,7 +16,6 @@ from tune.report.figures import (
 from tune.report.importances import MIN_TRIALS, importances
 from tune.report.record import StudyRecord
 from tune.report.trials import short_names
-from tune.settings import LABEL_FREE
 
 
 def search_section(record: StudyRecord) -> str:
@@ -25,7 +24,7 @@ def search_section(record: StudyRecord) -> str:
         return ""
     study = record.config.study
     best = None if record.best is None else record.best.number
-    score = "label-free score" if study.score == LABEL_FREE else "validation mAP"
+    score = record.score_name
     charts = [
         history_chart(record.trials, score=score),
         learning_chart(

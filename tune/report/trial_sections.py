@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from daam.plots.page import NONE, arrow, duration, html_table, percent
 from tune.report.cells import shown
+from tune.report.figures import front_chart
 from tune.report.record import StudyRecord
 from tune.report.trials import (
     final_score,
@@ -52,6 +53,7 @@ def front_section(record: StudyRecord) -> str:
     return (
         '<h2>Score and training time</h2><p class="note">The trials that no other beats in both; '
         "the contenders use the one with the best score.</p>"
+        f'<div class="charts">{front_chart(record.trials, score=record.score_name)}</div>'
         + html_table(["Trial", "Score", "Time"], rows, num_texts=1)
     )
 

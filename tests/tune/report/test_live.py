@@ -83,7 +83,9 @@ def test_the_curve_of_a_running_trial_is_up_to_date(running: Running) -> None:
         running.now += 10
         running.report.progress("trial-0000", epoch=epoch, num_epochs=6, score=0.1 * epoch)
     assert "trial 0, running, epoch 2: 20.0\u202f%" in running.page()
-    assert re.search(r"trial 0, running: \d+ s", running.page())  # of the chart of when the trials ran
+    assert re.search(
+        r"trial 0, running: \d+ s", running.page()
+    )  # of the chart of when the trials ran
     running.study.tell(0, 0.3)
     running.publish()
     running.now += 10

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.support.studies import a_study
 from tune.launching import FAILURE
+from tune.report.figures import front_chart
 from tune.report.trials import best_of, front_of, ranked, short_names, why_ended
 from tune.sampling import pruner_for
 
@@ -110,3 +111,6 @@ def test_the_front_holds_what_no_trial_beats_in_both_score_and_seconds() -> None
     assert [trial.number for trial in front_of(study.trials)] == [1, 2, 5]
     assert {trial.number for trial in study.best_trials} == {1, 2, 5}
     assert front_of(COMPLETE) == []
+    chart = front_chart(study.trials, score="validation mAP")
+    assert chart.count('class="dot"') == len(outcomes)
+    assert front_chart(COMPLETE, score="validation mAP") == ""
