@@ -155,7 +155,7 @@ class StudyConfig(BaseModel):
         """Return what the search may cost in time, if that is limited."""
         return parse_budget(self.study.budget) if self.study.budget else None
 
-    def directions(self) -> list[str]:
+    def directions(self) -> list[Literal["maximize", "minimize"]]:
         """Return Optuna's direction of each objective, the score first."""
         return ["maximize", "minimize"] if self.study.minimise else ["maximize"]
 

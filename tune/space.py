@@ -236,7 +236,7 @@ def combinations(
 ) -> Iterator[dict[str, Any]]:
     """Yield the combinations of a space one by one.
 
-    A range of floats without steps counts as 1,000 evenly spaced values, rounded.
+    A range of floats counts as 1,000 evenly spaced values at most.
     """
     parameters = dict(parameters or {})
     if not space:
@@ -258,11 +258,12 @@ def values_of(chosen: BaseDistribution) -> Sequence[Any]:
         return range(chosen.low, chosen.high + 1, chosen.step)
     if not isinstance(chosen, FloatDistribution):
         raise TypeError(f"{chosen} is none of the distributions of a search")
-    if chosen.step is not None:
-        num_steps = round((chosen.high - chosen.low) / chosen.step)
-        return [rounded(chosen.low + i * chosen.step, digits=12) for i in range(num_steps + 1)]
-    spaced = np.linspace(chosen.low, chosen.high, VALUES_OF_A_FLOAT_RANGE).tolist()
-    return list(dict.fromkeys(rounded_within(chosen, value) for value in spaced))
+    if chosen.step is None:
+        spaced = np.linspace(chosen.low, chosen.high, VALUES_OF_A_FLOAT_RANGE).tolist()
+        return list(dict.fromkeys(rounded_within(chosen, value) for value in spaced))
+    num_steps = round((chosen.high - chosen.low) / chosen.step)
+    spaced = np.linspace(0, num_steps, min(num_steps + 1, VALUES_OF_A_FLOAT_RANGE)).round()
+    return [rounded(chosen.low + step * chosen.step, digits=12) for step in spaced.tolist()]
 
 
 def rounded_within(chosen: BaseDistribution, value: Any) -> Any:

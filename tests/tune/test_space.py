@@ -363,3 +363,14 @@ def test_a_starting_point_outside_the_search_is_refused(start: Any, words: str) 
     with pytest.raises(ConfigError, match=words) as caught:
         a_study(search, start=[{KIND: "exemplar"}, start])
     assert str(caught.value).startswith(("[[study.start]] 2: ", "there is no preset"))
+
+
+def test_combinations_of_floats_are_rounded_and_bounded_in_number() -> None:
+    eps = {"low": 0.55, "high": 0.6}
+    values = [
+        found["loss.target.eps"]
+        for found in combinations(a_study({"loss.target.eps": eps}).space())
+    ]
+    assert values == pytest.approx([0.55 + 0.001 * step for step in range(51)])
+    steps = {"low": 5e-8, "high": 50.0, "step": 5e-8}
+    assert len(list(combinations(a_study({WEIGHT: steps}).space()))) == 1000
