@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import optuna
 
@@ -92,17 +92,18 @@ class CostMeter:
         self.cost = cost_of(study)
         self.since = now()
 
-    def update(self, *, num_running: int) -> Cost:
-        """Count the time since the last update, in which so many trials ran; return the total."""
+    def update(self, *, num_running: int) -> None:
+        """Count the time since the last update, in which so many trials ran."""
         passed = self.now() - self.since
         self.since += passed
         self.cost = Cost(
             seconds=self.cost.seconds + passed,
             gpu_seconds=self.cost.gpu_seconds + passed * num_running * self.gpus_per_trial,
         )
-        spent = {"seconds": self.cost.seconds, "gpu_seconds": self.cost.gpu_seconds}
-        self.study.set_user_attr(SPENT, spent)
-        return self.cost
+
+    def store(self) -> None:
+        """Write the cost into the study."""
+        self.study.set_user_attr(SPENT, asdict(self.cost))
 
 
 def cost_of(study: optuna.Study) -> Cost:

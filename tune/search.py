@@ -109,8 +109,11 @@ class OptunaSearcher(NotSaved, Searcher):
             return Searcher.FINISHED
         self.meter.update(num_running=len(self.running))
         trial = self.next_trial()
-        if trial is None:  # one that runs may still fail and have to be resumed
-            return None if self.running else Searcher.FINISHED
+        if trial is None and self.running:
+            return None  # one of them may still fail and have to be resumed
+        if trial is None:
+            self.save_study()
+            return Searcher.FINISHED
         self.num_left -= 1
         self.running[trial_id] = trial
         self.save_study()
@@ -138,7 +141,6 @@ class OptunaSearcher(NotSaved, Searcher):
             parameters = untried(self.study, self.space)
             if parameters is None:
                 self.study.set_user_attr(EXHAUSTED, value=True)
-                self.save_study()
                 return False
             self.study.enqueue_trial(parameters)
         return True
@@ -220,6 +222,7 @@ class OptunaSearcher(NotSaved, Searcher):
 
     def save_study(self) -> None:
         """Publish the study, and pause if its store fails."""
+        self.meter.store()
         try:
             self.saved()
         except StorageError as error:

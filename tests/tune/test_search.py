@@ -77,7 +77,7 @@ class Process:
 
     def __init__(self, config: StudyConfig, folder: Store, scratch: Path) -> None:
         scratch.mkdir()
-        self.now = 0.0
+        self.now, self.scratch = 0.0, scratch
         self.study, self.publish = open_study(folder, config, scratch=scratch)
         enqueue_starts(config, self.study)
         self.searcher = OptunaSearcher(
@@ -600,3 +600,15 @@ def test_a_second_objective_is_told_to_the_sampler_and_stops_no_trial(
     assert process.trial(2).intermediate_values == {1: 0.1, 2: 0.1, 3: 0.1}
     assert process.searcher.best() == 0.5
     assert best_of(process.study).number == 1
+
+
+def test_waiting_for_running_trials_writes_nothing(start: Callable[[], Process]) -> None:
+    process = start()
+    for trial_id in "abcd":
+        process.searcher.suggest(trial_id)
+    journal = process.scratch / JOURNAL
+    size = journal.stat().st_size
+    for second in range(100):  # Ray asks many times a second
+        process.now = second
+        assert process.searcher.suggest("e") is None
+    assert journal.stat().st_size == size
