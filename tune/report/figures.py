@@ -128,8 +128,13 @@ def learning_chart(
     return chart.as_html(title="Learning curves", legend=legend)
 
 
-def importance_chart(importances: Sequence[Importance]) -> str:
-    """Return how much of the scores' variance each setting explains, with intervals."""
+def importance_chart(importances: Sequence[Importance], *, left_out: Sequence[str]) -> str:
+    """Return how much of the scores' variance each setting explains, with intervals.
+
+    Args:
+        importances: of the settings that all complete trials have.
+        left_out: the other settings.
+    """
     names = short_names([importance.path for importance in importances])
     ranked = sorted(importances, key=lambda importance: importance.mean)
     chart = Chart(
@@ -141,11 +146,12 @@ def importance_chart(importances: Sequence[Importance]) -> str:
         words = f"{found.path}: {found.mean:.0%}, {found.low:.0%} to {found.high:.0%}"
         chart.bar(0, found.mean, number, colour="var(--series-1)", text=words)
         chart.span(found.low, found.high, number)
+    rest = f" Not every trial has {', '.join(left_out)}." if left_out else ""
     return chart.as_html(
         title="Which settings mattered",
         note="Share of the variance of the scores that a setting explains (fANOVA), and where 80 % "
         "of the values lie if the trials are drawn again (bootstrap). Overlapping intervals are "
-        "not a ranking.",
+        f"not a ranking.{rest}",
     )
 
 

@@ -54,9 +54,11 @@ def nothing_complete(record: StudyRecord) -> str:
 
 def importances_part(record: StudyRecord) -> str:
     """Return the importances of the settings, or what is missing for them."""
-    found = importances(record.trials)
+    space = record.config.distributions()
+    found = importances(record.trials, space)
     if found:
-        return importance_chart(found)
+        ranked = {importance.path for importance in found}
+        return importance_chart(found, left_out=[path for path in space if path not in ranked])
     return (
         '<figure class="chart"><h3>Which settings mattered</h3><p class="note">There are no '
         f"importances: they take at least {MIN_TRIALS} complete trials with different scores.</p>"

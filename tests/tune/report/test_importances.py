@@ -24,7 +24,7 @@ def trials(count: int, *, noise: float = 0.0) -> list[FrozenTrial]:
 
 
 def test_the_setting_that_the_score_hangs_on_comes_first() -> None:
-    found = {importance.path: importance for importance in importances(trials(24))}
+    found = {importance.path: importance for importance in importances(trials(24), SPACE)}
     assert found["a.matters"].mean > 0.8
     assert found["a.matters"].low > found["b.does_not"].high
     for importance in found.values():
@@ -32,24 +32,24 @@ def test_the_setting_that_the_score_hangs_on_comes_first() -> None:
 
 
 def test_few_noisy_trials_leave_it_open() -> None:
-    few = {found.path: found for found in importances(trials(6, noise=0.3))}
+    few = {found.path: found for found in importances(trials(6, noise=0.3), SPACE)}
     assert few["a.matters"].high - few["a.matters"].low > 0.3
 
 
 def test_the_answer_is_the_same_each_time() -> None:
-    assert importances(trials(8)) == importances(trials(8))
+    assert importances(trials(8), SPACE) == importances(trials(8), SPACE)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_few_trials_have_none(count: int) -> None:
-    assert importances(trials(count)) == []
+    assert importances(trials(count), SPACE) == []
 
 
 def test_equal_scores_have_none() -> None:
     equal = trials(4)
     for trial in equal:
         trial.value = 0.5
-    assert importances(equal) == []
+    assert importances(equal, SPACE) == []
 
 
 def test_pruned_trials_do_not_count() -> None:
@@ -62,4 +62,26 @@ def test_pruned_trials_do_not_count() -> None:
         )
         for _ in range(3)
     ]
-    assert importances([*trials(5), *pruned]) == importances(trials(5))
+    assert importances([*trials(5), *pruned], SPACE) == importances(trials(5), SPACE)
+
+
+def test_settings_that_only_some_trials_have_are_left_out() -> None:
+    space = SPACE | {"c.sometimes": FloatDistribution(0.0, 1.0)}
+    some = [
+        create_trial(
+            params=trial.params | {"c.sometimes": 0.5}, distributions=space, value=trial.value
+        )
+        for trial in trials(6)
+    ]
+    found = importances([*some, *trials(6)], space)
+    assert {importance.path for importance in found} == set(SPACE)
+
+
+def test_trials_of_a_narrower_range_count() -> None:
+    wider = SPACE | {"a.matters": FloatDistribution(0.0, 2.0)}
+    later = [
+        create_trial(params=trial.params | {"a.matters": 1.5}, distributions=wider, value=1.5)
+        for trial in trials(6)
+    ]
+    found = {found.path: found for found in importances([*trials(6), *later], wider)}
+    assert found["a.matters"].mean > 0.8
