@@ -18,6 +18,7 @@ three trials with up to three seeds on two transfers find the best of the three 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any, Self
 
 from tune.paired import PairedDifference, paired_difference
 
@@ -48,6 +49,12 @@ class Dropout:
     behind: PairedDifference | None
     failure: str = ""
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` and JSON have made of a dropout."""
+        behind = document["behind"]
+        return cls(**{**document, "behind": None if behind is None else PairedDifference(**behind)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Race:
@@ -66,6 +73,20 @@ class Race:
     scores: dict[int, dict[int, dict[str, float]]]
     means: dict[int, float]
     dropouts: list[Dropout]
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` and JSON have made of a race."""
+        return cls(
+            winner=document["winner"],
+            is_decided=document["is_decided"],
+            scores={
+                int(trial): {int(seed): dict(scores) for seed, scores in by_seed.items()}
+                for trial, by_seed in document["scores"].items()
+            },
+            means={int(trial): mean for trial, mean in document["means"].items()},
+            dropouts=[Dropout.from_document(dropout) for dropout in document["dropouts"]],
+        )
 
 
 def run_race(

@@ -4,7 +4,7 @@ A study file is a run's settings plus two tables: `[study]` and `[search]`, see 
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from optuna.distributions import BaseDistribution
 from pydantic import BaseModel, Field
@@ -95,6 +95,15 @@ class StudySettings(Section):
         default="",
         description="folder or s3:// where runs share their source stages, also with other studies "
         "and `daam train --stages`; empty: `stages` in the study's own folder",
+    )
+    race_trials: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        default="auto",
+        description="best trials of the search that are repeated with other seeds, until one is "
+        "ahead of the others or race_seeds is reached; 0 or 1: none; auto: one in six of the "
+        "trials, at most 3",
+    )
+    race_seeds: int = Field(
+        default=3, ge=1, description="seeds of a trial in that race at most, the search's included"
     )
     contender_seeds: int = Field(
         default=3, ge=1, description="seeds that each contender of the final comparison trains with"

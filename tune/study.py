@@ -1,4 +1,4 @@
-"""A study: the search, then the final comparison.
+"""A study: the search, the race between its best trials, then the final comparison.
 
 All state is in the study's folder: a process that dies loses at most the epochs in progress.
 """
@@ -23,9 +23,11 @@ from tune.budget import CostMeter, cost_of
 from tune.contenders import Contender, are_tested, run_contenders
 from tune.folder import JOURNAL, how_to_resume, open_study
 from tune.launching import FAILURE, tuner_for
+from tune.racing import Race
+from tune.repeats import race_trials, racers, read_race
 from tune.search import EXHAUSTED, OptunaPruning, OptunaSearcher, num_finished
 from tune.settings import StudyConfig
-from tune.trial import TrialPlan, run_trial, trial_name
+from tune.trial import run_trial, trial_name, trial_plan
 from tune.watch import StudyWatch, WatchCallback
 
 logger = logging.getLogger(__name__)
@@ -37,13 +39,14 @@ class StudyResult:
 
     config: StudyConfig
     trials: list[optuna.trial.FrozenTrial]
+    race: Race | None
     best: RunConfig
     best_trial: int
     contenders: list[Contender]
 
 
 def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> StudyResult:
-    """Search, then train and test the contenders on the holdout transfer.
+    """Search, race the best trials, then train and test the contenders.
 
     Ray must be connected. Work that the folder already holds is not repeated.
 
@@ -57,12 +60,16 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
         study, publish = open_study(folder, config, scratch=scratch)
         enqueue_starts(config, study)
         search(config, folder, study, publish=publish, scratch=scratch, watch=watch)
-        best_trial = best_of(study)
+        trials = study.get_trials()
+        race = race_trials(config, trials, folder, scratch=scratch, watch=watch)
+        delete_checkpoints(folder)
+        best_trial = best_of(study) if race is None else trials[race.winner]
         best = with_settings(config.run, best_trial.params)
         contenders = run_contenders(config, best, folder, scratch=scratch, watch=watch)
         return StudyResult(
             config=config,
-            trials=study.get_trials(),
+            trials=trials,
+            race=race,
             best=with_settings(
                 best, {"transfer": config.final_transfer or config.study.search_transfers[0]}
             ),
@@ -103,7 +110,7 @@ def search(
     scratch: Path,
     watch: StudyWatch,
 ) -> None:
-    """Run the remaining trials; once all have finished, delete their checkpoints.
+    """Run the remaining trials.
 
     Raises:
         StudyInterruptedError: Ctrl-C stopped it.
@@ -140,16 +147,7 @@ def search(
     )
     if not is_over:
         check_size(config.study.workers_per_trial, use_gpu=use_gpu)
-        plan = TrialPlan(
-            study_uri=folder.uri,
-            stages_uri=config.stages_in(folder).uri,
-            run=config.run.model_dump(),
-            transfers=tuple(config.study.search_transfers),
-            score=config.study.score,
-            aggregate=config.study.aggregate,
-            num_workers=config.study.workers_per_trial,
-            scratch=str(scratch / "train"),
-        )
+        plan = trial_plan(config, folder, scratch=scratch / "train")
         tuner = tuner_for(
             partial(run_trial, plan=plan),
             config=config.run,
@@ -175,6 +173,10 @@ def search(
             num_finished(study),
         )
     check_finished(config, folder, study, paused=searcher.paused)
+
+
+def delete_checkpoints(folder: Store) -> None:
+    """Delete those of the trials, which nothing reads after the race."""
     for key in folder.list("trials/"):
         if "/checkpoints/" in key:
             folder.delete(key)
@@ -207,7 +209,13 @@ def is_finished(config: StudyConfig, folder: Store) -> bool:
         if not is_search_over(config, study):
             return False
         check_finished(config, folder, study)
-        return are_tested(config, with_settings(config.run, best_of(study).params), folder)
+        trials, race = study.get_trials(), None
+        if racers(config, trials):
+            race = read_race(config, trials, folder)
+            if race is None:
+                return False
+        best_trial = best_of(study) if race is None else trials[race.winner]
+        return are_tested(config, with_settings(config.run, best_trial.params), folder)
 
 
 def is_search_over(config: StudyConfig, study: optuna.Study) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Generator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -14,7 +15,7 @@ from daam.execution.metrics import label_process, trial_gauges
 from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
 from daam.inference.unlabelled import RANKING_SCORE, label_free_scoring
 from daam.runs.worker import Scoring, train_scored, validation_scoring
-from daam.storage import open_store
+from daam.storage import Store, open_store
 from tune.launching import (
     EPOCH,
     LAST_EPOCH,
@@ -25,7 +26,7 @@ from tune.launching import (
     failure_reported,
     report_epochs,
 )
-from tune.settings import LABEL_FREE, TRANSFER, VALIDATION
+from tune.settings import LABEL_FREE, TRANSFER, VALIDATION, StudyConfig
 
 SCORINGS: dict[str, tuple[Scoring, str]] = {
     VALIDATION: (validation_scoring, "mAP"),
@@ -49,24 +50,47 @@ class TrialPlan:
     scratch: str
 
 
-def trial_name(number: int) -> str:
-    """Return the name of a trial in the dashboard, the progress table and the study's folder."""
-    return f"trial-{number:04d}"
+def trial_plan(config: StudyConfig, folder: Store, *, scratch: Path) -> TrialPlan:
+    """Return what the trials of a study share.
+
+    Args:
+        config: of the study.
+        folder: of the study.
+        scratch: a local folder.
+    """
+    return TrialPlan(
+        study_uri=folder.uri,
+        stages_uri=config.stages_in(folder).uri,
+        run=config.run.model_dump(),
+        transfers=tuple(config.study.search_transfers),
+        score=config.study.score,
+        aggregate=config.study.aggregate,
+        num_workers=config.study.workers_per_trial,
+        scratch=str(scratch),
+    )
+
+
+def trial_name(number: int, *, seed: int | None = None) -> str:
+    """Return the name of a trial in the dashboard, the progress table and the study's folder.
+
+    Args:
+        number: of the trial.
+        seed: of the run that repeats it; None for the search's.
+    """
+    return f"trial-{number:04d}" + ("" if seed is None else f"-seed-{seed}")
 
 
 def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
     """Run a trial under Ray Tune: in this process, or on a group of Ray Train workers.
 
     Args:
-        sample: `number` and `parameters` of an Optuna trial.
+        sample: `number` and `parameters` of an Optuna trial, and a `seed` to repeat it with.
         plan: shared by all trials of the search.
     """
     settings = {**asdict(plan), **sample}
     num_epochs = plan.run["optimiser"]["num_epochs"]
     if plan.num_workers == 1:
-        report_epochs(
-            trial_epochs(settings), name=trial_name(sample["number"]), num_epochs=num_epochs
-        )
+        report_epochs(trial_epochs(settings), name=name_of(settings), num_epochs=num_epochs)
         return
     with failure_reported(num_epochs=num_epochs):
         config = trial_config(settings, plan.transfers[0])
@@ -81,9 +105,14 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
         )
 
 
+def name_of(settings: dict[str, Any]) -> str:
+    """Return the name of a trial from its settings."""
+    return trial_name(settings["number"], seed=settings.get("seed"))
+
+
 def trial_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a trial; rank 0's reports become the trial's."""
-    label_process(trial_name(settings["number"]))
+    label_process(name_of(settings))
     try:
         report_to_ray(trial_epochs(settings))
     except NonFiniteLossError as error:  # raised by every rank in the same epoch
@@ -98,10 +127,10 @@ def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, No
     score combines the transfers so far; it is None after epochs that are not scored.
     """
     transfers = settings["transfers"]
-    folder = open_store(settings["study_uri"]).child(f"trials/{trial_name(settings['number'])}")
+    folder = open_store(settings["study_uri"]).child(f"trials/{name_of(settings)}")
     stages = open_store(settings["stages_uri"])
     scoring, metric = SCORINGS[settings["score"]]
-    gauges = trial_gauges(trial_name(settings["number"]))
+    gauges = trial_gauges(name_of(settings))
     scores: dict[str, float] = {}
     training_s = 0.0
     for position, transfer in enumerate(transfers):
@@ -133,6 +162,7 @@ def trial_config(settings: dict[str, Any], transfer: str) -> RunConfig:
         run_config(settings["run"], where="the study's settings"),
         {
             **settings["parameters"],
+            "seed": settings.get("seed", settings["run"]["seed"]),
             "transfer": transfer,
             "evaluation.hold_out": settings["score"] != LABEL_FREE,
             "compute.num_workers": settings["num_workers"],

@@ -39,6 +39,8 @@ holdout = "plaza->station"
 num_trials = {NUM_TRIALS - 1}
 concurrent_trials = 2
 num_startup_trials = {NUM_TRIALS}
+race_trials = 2
+race_seeds = {NUM_SEEDS}
 contender_seeds = {NUM_SEEDS}
 
 [search]
@@ -231,9 +233,25 @@ def test_the_best_settings_are_those_of_the_best_trial_and_can_be_trained(story:
     document = json.loads((story.folder / "study.json").read_text())
     best = run_config(read_toml(story.folder / "best.toml"))
     assert best.transfer == "plaza->station"
-    trial = max(document["trials"], key=lambda trial: trial["score"])
+    trial = document["trials"][document["race"]["winner"]]
+    assert document["best"]["trial"] == trial["number"]
     assert best.loss.domain_similarity.weight == trial["parameters"][WEIGHT]
     assert best.optimiser.learning_rate == trial["parameters"][RATE]
+
+
+def test_the_best_trials_were_repeated_with_another_seed(story: Story) -> None:
+    document = json.loads((story.folder / "study.json").read_text())
+    race = document["race"]
+    best = sorted(document["trials"], key=lambda trial: (-trial["score"], trial["number"]))[:2]
+    assert set(race["scores"]) == {str(trial["number"]) for trial in best}
+    for trial in best:
+        by_seed = race["scores"][str(trial["number"])]
+        assert by_seed["1"] == trial["scores"]
+        again = open_store(f"{story.folder}/trials/{trial['name']}-seed-2/plaza-campus")
+        assert read_reports(again)[-1]["mAP"] == by_seed["2"]["plaza->campus"]
+    means = {trial: race["means"][trial] for trial in race["means"]}
+    left = means.keys() - {str(dropout["trial"]) for dropout in race["dropouts"]}
+    assert str(race["winner"]) == max(sorted(left), key=lambda trial: means[trial])
 
 
 def test_the_command_of_the_report_trains_with_the_best_settings(

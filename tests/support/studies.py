@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from daam.config.load import with_settings
 from tune.contenders import DEFAULT, SOURCE_ONLY, TUNED, Contender, contender_configs
 from tune.progress import StudyProgress
+from tune.racing import Race, run_race
 from tune.report.provenance import GitCommit
 from tune.report.record import StudyRecord
 from tune.settings import StudyConfig, study_config
@@ -137,12 +138,34 @@ def a_result(config: StudyConfig, states: list[TrialState]) -> StudyResult:
     return StudyResult(
         config=config,
         trials=trials,
+        race=None,
         best=with_settings(best, {"transfer": config.final_transfer}),
         best_trial=best_trial.number,
         contenders=[
             Contender(name=name, config=contender, scores=some_seeds(scores[name]))
             for name, contender in contender_configs(config, best).items()
         ],
+    )
+
+
+def a_race(config: StudyConfig) -> Race:
+    """Trial 4 wins against 2, which failed, 1, which was worse, and 0, which was not."""
+    first, second = config.study.search_transfers
+
+    def both(score: float) -> dict[str, float]:
+        return {first: score + 0.001, second: score - 0.001}
+
+    script: dict[int, dict[int, dict[str, float] | str]] = {
+        4: {2: both(0.60), 3: both(0.58)},
+        2: {2: "the loss is not finite"},
+        1: {2: both(0.49)},
+        0: {2: both(0.61), 3: both(0.58)},
+    }
+    return run_race(
+        {4: both(0.62), 2: both(0.61), 0: both(0.60), 1: both(0.50)},
+        [1, 2, 3],
+        repeat=lambda seed, trials: {trial: script[trial][seed] for trial in trials},
+        how="mean",
     )
 
 

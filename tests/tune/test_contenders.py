@@ -25,6 +25,7 @@ from tune.contenders import (
     run_folder,
     runs_of,
 )
+from tune.progress import StudyProgress
 from tune.settings import StudyConfig, study_config
 
 WEIGHT = "loss.domain_similarity.weight"
@@ -91,30 +92,6 @@ def test_all_train_on_the_whole_holdout_with_the_same_budget(config: StudyConfig
         assert contender.optimiser == config.run.optimiser
 
 
-class Silent:
-    """A watch that only remembers the phases."""
-
-    def __init__(self) -> None:
-        self.phases: list[tuple[str, int, int]] = []
-
-    def phase(
-        self,
-        title: str,
-        *,
-        num_runs: int,
-        num_done: int,
-        best: float | None,
-        budget_s: float | None = None,
-    ) -> None:
-        self.phases.append((title, num_runs, num_done))
-
-    def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
-        raise AssertionError(f"{name} was run")
-
-    def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
-        raise AssertionError(f"{name} was run")
-
-
 def all_tested(config: StudyConfig, best: RunConfig, folder: Store) -> None:
     """Put scores into the folder of every run, as if it had been trained; each has a mark."""
     runs = runs_of(contender_configs(config, best), config.seeds(config.study.contender_seeds))
@@ -131,12 +108,14 @@ def test_runs_that_were_tested_are_only_read(
     config: StudyConfig, better: RunConfig, folder: Store, tmp_path: Path
 ) -> None:
     all_tested(config, better, folder)
-    watch = Silent()
+    watch = StudyProgress()
     # No Ray is connected: a contender that ran would fail.
     found = run_contenders(config, better, folder, scratch=tmp_path / "scratch", watch=watch)
     assert marks(found) == {SOURCE_ONLY: [0, 1, 2], DEFAULT: [3, 4, 5], TUNED: [6, 7, 8]}
     assert [list(side.scores) for side in found] == [[1, 2, 3]] * 3
-    assert watch.phases == [("comparison on plaza->station", 9, 9)]
+    assert (watch.title, watch.num_runs) == ("comparison on plaza->station", 9)
+    assert watch.num_done_before == 9
+    assert not watch.runs
 
 
 def test_runs_side_by_side_have_different_seeds(config: StudyConfig, better: RunConfig) -> None:
@@ -153,7 +132,7 @@ def test_default_settings_that_no_trial_beat_are_trained_once(
 ) -> None:
     all_tested(config, config.run, folder)
     assert not folder.child("holdout/tuned").list()
-    found = run_contenders(config, config.run, folder, scratch=tmp_path, watch=Silent())
+    found = run_contenders(config, config.run, folder, scratch=tmp_path, watch=StudyProgress())
     assert marks(found) == {SOURCE_ONLY: [0, 1, 2], DEFAULT: [3, 4, 5], TUNED: [3, 4, 5]}
     assert [side.same_as for side in found] == [None, None, DEFAULT]
 
@@ -201,5 +180,5 @@ def test_a_study_without_a_final_transfer_has_no_contenders(
 ) -> None:
     study = config.study.model_copy(update={"holdout": ""})
     config = config.model_copy(update={"study": study})
-    assert run_contenders(config, config.run, folder, scratch=tmp_path, watch=Silent()) == []
+    assert run_contenders(config, config.run, folder, scratch=tmp_path, watch=StudyProgress()) == []
     assert are_tested(config, config.run, folder)

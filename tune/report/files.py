@@ -68,6 +68,7 @@ def write_report(
         config=result.config,
         uri=folder.uri,
         trials=result.trials,
+        race=result.race,
         contenders=result.contenders,
         baseline=baseline,
         epochs=read_epochs(folder),
@@ -106,6 +107,7 @@ def study_document(
             "run": config.run.model_dump(),
         },
         "trials": [trial_document(trial, result) for trial in result.trials],
+        "race": None if result.race is None else asdict(result.race),
         "best": {"trial": result.best_trial, "config": result.best.model_dump()},
         "holdout": {
             "transfer": config.final_transfer,
@@ -129,11 +131,14 @@ def study_document(
 def best_toml(result: StudyResult) -> str:
     """The best settings as a settings file, which says where they come from."""
     study = result.config.study
-    score = result.trials[result.best_trial].values[0]
+    score, over = result.trials[result.best_trial].values[0], ""
+    if result.race is not None:
+        score = result.race.means[result.best_trial]
+        over = f" over {len(result.race.scores[result.best_trial])} seeds"
     measure = "label-free score" if study.score == LABEL_FREE else "validation mAP"
     header = (
         f"# The best settings of the study {study.name}: those of {trial_name(result.best_trial)}, "
-        f"with a score of {score:.4f}\n"
+        f"with a score of {score:.4f}{over}\n"
         f"# ({study.aggregate} {measure} over {', '.join(study.search_transfers)}).\n"
         "# Train with them: daam train --config best.toml\n\n"
     )

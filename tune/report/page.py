@@ -15,6 +15,7 @@ from tune.report.cells import searched, shown
 from tune.report.comparison_section import comparison_section
 from tune.report.contender_charts import contender_charts
 from tune.report.cost_section import cost_section
+from tune.report.race_section import race_section
 from tune.report.record import StudyRecord
 from tune.report.search_section import search_section
 from tune.report.trial_sections import ended_section, front_section, trials_section
@@ -49,6 +50,7 @@ def report_page(record: StudyRecord) -> str:
             comparison_section(record),
             contender_charts(record.epochs),
             settings_section(record),
+            race_section(record),
             search_section(record),
             front_section(record),
             cost_section(record),

@@ -10,6 +10,7 @@ from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from tune.contenders import Contender
 from tune.progress import StudyProgress
+from tune.racing import Race
 from tune.report.provenance import GitCommit
 from tune.report.trials import best_of
 from tune.settings import LABEL_FREE, StudyConfig
@@ -23,6 +24,7 @@ class StudyRecord:
         config: its settings.
         uri: its folder.
         trials: in the order of their numbers.
+        race: between the best trials; None if there was none, or before its end.
         contenders: of the final comparison; empty before all have been tested.
         baseline: scores of the colour histogram on the holdout, named as in a contender's `scores`.
         epochs: the metrics of every epoch of a run, by the run's folder below the study's.
@@ -36,6 +38,7 @@ class StudyRecord:
     config: StudyConfig
     uri: str
     trials: Sequence[FrozenTrial]
+    race: Race | None = None
     contenders: Sequence[Contender] = ()
     baseline: Mapping[str, Any] | None = None
     epochs: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -58,8 +61,8 @@ class StudyRecord:
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The complete trial with the best score so far."""
-        return best_of(self.trials)
+        """The winner of the race, or the complete trial with the best score so far."""
+        return best_of(self.trials) if self.race is None else self.trials[self.race.winner]
 
     @property
     def best_config(self) -> RunConfig | None:
