@@ -1,25 +1,23 @@
 """A study's report: one HTML page in its folder, written at its start and renewed while it runs."""
 
 import json
-import shlex
 import time
 from collections import Counter
 from html import escape
 
-from daam.config.load import setting
 from daam.inference.assessment import measured_choice
 from daam.inference.unlabelled import RANKING_SCORE
-from daam.plots.page import arrow, duration, html_facts, html_page, html_table
+from daam.plots.page import arrow, duration, html_facts, html_page
 from tune.progress import StudyProgress
-from tune.report.cells import searched, shown
-from tune.report.comparison_section import comparison_section
-from tune.report.contender_charts import contender_charts
-from tune.report.cost_section import cost_section
-from tune.report.race_section import race_section
+from tune.report.charts.contenders import contender_charts
 from tune.report.record import StudyRecord
-from tune.report.search_section import search_section
-from tune.report.trial_sections import ended_section, front_section, trials_section
-from tune.report.trials import STATE_WORDS, short_names
+from tune.report.sections.comparison import comparison_section
+from tune.report.sections.cost import cost_section
+from tune.report.sections.race import race_section
+from tune.report.sections.search import search_section
+from tune.report.sections.settings import settings_section
+from tune.report.sections.trials import ended_section, front_section, trials_section
+from tune.report.trials import STATE_WORDS
 from tune.settings import LABEL_FREE, StudySettings
 
 REPORT = "report.html"
@@ -145,50 +143,3 @@ def choice_in_words(record: StudyRecord) -> str:
             if scores:
                 return measured_choice(scores).summary
     return ""
-
-
-def settings_section(record: StudyRecord) -> str:
-    """Return the settings of the best trial beside the defaults, and the command that uses them."""
-    best, best_config = record.best, record.best_config
-    if best is None or best_config is None:
-        return ""
-    config = record.config
-    names = short_names(list(config.search))
-    rows, same = [], []
-    for path, spec in config.search.items():
-        default, found = setting(config.run, path), setting(best_config, path)
-        if found == default:
-            same.append(names[path])
-        else:
-            name = f'<code title="{escape(path)}">{escape(names[path])}</code>'
-            rows.append([name, shown(found), shown(default), searched(spec)])
-    parts = [f"<h2>Best settings, from trial {best.number}</h2>"]
-    if rows:
-        header = ["Setting", "Best", "Default", "Searched"]
-        parts.append(html_table(header, rows, num_texts=4, kind="sticky"))
-    else:
-        parts.append("<p>They are the default settings: no trial scored higher.</p>")
-    if rows and same:
-        parts.append(
-            f'<p class="note">Searched and left at the default: {escape(", ".join(same))}.</p>'
-        )
-    if record.is_finished:
-        parts.append(
-            "<h3>Train with them</h3><pre>" + escape("\n".join(train_commands(record))) + "</pre>"
-        )
-    return "".join(parts)
-
-
-def train_commands(record: StudyRecord) -> list[str]:
-    """Return the commands that train with the best settings on a domain of the user's."""
-    transfer = record.config.final_transfer or record.config.study.search_transfers[0]
-    best = f"{record.uri}/best.toml"
-    commands = []
-    if "://" in record.uri:
-        commands.append(f"aws s3 cp {shlex.quote(best.partition('?')[0])} best.toml")
-        best = "best.toml"
-    return [
-        *commands,
-        "# another transfer: 'SOURCE->TARGET'",
-        f"daam train --config {shlex.quote(best)} --transfer {shlex.quote(transfer)} --name best",
-    ]

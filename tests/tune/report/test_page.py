@@ -10,9 +10,10 @@ from daam.inference.assessment import measured_choice
 from daam.runs.stages import REUSED, TRAINED
 from tests.support.studies import a_record
 from tune.report.cells import as_text, searched
-from tune.report.contender_charts import contender_charts
-from tune.report.cost_section import cost_section
-from tune.report.page import settings_section, summary, train_commands
+from tune.report.charts.contenders import contender_charts
+from tune.report.page import summary
+from tune.report.sections.cost import cost_section
+from tune.report.sections.settings import settings_section, train_commands
 
 
 def text_of(section: str) -> str:

@@ -10,8 +10,8 @@ from daam.storage import open_store
 from tests.support.studies import COMMIT, SECONDS, VERSIONS, a_race, a_result, a_study
 from tune.racing import Race
 from tune.report.files import write_report
-from tune.report.race_section import race_section
 from tune.report.record import StudyRecord
+from tune.report.sections.race import race_section
 
 
 def test_the_page_and_the_files_show_the_race(tmp_path: Path) -> None:

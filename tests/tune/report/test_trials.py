@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.support.studies import a_study
 from tune.launching import FAILURE
-from tune.report.figures import front_chart
+from tune.report.charts.trials import front_chart
 from tune.report.trials import best_of, front_of, ranked, short_names, why_ended
 from tune.sampling import pruner_for
 

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from daam.plots.page import NONE, arrow, duration, html_table, percent
 from tune.report.cells import shown
-from tune.report.figures import front_chart
+from tune.report.charts.trials import front_chart
 from tune.report.record import StudyRecord
 from tune.report.trials import (
     final_score,

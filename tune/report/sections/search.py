@@ -6,13 +6,8 @@ from html import escape
 from optuna.trial import TrialState
 
 from daam.config.load import setting
-from tune.report.figures import (
-    history_chart,
-    importance_chart,
-    learning_chart,
-    slice_chart,
-    timeline_chart,
-)
+from tune.report.charts.settings import importance_chart, slice_chart
+from tune.report.charts.trials import history_chart, learning_chart, timeline_chart
 from tune.report.importances import MIN_TRIALS, importances
 from tune.report.record import StudyRecord
 from tune.report.trials import short_names
