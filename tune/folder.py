@@ -16,6 +16,7 @@ import logging
 import re
 import shlex
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +27,7 @@ import tomlkit
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from daam.config.load import read_toml
-from daam.errors import StudyError
+from daam.errors import ConfigError, StudyError
 from daam.storage import MissingKeyError, Store, open_store
 from tune.budget import Cost, cost_of
 from tune.sampling import pruner_for, sampler_for
@@ -107,16 +107,19 @@ def read_folder(uri: str) -> tuple[Store, dict[str, Any]]:
 
     Raises:
         StudyError: it holds no study.
+        ConfigError: its settings, which may have been edited, are not TOML.
     """
     folder = open_store(uri)
     try:
         content = folder.read(STUDY)
     except MissingKeyError as error:
         raise StudyError(f"there is no study in {uri}; name the folder that it printed") from error
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / STUDY
-        path.write_bytes(content)
-        return folder, read_toml(path)
+    try:
+        return folder, tomllib.loads(content.decode())
+    except ValueError as error:
+        raise ConfigError(
+            f"{folder.locate(STUDY)} is not valid TOML: {error}; fix that line"
+        ) from error
 
 
 def open_study(

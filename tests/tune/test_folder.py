@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from daam.errors import StorageError, StudyError
+from daam.errors import ConfigError, StorageError, StudyError
 from daam.storage import Store
 from daam.storage.local import LocalStore
-from tune.folder import JOURNAL, STUDY, open_study, sole_driver
+from tune.folder import JOURNAL, STUDY, open_study, read_folder, sole_driver
 from tune.settings import StudyConfig, study_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -50,6 +50,22 @@ def test_a_study_on_s3_is_not_held(s3_uri):
 def test_a_folder_that_cannot_be_written_is_refused(place):
     with pytest.raises(StorageError, match=f"cannot write {place}/small"):
         sole_driver(f"{place}/small").__enter__()
+
+
+def test_a_store_that_refuses_is_named_before_anything_starts(
+    s3_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    with pytest.raises(StorageError, match=f"cannot write {s3_uri}/probe: .* refuses"):
+        sole_driver(s3_uri).__enter__()
+
+
+def test_settings_that_were_edited_to_nonsense_are_named(tmp_path: Path) -> None:
+    folder = LocalStore(tmp_path / "study")
+    folder.write(STUDY, b"[study]\nname = small\n")
+    expected = rf"^{folder.locate(STUDY)} is not valid TOML: .*line 2"
+    with pytest.raises(ConfigError, match=expected):
+        read_folder(folder.uri)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 from ray.exceptions import (
     ActorDiedError,
@@ -228,6 +229,16 @@ def test_a_bug_that_a_trial_meets_is_a_failure_with_its_reason(
     process.fail("a", RayTaskError("train", "Traceback ...", ZeroDivisionError("by zero")))
     assert process.trial(0).state == TrialState.FAIL
     assert process.searcher.reason_of(0) == "ZeroDivisionError: by zero"
+
+
+def test_a_gpu_without_enough_memory_is_the_trials_own_failure(
+    start: Callable[[], Process],
+) -> None:
+    process = start()
+    process.searcher.suggest("a")
+    process.fail("a", RayTaskError("train", "Traceback ...", torch.OutOfMemoryError("CUDA")))
+    assert process.trial(0).state == TrialState.FAIL
+    assert process.searcher.reason_of(0) == "OutOfMemoryError: CUDA"
 
 
 @pytest.mark.parametrize("error", OUTSIDE, ids=lambda error: type(error).__name__)
