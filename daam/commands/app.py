@@ -5,13 +5,7 @@
 Slow imports (Ray, torch) happen inside the commands that need them, so `--help` answers at once.
 """
 
-import os
-import signal
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -26,12 +20,11 @@ from daam.commands.export import export
 from daam.commands.label import label
 from daam.commands.search import search
 from daam.commands.settings import show_settings
-from daam.commands.terminal.screen import as_started, console
+from daam.commands.terminal.screen import as_started
+from daam.commands.terminal.stopping import sigterm_as_ctrl_c
 from daam.commands.train import train
 from daam.commands.tune import tune
 from daam.errors import DaamError
-
-PATIENCE_S = 8.0
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(tune)
@@ -76,52 +69,3 @@ def main() -> int:
         typer.echo(f"daam: {as_started(' '.join(str(error).split()))}", err=True)
         return error.exit_code
     return 0
-
-
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Stop on SIGTERM, which Slurm and `docker stop` send, as on Ctrl-C; the exit code is 143.
-
-    The handler of Ctrl-C is called: Ray Tune has its own while a search runs. Slurm signals Ray's
-    processes, too, and Ray then waits a minute for them; but SIGKILL follows within half a minute.
-    So a command that has not ended after a few seconds is ended at once: what can be resumed is
-    stored already.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    at_once = threading.Timer(PATIENCE_S, end_at_once)
-    at_once.daemon = True
-    received = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal received
-        if not received:
-            received = True
-            at_once.start()
-        on_ctrl_c = signal.getsignal(signal.SIGINT)
-        if not callable(on_ctrl_c):  # ignored, as in the background of a shell
-            raise KeyboardInterrupt
-        on_ctrl_c(number, frame)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except DaamError as error:
-        if received and error.exit_code == 128 + signal.SIGINT:
-            error.exit_code = 128 + signal.SIGTERM
-        raise
-    finally:
-        at_once.cancel()
-        signal.signal(signal.SIGTERM, before)
-
-
-def end_at_once() -> None:
-    """End this process without cleaning up."""
-    console.show_cursor()
-    typer.echo(
-        "daam: stopped by SIGTERM, without waiting for all processes to end; what is stored can be "
-        "resumed as after Ctrl-C",
-        err=True,
-    )
-    os._exit(128 + signal.SIGTERM)

@@ -9,6 +9,7 @@ import typer
 from daam.commands.terminal.domains import ready_domains
 from daam.commands.terminal.options import Address, AsJson, Settings, Stages
 from daam.commands.terminal.screen import print_json, print_line, quiet_libraries
+from daam.commands.terminal.stopping import last_words
 from daam.commands.terminal.training_display import last_warning, training_display
 from daam.config.load import nested, parse_settings, read_preset, read_toml, run_config
 from daam.config.schema import RunConfig
@@ -76,8 +77,12 @@ def train(
     from daam.runs.run_folder import CONFIG
 
     print_line(f"Run {folder.uri}: {run.transfer}")
+    resume_with = f"daam train --resume {shlex.quote(folder.uri)}"
     try:
-        with training_display() as display:
+        with (
+            last_words(f"the run was stopped; resume with: {resume_with}"),
+            training_display() as display,
+        ):
 
             def show(metrics: dict[str, Any]) -> None:
                 display.on_epoch(metrics)
@@ -96,7 +101,7 @@ def train(
                 track=track,
             )
     except KeyboardInterrupt as error:
-        again = f"resume with: daam train --resume {shlex.quote(folder.uri)}"
+        again = f"resume with: {resume_with}"
         if not folder.exists(CONFIG):
             again = "give the same command again"
         raise RunInterruptedError(f"the run was stopped; {again}") from error

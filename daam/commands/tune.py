@@ -20,6 +20,7 @@ from daam.commands.terminal.screen import (
     print_line,
     quiet_libraries,
 )
+from daam.commands.terminal.stopping import last_words
 from daam.commands.terminal.study_display import StudyDisplay
 from daam.config.load import parse_settings, read_packaged_toml, read_toml
 from daam.errors import ConfigError, StudyInterruptedError
@@ -139,7 +140,11 @@ def tune(
             for line in adopt(folder, study):
                 print_line(line)
         try:
-            with ExitStack() as stack:
+            resume_with = f"daam tune --resume {shlex.quote(folder.uri)}"
+            with (
+                last_words(f"the study was stopped; resume with: {resume_with}"),
+                ExitStack() as stack,
+            ):
                 if not is_finished(study, folder):  # else only the report is written again
                     cluster = stack.enter_context(connected(address=address))
                     require_reachable(
