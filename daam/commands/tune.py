@@ -174,7 +174,8 @@ def tune(
 def comparison_table(comparison: "Comparison") -> Table:
     """Return the final comparison, one row a contender: means over the seeds, and their spread."""
     table = Table(title=f"Final comparison on {comparison.transfer}")
-    for header in ("", comparison.measure, "rank-1", "mINP"):
+    others = ("rank-1", "mINP") if comparison.measure == "mAP" else ()
+    for header in ("", comparison.heading, *others):
         table.add_column(header, justify="right" if header else "left")
     for row in comparison.entrants:
         spread = "" if row.spread is None else f" ± {row.spread:.3f}"

@@ -77,6 +77,11 @@ class Comparison:
     gains: dict[str, PairedDifference]
     verdict: str
 
+    @property
+    def heading(self) -> str:
+        """The heading of the scores in a table."""
+        return self.measure if self.measure == "mAP" else f"{self.measure} (not measured)"
+
 
 def compare(
     config: StudyConfig, contenders: Sequence[Contender], *, baseline: Mapping[str, Any] | None
@@ -118,7 +123,7 @@ def compare(
                 NOTHING_BETTER
                 if by_name[TUNED].same_as == DEFAULT
                 else _against(by_name[DEFAULT], "the default settings", gains[DEFAULT], measure),
-                _conclusion(gains, same=by_name[TUNED].same_as == DEFAULT),
+                _conclusion(gains, measure, same=by_name[TUNED].same_as == DEFAULT),
                 *_limits(config, rows, measure, documents),
             ]
         ),
@@ -180,7 +185,10 @@ def _result(config: StudyConfig, tuned: Entrant, measure: Measure) -> str:
     )
     rank = "" if tuned.retrieval is None else f" and {percent(tuned.retrieval.rank_1)} rank-1"
     over = f", the mean of {len(tuned.by_seed)} seeds" if len(tuned.by_seed) > 1 else ""
-    return f"{where} the tuned settings reach {_shown(tuned.score, measure)} {measure}{rank}{over}."
+    score = f"{_shown(tuned.score, measure)} mAP"
+    if measure != "mAP":
+        score = f"{'an' if measure[0] == 'a' else 'a'} {measure} of {_shown(tuned.score, measure)}"
+    return f"{where} the tuned settings reach {score}{rank}{over}."
 
 
 def _against(other: Entrant, words: str, gain: PairedDifference, measure: Measure) -> str:
@@ -210,7 +218,9 @@ def _against(other: Entrant, words: str, gain: PairedDifference, measure: Measur
     )
 
 
-def _conclusion(gains: Mapping[str, PairedDifference], *, same: bool) -> str:
+def _conclusion(gains: Mapping[str, PairedDifference], measure: Measure, *, same: bool) -> str:
+    if measure != "mAP":
+        return f"Whether that is a gain in mAP only labels can tell; the {measure} orders runs."
     adaptation, search = _sign(gains[SOURCE_ONLY]), _sign(gains[DEFAULT])
     told_from_chance = gains[DEFAULT].low is not None
     if adaptation < 0 or (adaptation == 0 and not told_from_chance):
@@ -242,8 +252,8 @@ def _limits(
         yield "Each contender was trained once, so a point or two can be chance."
     else:
         yield (
-            f"In brackets are {CONFIDENCE:.0%} intervals of paired t-tests over {num_seeds} seeds; "
-            "they cover the chance of training, not other targets."
+            f"The ranges are {100 * CONFIDENCE:.0f}\u202f% intervals of paired t-tests over "
+            f"{num_seeds} seeds; they cover the chance of training, not other targets."
         )
     if measure != "mAP":
         yield f"The {measure} is not measured: it needs no labels. {documents[0]['choice']}"

@@ -159,16 +159,18 @@ def test_an_assessed_comparison_says_that_nothing_was_measured() -> None:
     scores = {SOURCE_ONLY: [0.30, 0.31], DEFAULT: [0.50, 0.50], TUNED: [0.60, 0.61]}
     rows = {name: [assessed(value) for value in row] for name, row in scores.items()}
     found = result_of(sides(rows), config=ASSESSED)
-    assert found.measure == "assessed mAP"
+    assert (found.measure, found.heading) == ("assessed mAP", "assessed mAP (not measured)")
     assert all(row.retrieval is None for row in found.entrants)
     for words in (
-        "60.5\u202f% assessed mAP",
+        "reach an assessed mAP of 60.5\u202f%, the mean of 2 seeds",
+        "Whether that is a gain in mAP only labels can tell",
         "The assessed mAP is not measured: it needs no labels. What was measured.",
         "The study has no holdout",
         "is not proven",
     ):
         assert words in found.verdict
     assert "no trial has seen" not in found.verdict
+    assert "Adaptation helped" not in found.verdict
 
 
 def test_without_cameras_there_is_only_a_ranking_score() -> None:
@@ -176,7 +178,7 @@ def test_without_cameras_there_is_only_a_ranking_score() -> None:
     rows = {name: [assessed(value, cameras=False) for value in row] for name, row in scores.items()}
     found = result_of(sides(rows), config=ASSESSED)
     assert found.measure == "ranking score"
-    assert "reach 0.605 ranking score" in found.verdict
+    assert "reach a ranking score of 0.605" in found.verdict
     assert "by 0.105 on average" in found.verdict
     assert "The ranking score is not measured" in found.verdict
 

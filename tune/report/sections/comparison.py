@@ -20,7 +20,7 @@ def comparison_section(record: StudyRecord) -> str:
     rows = comparison.entrants
     budget = record.contenders[0].config.optimiser
     table = html_table(
-        ["", comparison.measure, "sd", "each seed", "mINP", "rank-1", "rank-5"],
+        ["", comparison.heading, "sd", "each seed", "mINP", "rank-1", "rank-5"],
         [
             [
                 escape(row.name),
@@ -76,4 +76,4 @@ def comparison_chart(comparison: Comparison) -> str:
             text = f"{row.name}, seed {seed}: {percent(score)}"
             chart.dot(score, number, colour="var(--blue)", text=text, r=3)
         chart.write(percent(row.score), max([row.score, *row.by_seed.values()]), number)
-    return chart.as_html(title=comparison.measure, legend={"one seed": dot_sample("var(--blue)")})
+    return chart.as_html(title=comparison.heading, legend={"one seed": dot_sample("var(--blue)")})
