@@ -27,7 +27,7 @@ import tomlkit
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from daam.errors import ConfigError, StudyError
+from daam.errors import ConfigError, StorageError, StudyError
 from daam.storage import MissingKeyError, Store, open_store
 from tune.budget import Cost, cost_of
 from tune.sampling import pruner_for, sampler_for
@@ -60,7 +60,13 @@ def sole_driver(uri: str) -> Iterator[None]:
     if path is None:
         yield
         return
-    with path.open("a") as file:
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}; is it another user's study?"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import time
 import tomllib
@@ -315,6 +316,33 @@ def test_a_finished_study_starts_no_cluster_and_only_rewrites_its_report(
     changed = {path.name for path, time in times.items() if path.stat().st_mtime_ns != time}
     assert changed <= {"study.json", "best.toml", "trials.csv", "report.html"}
     assert "report.html" in changed
+
+
+def test_a_finished_study_whose_file_was_edited_goes_on_with_what_still_fits(
+    story: Story, tmp_path: Path, command: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_ray(**_: object) -> None:
+        raise Exception("there is work to do")  # noqa: TRY002  (as Ray)
+
+    monkeypatch.setattr("ray.init", no_ray)
+    folder = tmp_path / "copy"
+    shutil.copytree(story.folder, folder)
+    assert command("tune", "--resume", str(folder), "--budget", "1s").code == 0  # long spent
+    file = folder / "study.toml"
+    assert tomllib.loads(file.read_text())["study"]["budget"] == "1s"
+
+    more = command("tune", "--resume", str(folder), "--budget", "+1h")
+    assert "there is work to do" in more.err
+    assert "Set aside" not in more.out
+
+    text = file.read_text()
+    assert f"num_epochs = {NUM_EPOCHS}" in text
+    file.write_text(text.replace(f"num_epochs = {NUM_EPOCHS}", f"num_epochs = {NUM_EPOCHS + 1}"))
+    edited = command("tune", "--resume", str(folder))
+    assert "there is work to do" in edited.err
+    numbers = ", ".join(map(str, range(NUM_TRIALS)))
+    assert f"Set aside: trials {numbers}: optimiser.num_epochs was {NUM_EPOCHS}" in edited.out
+    assert {trial.state for trial in trials_of(folder, tmp_path / "read")} == {TrialState.FAIL}
 
 
 def test_the_settings_it_went_on_with_are_in_its_folder(story: Story) -> None:

@@ -9,7 +9,7 @@ import pytest
 from daam.errors import ConfigError, StorageError, StudyError
 from daam.storage import Store
 from daam.storage.local import LocalStore
-from tune.folder import JOURNAL, STUDY, open_study, read_folder, sole_driver
+from tune.folder import JOURNAL, LOCK, STUDY, open_study, read_folder, sole_driver
 from tune.settings import StudyConfig, study_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -50,6 +50,12 @@ def test_a_study_on_s3_is_not_held(s3_uri):
 def test_a_folder_that_cannot_be_written_is_refused(place):
     with pytest.raises(StorageError, match=f"cannot write {place}/small"):
         sole_driver(f"{place}/small").__enter__()
+
+
+def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "study" / LOCK).mkdir(parents=True)
+    with pytest.raises(StorageError, match=f"cannot write {tmp_path}/study/{LOCK}: Is a dir"):
+        sole_driver(str(tmp_path / "study")).__enter__()
 
 
 def test_a_store_that_refuses_is_named_before_anything_starts(
