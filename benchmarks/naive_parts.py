@@ -114,7 +114,7 @@ class ImageFiles:
 def transform_of(augmentation: Augmentation | None, *, height: int, width: int) -> Any:
     """The transforms of one image, as torchvision documents them."""
     size = (height, width)
-    resize = transforms.Resize(size, transforms.InterpolationMode.BICUBIC)
+    resize = transforms.Resize(size)  # bilinear, as ours
     to_float = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     if augmentation is None:
         return transforms.Compose([resize, *to_float])
