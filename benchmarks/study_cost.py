@@ -160,6 +160,7 @@ def write_study(
         "search_transfers": TRANSFERS,
         "num_trials": num_trials,
         "seed": seed,
+        "race_trials": 0,  # the cost of the search alone is compared
         "start": start if arm == DAAM else [],
     }
     if arm == RANDOM:  # the sampler's first trials are random
