@@ -9,6 +9,7 @@ report.html     all of it to look at; one file that needs no network
 import csv
 import io
 import json
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from daam.config.load import to_toml
+from daam.errors import TrainingError
 from daam.runs.run_folder import REPORTS, read_reports
 from daam.storage import Store
 from tune.launching import OF_TRANSFER
@@ -29,6 +31,8 @@ from tune.report.trials import final_score, training_seconds, why_ended
 from tune.settings import LABEL_FREE
 from tune.study import StudyResult
 from tune.trial import trial_name
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
 NUM_READERS = 8
@@ -80,11 +84,21 @@ def write_report(
 
 
 def read_epochs(folder: Store) -> dict[str, list[dict[str, Any]]]:
-    """Return the metrics of every epoch of the trials' and contenders' runs, by their folders."""
+    """Return the metrics of every epoch of the trials' and contenders' runs, by their folders.
+
+    They only say what the study cost and how it trained: a damaged file is left out.
+    """
+
+    def read(run: str) -> list[dict[str, Any]]:
+        try:
+            return read_reports(folder.child(run))
+        except TrainingError as error:
+            logger.warning("left out of the report: %s", error)
+            return []
+
     runs = [key.removesuffix(f"/{REPORTS}") for key in folder.list() if key.endswith(f"/{REPORTS}")]
     with ThreadPoolExecutor(NUM_READERS) as readers:
-        epochs = readers.map(lambda run: read_reports(folder.child(run)), runs)
-    return dict(zip(runs, epochs, strict=True))
+        return dict(zip(runs, readers.map(read, runs), strict=True))
 
 
 def study_document(

@@ -30,7 +30,7 @@ from tests.support.studies import (
     some_seeds,
 )
 from tune.contenders import DEFAULT, SOURCE_ONLY, TUNED
-from tune.report.files import write_report
+from tune.report.files import read_epochs, write_report
 from tune.report.provenance import git_commit, library_versions
 from tune.study import StudyResult
 
@@ -280,3 +280,16 @@ def test_a_commit_is_dirty_when_files_differ_from_it(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == dataclasses.replace(clean, dirty=True)
     (tmp_path / "inner").mkdir()
     assert git_commit(tmp_path / "inner") is None
+
+
+def test_damaged_metrics_of_a_run_stop_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daam.runs.run_folder.REWRITTEN_WITHIN_S", 0)
+    store = open_store(str(tmp_path))
+    store.write("trials/trial-0000/a-b/reports.json", b'[{"epoch": 1}]')
+    store.write("trials/trial-0001/a-b/reports.json", b'[{"epo')
+    assert read_epochs(store) == {
+        "trials/trial-0000/a-b": [{"epoch": 1}],
+        "trials/trial-0001/a-b": [],
+    }
