@@ -194,8 +194,12 @@ def trained(parameters: dict[str, Any], *, plan: Plan) -> Iterator[list[dict[str
 
 
 def measure_units(config: StudyConfig, plan: Plan, *, num_rounds: int = 2) -> None:
-    """Train the first trials with each set of parts in turn, in this process."""
+    """Train the first trials with each set of parts in turn, on one core (Linux).
+
+    A trial has one core in a study that uses them all; here a loader's workers would have another.
+    """
     torch.set_num_threads(1)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sides: dict[str, Sequence[str]] = {
         OURS: (),
         **{f"naive {part}": (part,) for part in PARTS},
