@@ -39,10 +39,11 @@ BASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Of what a run's state holds, these say whose it is: whoever takes the stage puts their own there.
 OF_THE_RUN = ("config", "target_digest", "windows")
-# The schema does not know other values: they name data, or files of this machine.
+# The schema does not know other values (they name data), or theirs would show in later steps only.
 BY_HAND: dict[str, list[Any]] = {
     "transfer": ["plaza->station", "campus->plaza", "plaza+station->campus"],
     "model.weights": ["imagenet"],
+    "teacher.momentum": [0.2],  # the first steps use less than larger ones
 }
 SLOW = {"model.backbone": ["resnet18"]}  # the others take seconds
 # Data and cache elsewhere are tried below.
