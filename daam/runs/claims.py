@@ -1,7 +1,7 @@
 """Claims on work that one process does while others wait for it.
 
-A claim only saves work: where two processes hold one at the same time, both do the work, and what
-they store is the same.
+Claims save work and guarantee nothing: if two processes hold one at the same time, both do the work
+and store the same result.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ class Claim(Protocol):
         ...
 
     def release(self) -> None:
-        """Give it up, if it is held."""
+        """Release it, if it is held."""
         ...
 
 
@@ -68,12 +68,10 @@ class LockedFile:
         except BlockingIOError:
             os.close(descriptor)
             return False
-        except OSError as error:
-            log.warning(
-                "others may repeat the work of this process: no locks in %s: %s",
-                self._path.parent,
-                error,
-            )
+        except OSError as error:  # a file system without locks
+            os.close(descriptor)
+            log.warning("%s cannot be locked (%s): others may repeat this work", self._path, error)
+            return True
         self._descriptor = descriptor
         return True
 
@@ -87,7 +85,7 @@ class LockedFile:
 
 
 class StoredClaim:
-    """An object that its holder rewrites every few seconds; one that stays the same is dead.
+    """An object that its holder rewrites every few seconds; unchanged for long, it is abandoned.
 
     Object stores have no locks, and not all that speak S3 can create an object only if there is
     none. Two processes that claim in the same moment may therefore both succeed. No clocks are
@@ -130,14 +128,14 @@ class StoredClaim:
             if self._is_own(self._read()):
                 self._store.delete(CLAIM)
         except StorageError as error:
-            log.warning("others wait for up to %.0f s more: %s", DEAD_AFTER_S, error)
+            log.warning("others will wait for another %.0f s: %s", DEAD_AFTER_S, error)
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT_S):
             try:
                 self._write()
             except StorageError as error:
-                log.warning("others may repeat the work of this process: %s", error)
+                log.warning("others may repeat this work: %s", error)
 
     def _read(self) -> bytes | None:
         try:

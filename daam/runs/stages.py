@@ -75,9 +75,9 @@ class SharedStage:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Wait until no other run trains the stage, and keep others from it inside the block.
+        """Wait until the stage is finished or no other run trains it; then keep others waiting.
 
-        A finished stage is waited for by nobody. Collective.
+        They wait until the block ends. Collective.
         """
         claim, is_waiting = claim_on(self.store), False
         try:
@@ -94,16 +94,16 @@ class SharedStage:
             claim.release()
 
     def take_over(self, run: Run, folder: Store) -> list[dict[str, Any]]:
-        """Put a run into the newest state of the stage, if the run is not as far itself.
+        """Put a run into the newest state of the stage, unless it is as far itself.
 
         Collective.
 
         Args:
             run: changed.
-            folder: its folder, which gets the state and the metrics of the epochs.
+            folder: its folder, where the state and the metrics of the epochs are stored, too.
 
         Returns:
-            The metrics of the epochs that the run need not train.
+            The metrics of the epochs that the run skips.
         """
         entry = state = None
         if collectives.rank() == 0 and self.num_epochs_done() > run.num_epochs_done:
@@ -153,9 +153,10 @@ class SharedStage:
 def shared_stage(run: Run, folder: Store, stages: Store) -> SharedStage | None:
     """Return the source stage that a run shares; None if it is past it or shares none. Collective.
 
-    A run that only trains on its source shares none, unless it is a stage (`stage = "source"`):
-    its last epoch would get no score of its own target. Nor does one that has trained epochs under
-    another key, or none, such as with other workers: its state is not what the key stands for.
+    A run that trains on its source to the end shares none, unless it is a source stage itself
+    (`stage = "source"`): its last epoch needs a score on its own target. Nor does a run that was
+    resumed under another key, for example with other workers: its state is not what the key stands
+    for.
 
     Args:
         run: assembled, in the state of its newest checkpoint.

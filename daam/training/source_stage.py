@@ -1,8 +1,8 @@
-"""The source stage of a run: what its state depends on, and who may take it over.
+"""The source stage of a run: what its state depends on, and which runs may take it over.
 
 Until the end of `loss.warmup_epochs` a run trains on its source alone, so that one source stage can
-be adapted to many targets and with many settings. Taken over, it gives bit for bit what training it
-would have given. Every setting counts as acting on the source stage unless it is named here.
+be adapted to many targets and with many settings. A run that takes it over ends with the same bits
+as if it had trained it. Every setting counts as acting on the source stage unless it is named here.
 """
 
 import hashlib
@@ -43,8 +43,8 @@ SCHEDULE = (
 )
 # Forms of domain similarity whose head is part of the network from the start.
 WITH_HEAD = ("nominal_classifier", "domain_confusion", "gradient_reversal")
-# Settings whose effect is part of `stage_description` by other means, and those without any: where
-# the data and the weights lie, what of them is cached and which threads decode them.
+# Settings without an effect on the state, or whose effect `stage_description` covers otherwise:
+# where data and weights are, how much is cached, how many threads decode, and the device.
 DESCRIBED = (
     "data.root",
     "data.cache",
@@ -57,14 +57,15 @@ DESCRIBED = (
 
 
 def num_source_epochs(config: RunConfig) -> int:
-    """Return how many epochs a run trains on its source alone, at the start."""
+    """Return the number of epochs at the start of a run that train on its source alone."""
     return min(config.loss.warmup_epochs, config.num_epochs)
 
 
 def source_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that act on the source stage, by dotted path.
 
-    Of two tables that are left out, what shapes the network or the state is kept.
+    A head for domain similarity and a teacher are part of the state from the start, so whether a
+    run has one counts, although their other settings belong to the adaptation.
     """
     similarity = config.loss.domain_similarity.kind
     return {
@@ -79,9 +80,9 @@ def source_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def stage_description(run: Run) -> dict[str, Any]:
-    """Return all that the state at the end of a run's source stage depends on, to the bit.
+    """Return everything that determines the state at the end of a run's source stage, to the bit.
 
-    Plain values; where they are equal, so are the states. Collective: on every rank, equal.
+    Runs with equal descriptions, which are plain values, reach equal states. Collective.
     """
     num_epochs = num_source_epochs(run.config)
     steps = range(num_epochs * run.config.optimiser.steps_per_epoch)

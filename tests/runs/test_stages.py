@@ -3,6 +3,7 @@
 Runs in processes of their own, which are killed or of several ranks, are in `test_staged_runs.py`.
 """
 
+import errno
 import json
 import logging
 import os
@@ -293,6 +294,21 @@ def test_a_claim_has_one_holder_and_passes_on_when_it_is_released(store: Store, 
     second.release()
     assert first.acquire()
     first.release()
+
+
+def test_on_a_file_system_without_locks_every_claim_is_granted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flock(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(claims.fcntl, "flock", flock)
+    first, second = claim_on(LocalStore(tmp_path)), claim_on(LocalStore(tmp_path))
+    assert first.acquire()
+    assert second.acquire()
+    assert "stage.lock cannot be locked ([Errno" in caplog.text
+    first.release()
+    second.release()
 
 
 def test_a_holder_that_no_longer_moves_loses_its_claim(

@@ -37,7 +37,7 @@ BASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "source_only": ("source_only", {}),  # for the settings that have no other value elsewhere
 }
-# Of what a run's state holds, these say whose it is: whoever takes the stage puts their own there.
+# These entries of a state say which run it is of; a run that takes the stage over replaces them.
 OF_THE_RUN = ("config", "target_digest", "windows")
 # The schema does not know other values (they name data), or theirs would show in later steps only.
 BY_HAND: dict[str, list[Any]] = {

@@ -27,7 +27,7 @@ class Compute:
         return self.device if self.device.type == "cuda" else None
 
     def describe(self) -> dict[str, str | int | None]:
-        """Describe what rounding depends on: the processor, its kernels, and their number."""
+        """Describe what rounding depends on: the processor, its kernels and the threads."""
         if self.device.type == "cuda":
             return {
                 "device": torch.cuda.get_device_name(self.device),
@@ -61,7 +61,7 @@ class Compute:
 
 @cache
 def cpu_name() -> str:
-    """Return the model of this machine's CPU, or its architecture where that is not told."""
+    """Return the model of this machine's CPU, or its architecture if the model is unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

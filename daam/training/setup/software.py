@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-# Those that read, decode and compute. The others launch, store and show.
+# Those that read, decode and compute; the others cannot change a result.
 LIBRARIES = ("torchvision", "numpy", "pyarrow", "simplejpeg", "pillow")
 
 
