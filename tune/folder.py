@@ -6,6 +6,7 @@ journal.log       Optuna's journal: every trial, its parameters, scores and stat
 journal-N.log     the journal before the N-th change of the settings, see `tune.resuming`
 stages/           the source stages that its runs share (elsewhere with study.stages)
 trials/           a folder for each trial, with the checkpoints of its transfers
+race/, race.json  the same for the best trials, repeated with other seeds, and how that ended
 holdout/          the same for the contenders of the final comparison
 study.json, trials.csv, best.toml, report.html     the results
 """

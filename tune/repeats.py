@@ -1,7 +1,7 @@
 """Runs the race of a study: its best trials again, with other seeds.
 
-trials/trial-0003-seed-2/     a repeated trial, as trials/trial-0003/ is the first run of it
-race.json                     the race, once it is over
+race/trial-0003-seed-2/     a repeated trial, as trials/trial-0003/ is its first run
+race.json                   the race, once it is over
 """
 
 import json

@@ -176,8 +176,8 @@ def search(
 
 
 def delete_checkpoints(folder: Store) -> None:
-    """Delete those of the trials, which nothing reads after the race."""
-    for key in folder.list("trials/"):
+    """Delete those of the search and of the race, which nothing reads any more."""
+    for key in (*folder.list("trials/"), *folder.list("race/")):
         if "/checkpoints/" in key:
             folder.delete(key)
 

@@ -127,7 +127,8 @@ def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, No
     score combines the transfers so far; it is None after epochs that are not scored.
     """
     transfers = settings["transfers"]
-    folder = open_store(settings["study_uri"]).child(f"trials/{name_of(settings)}")
+    part = "trials" if settings.get("seed") is None else "race"
+    folder = open_store(settings["study_uri"]).child(f"{part}/{name_of(settings)}")
     stages = open_store(settings["stages_uri"])
     scoring, metric = SCORINGS[settings["score"]]
     gauges = trial_gauges(name_of(settings))

@@ -196,7 +196,7 @@ def test_every_epoch_is_reported_once(story: Story) -> None:
 def test_the_checkpoints_of_the_search_are_gone_and_those_of_the_holdout_stay(
     story: Story,
 ) -> None:
-    assert not list((story.folder / "trials").rglob("*.pt"))
+    assert not [*(story.folder / "trials").rglob("*.pt"), *(story.folder / "race").rglob("*.pt")]
     runs = sorted((story.folder / "holdout").glob("*/seed-*"))
     assert len(runs) >= 2 * NUM_SEEDS  # tuned is not trained where the default settings won
     for run in runs:
@@ -248,7 +248,7 @@ def test_the_best_trials_were_repeated_with_another_seed(story: Story) -> None:
     for trial in best:
         by_seed = race["scores"][str(trial["number"])]
         assert by_seed["1"] == trial["scores"]
-        again = open_store(f"{story.folder}/trials/{trial['name']}-seed-2/plaza-campus")
+        again = open_store(f"{story.folder}/race/{trial['name']}-seed-2/plaza-campus")
         assert read_reports(again)[-1]["mAP"] == by_seed["2"]["plaza->campus"]
     means = {trial: race["means"][trial] for trial in race["means"]}
     left = means.keys() - {str(dropout["trial"]) for dropout in race["dropouts"]}
