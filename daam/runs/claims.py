@@ -96,7 +96,8 @@ class StoredClaim:
         self._store = store
         self._holder = secrets.token_hex(8)
         self._beats = 0
-        self._stop: threading.Event | None = None
+        self._stop = threading.Event()
+        self._beating: threading.Thread | None = None
         self._seen: tuple[bytes | None, float] = (None, 0.0)
 
     def acquire(self) -> bool:
@@ -114,24 +115,26 @@ class StoredClaim:
         self._write()
         if not self._is_own(self._read()):
             return False
-        self._stop = threading.Event()
-        threading.Thread(target=self._beat, args=(self._stop,), daemon=True).start()
+        self._stop.clear()
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._beating.start()
         return True
 
     def release(self) -> None:
         """Delete the object, if it is held."""
-        if self._stop is None:
+        if self._beating is None:
             return
         self._stop.set()
-        self._stop = None
+        self._beating.join()  # a beat on its way would create the object anew
+        self._beating = None
         try:
             if self._is_own(self._read()):
                 self._store.delete(CLAIM)
         except StorageError as error:
             log.warning("others will wait for another %.0f s: %s", DEAD_AFTER_S, error)
 
-    def _beat(self, stop: threading.Event) -> None:
-        while not stop.wait(BEAT_S):
+    def _beat(self) -> None:
+        while not self._stop.wait(BEAT_S):
             try:
                 self._write()
             except StorageError as error:
