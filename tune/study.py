@@ -4,6 +4,7 @@ All state is in the study's folder: a process that dies loses at most the epochs
 """
 
 import logging
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tune.folder import JOURNAL, how_to_resume, open_study
 from tune.launching import FAILURE, tuner_for
 from tune.racing import Race
 from tune.repeats import race_trials, racers, read_race
-from tune.search import EXHAUSTED, OptunaPruning, OptunaSearcher, num_finished
+from tune.search import EXHAUSTED, SET_ASIDE, OptunaPruning, OptunaSearcher, num_finished
 from tune.settings import StudyConfig
 from tune.trial import run_trial, trial_name, trial_plan
 from tune.watch import StudyWatch, WatchCallback
@@ -197,7 +198,10 @@ def check_finished(
     if not is_search_over(config, study):
         raise StudyInterruptedError(f"the study was stopped {after}; {how_to_resume(folder)}")
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
-        raise StudyError(f"no trial of {folder.uri} finished: {ends_of(trials)}")
+        raise StudyError(
+            f"no trial of {folder.uri} finished: {ends_of(trials)}; fix the cause and run more: "
+            f"daam tune --resume {shlex.quote(folder.uri)} --trials {num_finished(study) + 1}"
+        )
 
 
 def is_finished(config: StudyConfig, folder: Store) -> bool:
@@ -230,9 +234,15 @@ def is_search_over(config: StudyConfig, study: optuna.Study) -> bool:
 
 def ends_of(trials: list[optuna.trial.FrozenTrial]) -> str:
     """Return in words how trials that are not complete ended, with each reason once."""
-    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    num_set_aside = sum(SET_ASIDE in trial.user_attrs for trial in trials)
+    failed = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.FAIL and SET_ASIDE not in trial.user_attrs
+    ]
     num_pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
     reasons = dict.fromkeys(trial.user_attrs[FAILURE] for trial in failed)
     ends = [f"{len(failed)} failed ({'; '.join(reasons)})"] if failed else []
     ends += [f"{num_pruned} stopped early"] if num_pruned else []
+    ends += [f"{num_set_aside} set aside"] if num_set_aside else []
     return ", ".join(ends)
