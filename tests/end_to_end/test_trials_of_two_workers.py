@@ -62,7 +62,7 @@ def test_a_trial_of_two_workers_gives_one_score(searches: Searches, tmp_path: Pa
     study, _ = open_study(folder, config, scratch=tmp_path)
     (trial,) = study.get_trials()
     assert trial.state.name == "COMPLETE"
-    assert list(trial.intermediate_values) == [1, 2]
+    assert list(trial.intermediate_values) == [2, 4]  # after the source stage
     scores = trial.user_attrs["scores"]
     assert list(scores) == TRANSFERS
     assert trial.value == pytest.approx(sum(scores.values()) / 2)
@@ -70,7 +70,7 @@ def test_a_trial_of_two_workers_gives_one_score(searches: Searches, tmp_path: Pa
         home = folder.child(f"trials/trial-0000/{transfer.replace('->', '-')}")
         assert [row["epoch"] for row in read_reports(home)] == [1, 2]
         assert read_reports(home)[-1]["mAP"] == scores[transfer]
-    assert "trial-0000 epoch 1/2 score " in searches.finished.out
+    assert "trial-0000 epoch 2/4 score " in searches.finished.out
     assert "trial-0000 COMPLETE score " in searches.finished.out
 
 
