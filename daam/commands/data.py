@@ -18,6 +18,7 @@ from daam.commands.terminal.screen import (
 )
 from daam.config.schema import RunConfig
 from daam.domains import check_domain
+from daam.errors import ShardError
 from daam.storage import open_store
 
 DEFAULT_ROOT = RunConfig().data.root
@@ -62,11 +63,16 @@ def data_render(
     with progress_bar(f"rendering {domain}") as advance:
         count = render_domain(plan, to=to, num_processes=os.cpu_count() or 1, progress=advance)
     print_line(
-        f"{count} images in {to}; import them: daam data import "
-        f"--layout market1501 --root {to} --domain {domain}"
+        f"{count} images in {to}; import them: daam data import --layout market1501 "
+        f"--root {shlex.quote(str(to))} --domain {domain} --to FOLDER"
     )
     if crops is not None:
-        print_line(f"{write_crops(to, to=crops)} of them, without who is who, in {crops}")
+        num_crops = write_crops(to, to=crops)
+        print_line(
+            f"{num_crops} of them, without who is who, in {crops}; import them: daam data import "
+            f"--layout folder --root {shlex.quote(str(crops))} --pattern 'cam(?P<camera>\\d+)_' "
+            "--domain mine --to FOLDER"
+        )
 
 
 @data.command("import")
@@ -136,6 +142,7 @@ def data_import(
         print_understood,
         print_unreadable,
     )
+    from daam.dataset.format.manifest import manifest_key, read_manifest
     from daam.dataset.importing.encoding import check_size
     from daam.dataset.importing.findings import findings
     from daam.dataset.importing.hold_out import cut_test_splits, hold_out_validation
@@ -175,6 +182,9 @@ def data_import(
             print_unreadable(unreadable, is_skipped=False)
         print_line("nothing was written; to import, leave out --dry-run")
         return
+    replaced = None
+    with suppress(ShardError):  # one that is damaged or older is replaced, too
+        replaced = read_manifest(store, domain) if store.exists(manifest_key(domain)) else None
     sent = SentFiles()
     with resumed_when_repeated("the import"), progress_bar(f"importing {domain}") as advance:
         manifest = import_domain(
@@ -191,6 +201,11 @@ def data_import(
         )
     print_skipped(index.skipped)
     print_line(sent.summary(to))
+    if replaced not in (None, manifest):
+        print_note(
+            f"this replaces another import of {domain}; runs that read it go on with it, and the "
+            "next import deletes its files"
+        )
     print_description(store, manifest, at=to)
 
 

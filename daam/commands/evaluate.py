@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from daam.commands.terminal.options import AsJson, Checkpoint, MovedTo
-from daam.commands.terminal.screen import console, print_files, print_json
+from daam.commands.terminal.screen import console, print_files, print_json, print_line
 from daam.domains import check_domain
 from daam.errors import ConfigError
 from daam.storage import open_store
@@ -29,7 +29,7 @@ def evaluate(
         float | None,
         typer.Option(
             help="Find the threshold for this share of pairs of two people that match; "
-            "default: 0.001, if there are pairs enough."
+            "default: 0.001, if there are enough pairs."
         ),
     ] = None,
     rerank: Annotated[  # noqa: FBT002  (typer's way)
@@ -53,6 +53,7 @@ def evaluate(
         )
     from daam import api
 
+    print_line(f"evaluating {checkpoint} on {domain}; the pictures take most of the time")
     found = api.evaluate(
         checkpoint,
         domain=domain,

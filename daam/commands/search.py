@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NUM_NAMED = 20
 MANY_IMAGES = 2_000_000
+SAME_IMAGE = 1e-5  # cosine distance of two embeddings of one image
 
 
 def search(
@@ -131,7 +132,7 @@ def print_matches(result: "SearchResult") -> None:
                 f"{rank}",
                 f"{match.distance:.4f}{' *' if match.is_match else ''}",
                 *("" if known is None else f"{known}" for known in (match.camera, match.time)),
-                match.name,
+                match.name + (" (the query itself)" if match.distance < SAME_IMAGE else ""),
             )
         console.print(table, markup=False)
     if result.threshold is None:

@@ -110,6 +110,9 @@ def evaluate(
     manifest = manifest_of(config, domain)
     network = trained_network(config, state)
     title = f"{run} ({config.transfer}) on {domain}"
+    warnings = []
+    if domain in config.pair().sources:
+        warnings = [f"{domain} is a source of this run, so this says nothing about other cameras"]
     header = {"run": run, "transfer": config.transfer, "domain": domain}
     if without_labels or not has_test(manifest):
         if rerank or false_match_rate is not None:
@@ -128,7 +131,7 @@ def evaluate(
             domain=domain,
             scores=None,
             assessment=assessment,
-            warnings=assessment.warnings,
+            warnings=[*warnings, *assessment.warnings],
             files=files,
         )
     test = RetrievalTest.on_test(config, domain=domain)
@@ -201,6 +204,7 @@ def evaluate(
         reranked=reranked,
         calibration=calibration,
         warnings=[
+            *warnings,
             *([] if cameras_known else [CAMERAS_UNKNOWN.format(domain=domain)]),
             *([] if warning is None else [warning]),
         ],

@@ -108,10 +108,10 @@ def _centring(cameras_N: np.ndarray | None, *, images_per_person: float) -> tupl
         round(MIN_PEOPLE_PER_CAMERA * images_per_person),
         MIN_IMAGES_PER_CAMERA_AND_CAMERA * num_cameras,
     )
-    found = f"{num_cameras:,} cameras with {typical:,} images"
+    found = f"{num_cameras:,} cameras with typically {typical:,} images"
     if typical < needed:
         return False, (
-            f"cameras are not centred: of {found} each, fewer than {needed:,}, a mean could be "
+            f"cameras are not centred: of {found}, fewer than {needed:,}, a mean could be "
             "that of a few people"
         )
-    return True, f"cameras are centred: there are {found} each"
+    return True, f"cameras are centred: {found}"

@@ -105,10 +105,14 @@ def results_in_words(folder: Store) -> list[str]:
     """What evaluations found out about a run, a line each.
 
     Raises:
-        StorageError: the folder cannot be read.
+        DaamError: the folder cannot be read, or holds no run.
     """
-    found = sorted(read_results(folder).items())
-    return [IN_WORDS[kind](domain, document) for (domain, kind), document in found]
+    sources = settings_of(folder).pair().sources
+    return [
+        IN_WORDS[kind](domain, document)
+        + (f" ({domain} is a source of this run: no other cameras.)" if domain in sources else "")
+        for (domain, kind), document in sorted(read_results(folder).items())
+    ]
 
 
 def _data(config: RunConfig) -> Iterator[tuple[str, ...]]:

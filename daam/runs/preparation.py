@@ -4,7 +4,12 @@ import shlex
 from collections.abc import Callable, Mapping, Set
 
 from daam.config.schema import RunConfig
-from daam.dataset.format.manifest import has_domain, manifest_key, read_manifest
+from daam.dataset.format.manifest import (
+    MANIFEST_NAME,
+    has_domain,
+    manifest_key,
+    read_manifest,
+)
 from daam.domains import Split
 from daam.errors import ConfigError
 from daam.runs.demo_domains import DEMO_DOMAINS, prepare_demo
@@ -40,9 +45,12 @@ def prepare_domains(
         if not all(has_domain(store, domain) for domain in needed):
             rendered = prepare_demo(store, seed=DEMO_SEED, progress=progress)
     elif missing := sorted(domain for domain in needed if not store.exists(manifest_key(domain))):
+        found = {key.split("/")[0] for key in store.list("") if key.endswith(f"/{MANIFEST_NAME}")}
+        known = ", ".join(sorted(found)) or "none"
         raise ConfigError(
-            f"{root} has no domain {', '.join(missing)}; import it: daam data import "
-            f"--layout market1501 --root FOLDER --domain {missing[0]} --to {shlex.quote(root)}"
+            f"{root} has no domain {', '.join(missing)}, only {known}; "
+            f"import it: daam data import --layout LAYOUT --root FOLDER --domain {missing[0]} "
+            f"--to {shlex.quote(root)} (LAYOUT is market1501, or folder for crops without labels)"
         )
     for domain, splits in needed.items():
         manifest = read_manifest(store, domain)

@@ -43,6 +43,17 @@ def test_skipped_files_are_counted_and_the_first_named_by_reason(
     ]
 
 
+def test_an_import_in_place_of_another_says_so(data: Launch, tmp_path: Path) -> None:
+    write_market(tmp_path / "raw", name="plaza")
+    words = ("import", "--layout", "folder", "--root", str(tmp_path / "raw"), "--domain", "mine")
+    words = (*words, "--to", str(tmp_path / "to"))
+    with_cameras = data(*words, "--pattern", r"_c(?P<camera>\d)")
+    assert with_cameras.code == 0, with_cameras.err
+    assert "replaces" not in with_cameras.out
+    assert "replaces" not in data(*words, "--pattern", r"_c(?P<camera>\d)").out
+    assert "this replaces another import of mine" in data(*words).out
+
+
 def test_a_withdrawn_data_set_is_read_after_the_acknowledgement(
     data: Launch, tmp_path: Path
 ) -> None:

@@ -21,7 +21,6 @@ sys.exit(code)
 STUDY = """
 [study]
 name = "small"
-search_transfers = ["plaza->campus"]
 [search]
 "optimiser.learning_rate" = { low = 1e-4, high = 1e-2 }
 """
@@ -43,10 +42,13 @@ def ran(command: list[str], *, folder: Path) -> subprocess.CompletedProcess[str]
         (["train"], "name the domains to train on: --transfer 'SOURCE->TARGET'"),
         (["train", "--transfer", "plaza"], "'plaza' is not of the form source->target"),
         (["train", "--transfer", "a->b", "--set", "loss.tripet=1"], "did you mean loss.triplet?"),
-        (["train", "--transfer", "market->msmt"], "has no domain market, msmt; import it"),
+        (
+            ["train", "--transfer", "market->msmt"],
+            "has no domain market, msmt, only none; import it",
+        ),
         (["train", "--resume", "runs/a", "--name", "b"], "give it alone"),
         (["compare", "runs/a"], "name at least two runs"),
-        (["tune", "--config", "study.toml"], "[study]: holdout is missing"),
+        (["tune", "--config", "study.toml"], "the study names no transfer"),
         (["tune", "--set", "study.holdout=plaza->campus"], "share the domain campus"),
     ],
 )

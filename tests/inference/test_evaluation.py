@@ -78,3 +78,13 @@ def test_a_test_without_cameras_is_scored_and_says_so(tiny_run: str, tmp_path: P
     assert "cameras of mine are unknown" in found.warnings[0]
     assert json.loads((tmp_path / "scores/scores.json").read_text())["same_camera_junk"] is False
     assert all(path.exists() for path in found.files)
+
+
+def test_a_test_on_a_source_says_that_it_shows_no_other_cameras(
+    tiny_run: str, tmp_path: Path
+) -> None:
+    found = evaluate(tiny_run, domain="plaza", to=tmp_path)
+    assert "plaza is a source of this run" in found.warnings[0]
+    assert "source" not in " ".join(evaluate(tiny_run, domain="campus").warnings)
+    card = Path(tiny_run, "card.md").read_text()
+    assert "(plaza is a source of this run: no other cameras.)" in card

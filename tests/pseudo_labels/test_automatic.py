@@ -71,13 +71,13 @@ def test_what_is_set_is_kept() -> None:
     [
         (None, 9, False, "unknown"),
         (cameras_of(1, images=5_000), 9, False, "only one"),
-        (cameras_of(5_000, images=1), 9, False, "5,000 cameras with 1 images each"),
-        (cameras_of(2_000, images=2), 9, False, "with 2 images"),
-        (cameras_of(600, images=6), 9, False, "with 6 images"),
-        (cameras_of(4, images=52), 9, True, "4 cameras with 52 images"),
+        (cameras_of(5_000, images=1), 9, False, "5,000 cameras with typically 1 images"),
+        (cameras_of(2_000, images=2), 9, False, "with typically 2 images"),
+        (cameras_of(600, images=6), 9, False, "with typically 6 images"),
+        (cameras_of(4, images=52), 9, True, "4 cameras with typically 52 images"),
         (cameras_of(4, images=52), 17.2, False, "fewer than 69"),  # 3 people or so
         (cameras_of(100, images=50), 9, False, "fewer than 400"),  # each camera a person
-        (cameras_of(6, images=2_000), 17.2, True, "with 2,000 images"),
+        (cameras_of(6, images=2_000), 17.2, True, "with typically 2,000 images"),
         (np.repeat(np.arange(7), [1] + 6 * [2_000]), 17.2, True, "7 cameras"),
     ],
 )
