@@ -102,7 +102,7 @@ def checked_values(dimension: Dimension) -> Sequence[Any]:
     values = values_of(dimension.distribution)
     if len(values) <= MAX_CHECKED_VALUES:
         return values
-    return values[0], values[len(values) // 2], values[-1]
+    return values[0], values[-1], values[len(values) // 2]
 
 
 def outermost_values(dimension: Dimension) -> Sequence[Any]:

@@ -136,6 +136,8 @@ class StoredClaim:
     def _beat(self) -> None:
         while not self._stop.wait(BEAT_S):
             try:
+                if not self._is_own(self._read()):
+                    return  # it was thought dead, and another has it now
                 self._write()
             except StorageError as error:
                 log.warning("others may repeat this work: %s", error)

@@ -316,11 +316,11 @@ def test_a_holder_that_no_longer_moves_loses_its_claim(
 ) -> None:
     store = open_store(s3_uri)
     first, second = claim_on(store), claim_on(store)
-    assert first.acquire()
-    with monkeypatch.context() as dead:
-        dead.setattr(claims.StoredClaim, "_write", lambda _: None)
-        assert not second.acquire()
-        time.sleep(1.2)
+    with monkeypatch.context() as stuck:
+        stuck.setattr(claims.StoredClaim, "_beat", lambda _: None)
+        assert first.acquire()
+    assert not second.acquire()
+    time.sleep(1.2)
     assert acquired(second, within_s=3)
     first.release()  # it had only been slow: what it no longer has stays
     assert store.exists("claim.json")
