@@ -135,11 +135,11 @@ def choice_in_words(record: StudyRecord) -> str:
     """Return what choosing by the label-free score gave in the benchmark; empty without one."""
     for rows in record.epochs.values():
         for row in rows:
-            scores = {
-                name.removeprefix(LABEL_FREE_SCORES): value
-                for name, value in row.items()
-                if name.startswith(LABEL_FREE_SCORES)
-            }
-            if scores:
+            if RANKING_SCORE in row:
+                scores = {
+                    name.removeprefix(LABEL_FREE_SCORES): value
+                    for name, value in row.items()
+                    if name.startswith(LABEL_FREE_SCORES)
+                }
                 return measured_choice(scores).summary
     return ""

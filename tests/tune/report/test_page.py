@@ -21,15 +21,18 @@ def text_of(section: str) -> str:
 
 
 def test_a_study_without_labels_says_what_choosing_by_its_score_gives() -> None:
-    scores = {"label_free/self_retrieval": 0.5}
+    # Every run with groups reports its self-retrieval; only a trial that is ranked by it the rest.
+    of_any_run = {"epoch": 1, "label_free/self_retrieval": 0.5}
+    ranked = {**of_any_run, "epoch": 2, "label_free/ranking_score": 0.5}
+    trial = "trials/trial-0000/plaza-campus"
     record = replace(
-        a_record(score="label_free", holdout="plaza->station"),
-        epochs={"trials/trial-0000/plaza-campus": [{"epoch": 1}, {"epoch": 2, **scores}]},
+        a_record(score="label_free", holdout="plaza->station"), epochs={trial: [of_any_run, ranked]}
     )
     text = text_of(summary(record))
     assert "label-free score" in text
     assert measured_choice({"self_retrieval": 0.5}).summary in text
-    assert "Choosing by it" not in text_of(summary(a_record()))
+    by_labels = replace(a_record(), epochs={trial: [of_any_run]})
+    assert "Choosing by it" not in text_of(summary(by_labels))
 
 
 def test_a_study_without_a_holdout_says_what_is_not_proven() -> None:

@@ -18,6 +18,9 @@ from tune.report.charts.shares import share, share_axis
 from tune.report.importances import Importance
 from tune.report.trials import final_score, short_names
 
+SLICE_WIDTH = 260
+MAX_LETTERS = 30  # of all names below a chart of that width
+
 
 def importance_chart(importances: Sequence[Importance], *, left_out: Sequence[str]) -> str:
     """Return how much of the scores' variance each setting explains, with intervals.
@@ -75,7 +78,7 @@ def slice_chart(
     chart = Chart(
         x=setting_axis(values),
         y=share_axis([score for _, score in found]),
-        width=260,
+        width=SLICE_WIDTH,
         height=170,
     )
     if (place := place_on_axis(default, values)) is not None:
@@ -98,7 +101,11 @@ def slice_chart(
 def setting_axis(values: BaseDistribution) -> Axis:
     """Return the axis of a setting."""
     if isinstance(values, CategoricalDistribution):
-        return category_axis([as_text(choice) for choice in values.choices])
+        most = MAX_LETTERS // len(values.choices)  # more would run into the next name
+        names = [as_text(choice) for choice in values.choices]
+        return category_axis(
+            [name if len(name) <= most else f"{name[: most - 1]}…" for name in names]
+        )
     between = cast("FloatDistribution | IntDistribution", values)
     if between.log:
         return log_axis(between.low, between.high)
