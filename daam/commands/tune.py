@@ -22,7 +22,7 @@ from daam.commands.terminal.screen import (
 )
 from daam.commands.terminal.stopping import last_words
 from daam.commands.terminal.study_display import StudyDisplay
-from daam.config.load import parse_settings, read_packaged_toml, read_toml
+from daam.config.load import merged, parse_settings, read_packaged_toml, read_toml
 from daam.errors import ConfigError, StudyInterruptedError
 from daam.execution.environment import prepare_environment
 from daam.storage import open_store
@@ -34,7 +34,9 @@ RAY = Path(sys.executable).with_name("ray")
 
 
 def tune(
-    config: Annotated[Path | None, typer.Option(help="Study file; default: the demo.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Study file, or settings that change the preset's.")
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="A study that comes with daam; default: demo.")
     ] = None,
@@ -90,8 +92,6 @@ def tune(
             changes[path] = value
     if budget is not None and trials is None:
         changes["study.num_trials"] = 0
-    if config is not None and preset is not None:
-        raise ConfigError("--config and --preset are two study files; give one of them")
     if resume is None and budget is not None and budget.startswith("+"):
         raise ConfigError(f"--budget {budget} is for a study to go on with; add --resume FOLDER")
     if resume is not None:
@@ -106,10 +106,11 @@ def tune(
             changes["study.budget"] = str(parse_budget(budget[1:]).beyond(spent_on(before)))
     else:
         tree = read_packaged_toml("tune", "spaces", "demo")
-    if config is not None:
-        tree = read_toml(config)
-    elif preset is not None:
-        tree = read_packaged_toml("tune", "spaces", preset)
+    if config is not None or preset is not None:
+        tree = merged(
+            {} if preset is None else read_packaged_toml("tune", "spaces", preset),
+            {} if config is None else read_toml(config),
+        )
     if (source is None) != (target is None):
         raise ConfigError("--source and --target name a transfer together; give both")
     if source is not None:

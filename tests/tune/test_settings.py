@@ -92,3 +92,12 @@ def test_source_and_target_are_given_together(command: Launch) -> None:
     done = command("tune", "--source", "plaza")
     assert done.code == 2
     assert "give both" in done.err
+
+
+def test_a_file_changes_what_a_preset_says(command: Launch, tmp_path: Path) -> None:
+    file = tmp_path / "small.toml"
+    words = ("--preset", "adapt", "--config", str(file), "--source", "plaza", "--target", "mine")
+    file.write_text(f'[data]\nroot = "{tmp_path}/nothing"\n')
+    assert f"{tmp_path}/nothing has no domain mine, plaza" in command("tune", *words).err
+    file.write_text('[study]\nscore = "validation"\n')
+    assert "this study scores by labels" in command("tune", *words).err
