@@ -110,7 +110,11 @@ def results_in_words(folder: Store) -> list[str]:
     sources = settings_of(folder).pair().sources
     return [
         IN_WORDS[kind](domain, document)
-        + (f" ({domain} is a source of this run: no other cameras.)" if domain in sources else "")
+        + (
+            f" ({domain} is a source of this run, so this says nothing about other cameras.)"
+            if domain in sources
+            else ""
+        )
         for (domain, kind), document in sorted(read_results(folder).items())
     ]
 

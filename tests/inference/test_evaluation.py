@@ -87,4 +87,4 @@ def test_a_test_on_a_source_says_that_it_shows_no_other_cameras(
     assert "plaza is a source of this run" in found.warnings[0]
     assert "source" not in " ".join(evaluate(tiny_run, domain="campus").warnings)
     card = Path(tiny_run, "card.md").read_text()
-    assert "(plaza is a source of this run: no other cameras.)" in card
+    assert "(plaza is a source of this run, so this says nothing about other cameras.)" in card
