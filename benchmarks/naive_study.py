@@ -33,16 +33,16 @@ import ray.tune
 import torch
 from ray.tune import RunConfig, Stopper, TuneConfig, Tuner
 from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.searcher.optuna import OptunaSearch
 
 from benchmarks.naive_parts import PARTS, ImageFiles, naive
 from daam.runs.worker import is_adapted
 from daam.training.loop import fit
 from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.setup.assemble import assemble
+from tune.proposals.space import suggest
+from tune.search.trial import trial_config
 from tune.settings import VALIDATION, StudyConfig, study_config
-from tune.space import suggest
-from tune.trial import trial_config
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS, WALL, UNITS = "epochs.jsonl", "wall.json", "units.json"

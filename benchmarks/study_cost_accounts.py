@@ -17,8 +17,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from daam.runs.stages import REUSED, TRAINED
-from tune.folder import JOURNAL
-from tune.trial import trial_name
+from tune.folder.folder import JOURNAL
+from tune.search.trial import trial_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

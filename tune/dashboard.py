@@ -9,8 +9,8 @@ from optuna.storages import JournalStorage
 
 from daam.errors import ConfigError, StudyError
 from daam.storage import Store
-from tune.folder import JOURNAL
-from tune.journal import PublishedJournal
+from tune.folder.folder import JOURNAL
+from tune.folder.journal import PublishedJournal
 
 LOOPBACK = "127.0.0.1"
 REREAD_AFTER_S = 2.0

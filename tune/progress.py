@@ -21,7 +21,7 @@ class RunProgress:
 
 @dataclass(slots=True)
 class StudyProgress:
-    """Follows the phase of a study that is running, as a `tune.watch.StudyWatch`.
+    """Follows the phase of a study that is running, as a `tune.search.watch.StudyWatch`.
 
     Another thread may read it: each method works on a snapshot of the runs.
     """

@@ -8,14 +8,14 @@ from daam.domains import Transfer
 from daam.errors import DaamError
 from daam.inference.evaluation import colour_histogram_scores
 from daam.storage import Store
-from tune.folder import how_to_resume
+from tune.folder.folder import how_to_resume
 from tune.report.comparison import Comparison, compare
 from tune.report.files import write_report
 from tune.report.live import LiveReport
 from tune.report.provenance import git_commit, library_versions
+from tune.search.watch import StudyWatch
 from tune.settings import StudyConfig
 from tune.study import run_study
-from tune.watch import StudyWatch
 
 CODE = Path(__file__).resolve().parents[1]
 FILES = ("study.json", "best.toml", "trials.csv", "report.html")

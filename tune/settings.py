@@ -1,6 +1,7 @@
 """The settings of a study: its transfers, its budget and its search space.
 
-A study file is a run's settings plus two tables: `[study]` and `[search]`, see `tune.space`.
+A study file is a run's settings plus two tables: `[study]` and `[search]`, see
+`tune.proposals.space`.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,9 +17,9 @@ from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
 from daam.storage import Store, open_store
 from tune.budget import Budget, parse_budget
-from tune.space import Dimension, search_space, with_float_bounds
-from tune.space_checks import check_paths, check_values
-from tune.starts import default_start, user_start
+from tune.proposals.space import Dimension, search_space, with_float_bounds
+from tune.proposals.space_checks import check_paths, check_values
+from tune.proposals.starts import default_start, user_start
 
 VALIDATION, LABEL_FREE, TRANSFER = "validation", "label_free", "transfer"
 

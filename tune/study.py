@@ -21,15 +21,15 @@ from daam.execution.trainer import check_size, wants_gpu
 from daam.runs.run_folder import portable
 from daam.storage import Store, open_store
 from tune.budget import CostMeter, cost_of
-from tune.contenders import Contender, are_tested, run_contenders
-from tune.folder import JOURNAL, how_to_resume, open_study
-from tune.launching import FAILURE, tuner_for
-from tune.racing import Race
-from tune.repeats import race_trials, racers, read_race
-from tune.search import EXHAUSTED, SET_ASIDE, OptunaPruning, OptunaSearcher, num_finished
+from tune.contenders.final import Contender, are_tested, run_contenders
+from tune.contenders.racing import Race
+from tune.contenders.repeats import race_trials, racers, read_race
+from tune.folder.folder import JOURNAL, how_to_resume, open_study
+from tune.search.launching import FAILURE, tuner_for
+from tune.search.searcher import EXHAUSTED, SET_ASIDE, OptunaPruning, OptunaSearcher, num_finished
+from tune.search.trial import run_trial, trial_name, trial_plan
+from tune.search.watch import StudyWatch, WatchCallback
 from tune.settings import StudyConfig
-from tune.trial import run_trial, trial_name, trial_plan
-from tune.watch import StudyWatch, WatchCallback
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ def dashboard(
 ) -> None:
     """Show a study in a browser, also while it runs: optuna-dashboard, read-only, until Ctrl-C."""
     from tune.dashboard import LOOPBACK, dashboard_server, require_dashboard
-    from tune.folder import read_folder
+    from tune.folder.folder import read_folder
 
     require_dashboard()
     folder, _ = read_folder(study)

@@ -76,7 +76,7 @@ def tune(
     # Everything that can be refused is, before torch and Ray are imported.
     from tune.budget import parse_budget
     from tune.domains import check_targets
-    from tune.folder import read_folder, sole_driver, spent_on, unused_folder
+    from tune.folder.folder import read_folder, sole_driver, spent_on, unused_folder
     from tune.settings import VALIDATION, adapting, study_config
 
     quiet_libraries()
@@ -127,7 +127,7 @@ def tune(
     ready_domains(study.run, study.needed_splits())
 
     from daam.execution.connection import connected, require_reachable
-    from tune.resuming import adopt
+    from tune.folder.resuming import adopt
     from tune.session import finish_study, stopped_in_words
     from tune.study import is_finished, portable_study
 

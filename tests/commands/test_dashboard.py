@@ -14,8 +14,8 @@ import urllib3
 from daam.storage import Store, open_store
 from tests.support.commands import Launch, started, started_python
 from tests.support.studies import a_study
-from tune.folder import open_study, write_settings
-from tune.journal import PublishedJournal
+from tune.folder.folder import open_study, write_settings
+from tune.folder.journal import PublishedJournal
 
 pytestmark = pytest.mark.slow
 

@@ -23,8 +23,8 @@ from daam.runs.run_folder import read_reports, trained
 from daam.storage import open_store
 from tests.support.commands import Command, Finished, Launch, processes_of, ran, started
 from tests.support.pages import ROOT, blocks
-from tune.contenders import DEFAULT, SOURCE_ONLY, TUNED
-from tune.folder import open_study, read_folder
+from tune.contenders.final import DEFAULT, SOURCE_ONLY, TUNED
+from tune.folder.folder import open_study, read_folder
 from tune.settings import study_config
 
 # The story takes three starts of Ray: a busy machine needs patience.

@@ -11,7 +11,7 @@ from daam.config.load import read_toml
 from daam.runs.run_folder import read_reports
 from daam.storage import open_store
 from tests.support.commands import ROOT, Finished, started_python
-from tune.folder import open_study
+from tune.folder.folder import open_study
 from tune.settings import study_config
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -14,7 +14,7 @@ from daam.storage import Store, open_store
 from tests.conftest import BUCKET
 from tests.support.commands import Finished, Launch
 from tests.support.tiny_domains import add_domain, write_market
-from tune.folder import unused_folder, write_settings
+from tune.folder.folder import unused_folder, write_settings
 from tune.settings import study_config
 
 STUDY_TABLES = """

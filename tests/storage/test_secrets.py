@@ -20,8 +20,8 @@ from daam.storage import open_store
 from daam.storage.local_s3 import LocalS3
 from tests.support.canned_server import CannedServer, s3_error
 from tests.support.tiny_domains import add_domain
+from tune.search.trial import TrialPlan, run_trial
 from tune.settings import study_config
-from tune.trial import TrialPlan, run_trial
 
 SECRET = "secret" + os.urandom(12).hex()
 TOKEN = "token" + os.urandom(12).hex()

@@ -23,7 +23,7 @@ from daam.execution.connection import connected
 from daam.storage import open_store
 from tests.support.commands import processes_of
 from tests.support.fault_proxy import Fault, FaultProxy, Rule
-from tune.folder import open_study
+from tune.folder.folder import open_study
 from tune.settings import StudyConfig, study_config
 from tune.study import enqueue_starts, search
 

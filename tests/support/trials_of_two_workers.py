@@ -16,7 +16,7 @@ from daam.config.load import read_toml
 from daam.errors import DaamError
 from daam.execution.connection import connected
 from daam.storage import open_store
-from tune.folder import open_study
+from tune.folder.folder import open_study
 from tune.settings import study_config
 from tune.study import enqueue_starts, search
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from daam.domains import Transfer
 from daam.plots.page import percent
-from tune.contenders import DEFAULT, SOURCE_ONLY, TUNED, Contender
-from tune.paired import PairedDifference, paired_difference
+from tune.contenders.final import DEFAULT, SOURCE_ONLY, TUNED, Contender
+from tune.contenders.paired import PairedDifference, paired_difference
 from tune.settings import StudyConfig
 
 COLOUR_HISTOGRAM = "colour histogram"

@@ -22,15 +22,15 @@ from daam.config.load import to_toml
 from daam.errors import TrainingError
 from daam.runs.run_folder import REPORTS, read_reports
 from daam.storage import Store
-from tune.launching import OF_TRANSFER
 from tune.report.comparison import compare
 from tune.report.page import REPORT, report_page
 from tune.report.provenance import GitCommit
 from tune.report.record import StudyRecord
 from tune.report.trials import final_score, training_seconds, why_ended
+from tune.search.launching import OF_TRANSFER
+from tune.search.trial import trial_name
 from tune.settings import LABEL_FREE
 from tune.study import StudyResult
-from tune.trial import trial_name
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from daam.errors import StorageError
 from daam.storage import Store
-from tune.journal import PublishedTrials
+from tune.folder.journal import PublishedTrials
 from tune.progress import StudyProgress
 from tune.report.page import REPORT, report_page
 from tune.report.record import StudyRecord
+from tune.search.trial import trial_name
+from tune.search.watch import StudyWatch
 from tune.settings import StudyConfig
-from tune.trial import trial_name
-from tune.watch import StudyWatch
 
 WRITTEN_EVERY_S = 3.0
 SHARE_OF_TIME = 0.02

@@ -8,9 +8,9 @@ from optuna.trial import FrozenTrial
 
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
-from tune.contenders import Contender
+from tune.contenders.final import Contender
+from tune.contenders.racing import Race
 from tune.progress import StudyProgress
-from tune.racing import Race
 from tune.report.provenance import GitCommit
 from tune.report.trials import best_of
 from tune.settings import LABEL_FREE, StudyConfig

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from daam.config.schema import RunConfig
-from tune.contenders import DEFAULT, SOURCE_ONLY, TUNED, Contender
+from tune.contenders.final import DEFAULT, SOURCE_ONLY, TUNED, Contender
 from tune.report.comparison import COLOUR_HISTOGRAM, Comparison, compare
 from tune.settings import StudyConfig, study_config
 

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from daam.storage import open_store
 from tests.support.studies import COMMIT, SECONDS, VERSIONS, a_race, a_result, a_study
-from tune.racing import Race
+from tune.contenders.racing import Race
 from tune.report.files import write_report
 from tune.report.record import StudyRecord
 from tune.report.sections.race import race_section

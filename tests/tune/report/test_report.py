@@ -29,7 +29,7 @@ from tests.support.studies import (
     some_scores,
     some_seeds,
 )
-from tune.contenders import DEFAULT, SOURCE_ONLY, TUNED
+from tune.contenders.final import DEFAULT, SOURCE_ONLY, TUNED
 from tune.report.files import read_epochs, write_report
 from tune.report.provenance import git_commit, library_versions
 from tune.study import StudyResult

@@ -4,7 +4,7 @@ from html import escape
 
 from daam.plots.chart import Chart, category_axis, dot_sample, linear_axis
 from daam.plots.page import NONE, arrow, html_table, percent
-from tune.contenders import TUNED
+from tune.contenders.final import TUNED
 from tune.report.charts.shares import share
 from tune.report.comparison import NOT_PROVEN, Comparison, Entrant, compare
 from tune.report.record import StudyRecord

@@ -3,7 +3,7 @@
 from html import escape
 
 from daam.plots.page import NONE, html_table, percent
-from tune.racing import CONFIDENCE, Dropout, Race, instances
+from tune.contenders.racing import CONFIDENCE, Dropout, Race, instances
 from tune.report.record import StudyRecord
 
 

@@ -11,7 +11,7 @@ from daam.config.schema import RunConfig
 from daam.errors import StudyInterruptedError
 from daam.runs.run_folder import SCORES
 from daam.storage import Store, open_store
-from tune.contenders import (
+from tune.contenders.final import (
     DEFAULT,
     SOURCE_ONLY,
     TUNED,

@@ -12,12 +12,12 @@ from ray.tune import Result
 from daam.errors import StudyInterruptedError, StudyPausedError
 from daam.storage import Store, open_store
 from tests.support.studies import a_race, a_result, a_study
-from tune.launching import EPOCH, FAILURE, IS_OUTSIDE, LAST_EPOCH, OF_TRANSFER
+from tune.contenders.racing import Race
+from tune.contenders.repeats import RACE, Repeats, began_with, race_trials, racers, read_race
 from tune.progress import StudyProgress
-from tune.racing import Race
-from tune.repeats import RACE, Repeats, began_with, race_trials, racers, read_race
+from tune.search.launching import EPOCH, FAILURE, IS_OUTSIDE, LAST_EPOCH, OF_TRANSFER
+from tune.search.trial import trial_config, trial_name
 from tune.settings import StudyConfig
-from tune.trial import trial_config, trial_name
 
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
 

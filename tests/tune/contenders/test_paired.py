@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from tune.paired import paired_difference
+from tune.contenders.paired import paired_difference
 
 
 def test_matches_the_t_test_of_scipy() -> None:

@@ -19,7 +19,7 @@ from daam.config.load import setting, with_settings
 from daam.errors import ConfigError, StudyError
 from daam.storage import Store
 from daam.training.state import changed_settings
-from tune.folder import (
+from tune.folder.folder import (
     JOURNAL,
     SETTINGS,
     journal_storage,
@@ -27,11 +27,11 @@ from tune.folder import (
     stored_study,
     write_settings,
 )
-from tune.launching import FAILURE
-from tune.search import EXHAUSTED, SET_ASIDE
+from tune.proposals.starts import parameters_of
+from tune.search.launching import FAILURE
+from tune.search.searcher import EXHAUSTED, SET_ASIDE
+from tune.search.trial import aggregate
 from tune.settings import StudyConfig
-from tune.starts import parameters_of
-from tune.trial import aggregate
 
 
 def adopt(folder: Store, config: StudyConfig) -> list[str]:

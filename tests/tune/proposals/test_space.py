@@ -14,8 +14,8 @@ from daam.config.load import (
 )
 from daam.domains import Split
 from daam.errors import ConfigError
+from tune.proposals.space import combinations
 from tune.settings import StudyConfig, adapting, study_config
-from tune.space import combinations
 
 STUDY = {"search_transfers": ["plaza->campus", "campus->plaza"], "holdout": "plaza->station"}
 WEIGHT = "loss.domain_similarity.weight"

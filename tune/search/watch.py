@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from ray.tune import Callback
 from ray.tune.experiment import Trial as RayTrial
 
-from tune.launching import EPOCH, FAILURE, LAST_EPOCH, SCORE, NotSaved
+from tune.search.launching import EPOCH, FAILURE, LAST_EPOCH, SCORE, NotSaved
 
 
 class StudyWatch(Protocol):

@@ -16,7 +16,7 @@ from typing import Any
 from daam.config.load import flat, read_preset, setting, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import ConfigError
-from tune.space import Dimension, contains
+from tune.proposals.space import Dimension, contains
 
 
 def default_start(run: RunConfig, space: Sequence[Dimension]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tune.racing import Race, Repeat, instances, run_race
+from tune.contenders.racing import Race, Repeat, instances, run_race
 
 TRANSFERS = ("plaza->campus", "campus->plaza")
 

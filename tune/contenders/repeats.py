@@ -17,8 +17,9 @@ from ray.tune import Result
 
 from daam.errors import StudyInterruptedError, StudyPausedError
 from daam.storage import MissingKeyError, Store
-from tune.folder import how_to_resume
-from tune.launching import (
+from tune.contenders.racing import Race, run_race
+from tune.folder.folder import how_to_resume
+from tune.search.launching import (
     EPOCH,
     FAILURE,
     IS_OUTSIDE,
@@ -28,10 +29,9 @@ from tune.launching import (
     reason_of,
     tuner_for,
 )
-from tune.racing import Race, run_race
+from tune.search.trial import TrialPlan, run_trial, trial_name, trial_plan
+from tune.search.watch import StudyWatch, WatchCallback
 from tune.settings import StudyConfig
-from tune.trial import TrialPlan, run_trial, trial_name, trial_plan
-from tune.watch import StudyWatch, WatchCallback
 
 RACE = "race.json"
 # A study of few trials gets more from another trial than from a repeated one.

@@ -15,8 +15,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 
+from tune.proposals.space import Dimension, combinations, rounded, rounded_within, suggest
 from tune.settings import StudySettings
-from tune.space import Dimension, combinations, rounded, rounded_within, suggest
 
 MAX_DRAWS = 50
 

@@ -10,7 +10,7 @@ from daam.config.load import setting, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import ConfigError
 from daam.storage import open_parent
-from tune.space import Dimension, values_of
+from tune.proposals.space import Dimension, values_of
 
 MAX_CHECKED_VALUES = 64
 NOT_SEARCHABLE = (

@@ -9,13 +9,13 @@ import pytest
 from daam.errors import ConfigError, StorageError, StudyError
 from daam.storage import Store
 from daam.storage.local import LocalStore
-from tune.folder import JOURNAL, LOCK, STUDY, open_study, read_folder, sole_driver
+from tune.folder.folder import JOURNAL, LOCK, STUDY, open_study, read_folder, sole_driver
 from tune.settings import StudyConfig, study_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys, time
-from tune.folder import sole_driver
+from tune.folder.folder import sole_driver
 with sole_driver(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

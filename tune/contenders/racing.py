@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Self
 
-from tune.paired import PairedDifference, paired_difference
+from tune.contenders.paired import PairedDifference, paired_difference
 
 CONFIDENCE = 0.9
 

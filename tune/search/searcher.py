@@ -20,11 +20,13 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.search.searcher import Searcher
 
 from daam.errors import StorageError
 from tune.budget import Budget, CostMeter
-from tune.launching import (
+from tune.proposals.sampling import untried
+from tune.proposals.space import Dimension, suggest
+from tune.search.launching import (
     EPOCH,
     FAILURE,
     IS_OUTSIDE,
@@ -35,14 +37,12 @@ from tune.launching import (
     NotSaved,
     failure_of,
 )
-from tune.sampling import untried
-from tune.space import Dimension, suggest
 
 INTERRUPTED = "INTERRUPTED"
 EXHAUSTED = "exhausted"
 """The attribute of a study of which every combination has been tried."""
 SET_ASIDE = "set_aside"
-"""The attribute of a trial that does not count: why, see `tune.resuming`."""
+"""The attribute of a trial that does not count: why, see `tune.folder.resuming`."""
 
 
 def num_finished(study: optuna.Study) -> int:

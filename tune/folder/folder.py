@@ -3,7 +3,7 @@
 study.lock        locked by the process that runs the study (local folders only; S3 has no lock)
 study.toml        the settings of the study, from its first trial on
 journal.log       Optuna's journal: every trial, its parameters, scores and state
-journal-N.log     the journal before the N-th change of the settings, see `tune.resuming`
+journal-N.log     the journal before the N-th change of the settings, see `tune.folder.resuming`
 stages/           the source stages that its runs share (elsewhere with study.stages)
 trials/           a folder for each trial, with the checkpoints of its transfers
 race/, race.json  the same for the best trials, repeated with other seeds, and how that ended
@@ -31,7 +31,7 @@ from optuna.storages.journal import JournalFileBackend
 from daam.errors import ConfigError, StorageError, StudyError
 from daam.storage import MissingKeyError, Store, open_store
 from tune.budget import Cost, cost_of
-from tune.sampling import pruner_for, sampler_for
+from tune.proposals.sampling import pruner_for, sampler_for
 from tune.settings import StudyConfig
 
 logger = logging.getLogger(__name__)

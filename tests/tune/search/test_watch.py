@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 from typing import Any
 
-from tune.launching import EPOCH, FAILURE, LAST_EPOCH, SCORE
-from tune.watch import WatchCallback
+from tune.search.launching import EPOCH, FAILURE, LAST_EPOCH, SCORE
+from tune.search.watch import WatchCallback
 
 
 class Seen:

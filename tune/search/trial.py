@@ -16,7 +16,7 @@ from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
 from daam.inference.unlabelled import RANKING_SCORE, label_free_scoring
 from daam.runs.worker import Scoring, train_scored, validation_scoring
 from daam.storage import Store, open_store
-from tune.launching import (
+from tune.search.launching import (
     EPOCH,
     LAST_EPOCH,
     OF_TRANSFER,

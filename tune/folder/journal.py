@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from daam.errors import StudyError
 from daam.storage import MissingKeyError, Store
-from tune.folder import JOURNAL
+from tune.folder.folder import JOURNAL
 
 
 class PublishedJournal(BaseJournalBackend):

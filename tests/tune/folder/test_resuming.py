@@ -8,10 +8,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from daam.errors import StudyError
 from daam.storage.local import LocalStore
-from tune.folder import JOURNAL, SETTINGS, open_study, read_folder, stored_study, write_settings
-from tune.launching import FAILURE
-from tune.resuming import adopt
-from tune.search import SET_ASIDE, num_finished
+from tune.folder.folder import (
+    JOURNAL,
+    SETTINGS,
+    open_study,
+    read_folder,
+    stored_study,
+    write_settings,
+)
+from tune.folder.resuming import adopt
+from tune.search.launching import FAILURE
+from tune.search.searcher import SET_ASIDE, num_finished
 from tune.settings import StudyConfig, study_config
 from tune.study import enqueue_starts, is_search_over
 

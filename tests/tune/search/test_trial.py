@@ -16,8 +16,8 @@ from daam.runs.stages import stage_savings
 from daam.storage import open_store
 from tests.support.tiny_domains import add_domain
 from tests.support.tiny_runs import tiny_config
-from tune.launching import EPOCH, FAILURE, LAST_EPOCH, OF_TRANSFER, SCORE, TRAINING_S
-from tune.trial import TrialPlan, run_trial, trial_epochs
+from tune.search.launching import EPOCH, FAILURE, LAST_EPOCH, OF_TRANSFER, SCORE, TRAINING_S
+from tune.search.trial import TrialPlan, run_trial, trial_epochs
 
 TRANSFERS = ("plaza->campus", "campus->plaza")
 

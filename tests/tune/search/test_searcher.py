@@ -17,7 +17,7 @@ from ray.exceptions import (
     RayTaskError,
 )
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.search.searcher import Searcher
 
 from daam.config.load import setting
 from daam.errors import (
@@ -32,9 +32,16 @@ from daam.errors import (
 from daam.storage import Store
 from daam.storage.local import LocalStore
 from tune.budget import CostMeter
-from tune.folder import JOURNAL, open_study, read_folder, spent_on, unused_folder, write_settings
-from tune.launching import EPOCH, LAST_EPOCH, OF_TRANSFER, SCORE, TRAINING_S, failed
-from tune.search import INTERRUPTED, OptunaPruning, OptunaSearcher
+from tune.folder.folder import (
+    JOURNAL,
+    open_study,
+    read_folder,
+    spent_on,
+    unused_folder,
+    write_settings,
+)
+from tune.search.launching import EPOCH, LAST_EPOCH, OF_TRANSFER, SCORE, TRAINING_S, failed
+from tune.search.searcher import INTERRUPTED, OptunaPruning, OptunaSearcher
 from tune.settings import StudyConfig, study_config
 from tune.study import best_of, check_finished, enqueue_starts, is_search_over
 

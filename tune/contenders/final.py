@@ -27,16 +27,16 @@ from daam.inference.unlabelled import assessed
 from daam.runs.run_folder import CONFIG, SCORES, open_run
 from daam.runs.worker import measured, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
-from tune.folder import how_to_resume
-from tune.launching import (
+from tune.folder.folder import how_to_resume
+from tune.search.launching import (
     failure_of_trial,
     failure_reasons,
     failure_reported,
     report_epochs,
     tuner_for,
 )
+from tune.search.watch import StudyWatch, WatchCallback
 from tune.settings import StudyConfig
-from tune.watch import StudyWatch, WatchCallback
 
 SOURCE_ONLY, DEFAULT, TUNED = "source-only", "default", "tuned"
 
