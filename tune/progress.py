@@ -3,6 +3,8 @@
 import time
 from dataclasses import dataclass, field
 
+from tune.events import Event
+
 RUNNING = "running"
 OPEN = (RUNNING, "INTERRUPTED")
 
@@ -49,12 +51,20 @@ class StudyProgress:
         self.budget_s = budget_s
         self.runs, self.began = {}, time.monotonic()
 
-    def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
+    def progress(
+        self, name: str, *, epoch: int, num_epochs: int, score: float | None, note: str = ""
+    ) -> None:
         """Record an epoch of a run."""
         run = self.runs.setdefault(name, RunProgress(name))
         run.state, run.epoch, run.num_epochs, run.score = RUNNING, epoch, num_epochs, score
         if score is not None:
             run.score_by_epoch[epoch] = score
+
+    def event(self, event: Event) -> None:
+        """Do nothing: the folder has the events."""
+
+    def step(self) -> None:
+        """Do nothing."""
 
     def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
         """Record the end of a run, or that it was interrupted."""

@@ -1,22 +1,23 @@
 """A study from its folder to its report: search, comparison, baseline, files."""
 
-import time
 from dataclasses import dataclass
+from pathlib import Path
 
-from daam.commit import source_commit
 from daam.domains import Transfer
 from daam.errors import DaamError
 from daam.inference.evaluation import colour_histogram_scores
 from daam.storage import Store
+from tune.folder.events import history_of, outages_as_events
 from tune.folder.folder import how_to_resume
 from tune.report.comparison import Comparison, compare
 from tune.report.files import write_report
 from tune.report.live import LiveReport
-from tune.report.provenance import library_versions
+from tune.report.provenance import git_commit, library_versions
 from tune.search.watch import StudyWatch
 from tune.settings import StudyConfig
 from tune.study import run_study
 
+CODE = Path(__file__).resolve().parents[1]
 FILES = ("study.json", "best.toml", "trials.csv", "report.html")
 
 
@@ -45,10 +46,10 @@ def finish_study(
         watch: receives progress.
         seconds: duration of earlier phases, for the report.
     """
-    begin = time.monotonic()
     report = LiveReport(config, folder, watch=watch)
     try:
-        result = run_study(config, folder, watch=report)
+        with outages_as_events(report.event):
+            result = run_study(config, folder, watch=report)
     except (DaamError, KeyboardInterrupt) as error:
         report.stopped(str(error) or stopped_in_words(folder))
         raise
@@ -56,14 +57,17 @@ def finish_study(
     if config.is_measured:
         domain = Transfer.parse(config.study.holdout).target
         baseline = colour_histogram_scores(config.run, domain=domain).as_document()
-    seconds = seconds | {"study": time.monotonic() - begin}
+    report.store_history()
+    history = history_of(folder)
+    seconds = seconds | {"study": history.seconds}
     write_report(
         result,
         folder,
         seconds=seconds,
         baseline=baseline,
         versions=library_versions(),
-        commit=source_commit(),
+        commit=git_commit(CODE),
+        history=history,
     )
     return StudySummary(
         comparison=compare(config, result.contenders, baseline=baseline),

@@ -159,11 +159,12 @@ def search(
                     name_of=lambda trial: trial_name(trial.config["number"]),
                     state_of=lambda trial: searcher.state_of(trial.config["number"]),
                     reason_of=lambda trial: searcher.reason_of(trial.config["number"]),
+                    max_restarts=config.run.compute.max_failures,
                 )
             ],
             max_concurrent=config.study.concurrent_trials,
             max_failures=config.run.compute.max_failures,
-            search_alg=searcher,
+            searcher=searcher,
             scheduler=OptunaPruning(searcher),
             num_samples=-1,
         )

@@ -159,6 +159,7 @@ def tune(
                     if cluster.needs_token:
                         print_line(f"It asks for a token: {RAY} get-auth-token prints it.")
                     print_line(f"Report, renewed as it runs: {folder.locate('report.html')}")
+                    print_line(f"Ray's logs, with all stack traces: {cluster.logs}")
                 display = stack.enter_context(StudyDisplay(console))
                 summary = finish_study(study, folder, watch=display, seconds={"data": rendered_s})
         except KeyboardInterrupt as error:

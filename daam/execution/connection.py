@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import worker as rays_worker
 
 from daam.errors import ConfigError, TrainingError
 from daam.execution.environment import prepare_environment
@@ -29,10 +30,12 @@ class Connection:
     Attributes:
         dashboard_url: address of Ray's dashboard; empty if it has none.
         needs_token: whether the dashboard asks for the token that `ray get-auth-token` prints.
+        logs: the folder on this machine with Ray's logs of it, stack traces included.
     """
 
     dashboard_url: str
     needs_token: bool
+    logs: str
 
 
 @contextmanager
@@ -59,13 +62,45 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
         context = _started(own_folder, num_cpus) if address is None else _joined(address)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
+    logs = Path(context.address_info["session_dir"]) / "logs"
     try:
-        yield Connection(
-            dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else "",
-            needs_token=os.environ.get("RAY_AUTH_MODE") == "token",  # set by Ray where it was not
-        )
+        with _logged_to(logs / f"daam-{os.getpid()}.log"):
+            yield Connection(
+                dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+                needs_token=os.environ.get("RAY_AUTH_MODE") == "token",  # Ray sets the default
+                logs=str(logs),
+            )
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    """Send what Ray logs and prints in this process to a file: it is no progress of a run.
+
+    The message about a worker that died is printed by a private function of Ray's, so a test looks
+    for it in the output of a study.
+    """
+    rays, printed = logging.getLogger("ray"), rays_worker.print_to_stdstream
+    on_terminal = list(rays.handlers)
+    try:
+        file = logging.FileHandler(path)
+    except OSError:
+        yield
+        return
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    rays.handlers[:] = [file]
+    rays_worker.print_to_stdstream = _log_lines
+    try:
+        yield
+    finally:
+        rays_worker.print_to_stdstream = printed
+        rays.handlers[:] = on_terminal
+        file.close()
+
+
+def _log_lines(data: Mapping[str, Any], **_: Any) -> None:
+    logging.getLogger("ray").error("%s: %s", data.get("pid"), "\n".join(data["lines"]))
 
 
 def _started(own_folder: Path, num_cpus: int | None) -> Any:

@@ -5,12 +5,14 @@ from typing import Any
 
 import ray
 import ray.train
+import ray.util
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchTrainer
 
 from daam.config.schema import RunConfig
 from daam.errors import DaamError, StorageError, TrainingError, WorkersError
+from daam.training import collectives
 
 
 def run_workers(
@@ -72,6 +74,12 @@ def report_to_ray(epochs: Iterable[dict[str, Any]]) -> None:
     """Report every epoch's metrics to Ray Train, from inside a worker."""
     for metrics in epochs:
         ray.train.report(metrics)
+
+
+def hosts_of_ranks() -> str:
+    """Return the addresses of the hosts of all ranks, separated by commas. Collective."""
+    addresses = collectives.from_all_ranks(ray.util.get_node_ip_address())
+    return ",".join(dict.fromkeys(addresses))
 
 
 def is_own_cluster() -> bool:

@@ -28,6 +28,8 @@ CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
 REPORTS = "reports.json"
 SCORES = "scores.json"
+REPEATS = "repeats"
+"""The metric that says how often an epoch was trained again, because its state was lost."""
 # `rclone serve s3` replaces objects in place, so a reader may see half of a file for a moment.
 REWRITTEN_WITHIN_S = 5.0
 
@@ -135,8 +137,14 @@ def abandon_run(folder: Store) -> None:
 
 
 def append_report(folder: Store, metrics: dict[str, Any]) -> None:
-    """Add an epoch's metrics to the run's reports, replacing those of this epoch and later ones."""
-    earlier = [row for row in read_reports(folder) if row["epoch"] < metrics["epoch"]]
+    """Add an epoch's metrics to the run's reports, replacing those of this epoch and later ones.
+
+    Metrics of an epoch that was reported before get its number of repeats.
+    """
+    rows = read_reports(folder)
+    earlier = [row for row in rows if row["epoch"] < metrics["epoch"]]
+    if before := [row for row in rows if row["epoch"] == metrics["epoch"]]:
+        metrics[REPEATS] = before[0].get(REPEATS, 0) + 1
     folder.write(REPORTS, json.dumps([*earlier, metrics], indent=1).encode())
 
 

@@ -28,6 +28,9 @@ ScoreEpoch = Callable[[Run], dict[str, float]]
 Scoring = Callable[[Run], ScoreEpoch]
 """Opens what a run is scored on."""
 
+REPORTED_BEFORE = "reported_before"
+"""The metric of an epoch that an earlier process trained and stored, and that is yielded again."""
+
 Test = Callable[[Run], dict[str, Any]]
 """Tests a trained run; returns plain values for `scores.json`. Collective."""
 
@@ -75,11 +78,12 @@ def train_scored(
     interrupted run goes on; of a finished one nothing is opened. `stages` is that of `train_from`.
     """
     earlier = collectives.from_rank_zero(read_reports(folder) if collectives.rank() == 0 else [])
+    stored = [row | {REPORTED_BEFORE: True} for row in earlier]
     if len(earlier) >= config.num_epochs:
-        yield from earlier
+        yield from stored
         return
     run = resume_run(folder, config)
-    yield from earlier[: run.num_epochs_done]
+    yield from stored[: run.num_epochs_done]
     yield from train_from(folder, run, stages=stages, score_epoch=scoring(run))
 
 

@@ -5,6 +5,6 @@
 """
 
 from daam.storage.opening import open_parent, open_store
-from daam.storage.store import MissingKeyError, Store
+from daam.storage.store import OUTAGES, MissingKeyError, Store
 
-__all__ = ["MissingKeyError", "Store", "open_parent", "open_store"]
+__all__ = ["OUTAGES", "MissingKeyError", "Store", "open_parent", "open_store"]

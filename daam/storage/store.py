@@ -11,6 +11,8 @@ from daam.errors import StorageError
 from daam.storage.atomic import atomic_write
 
 CHUNK_SIZE_BYTES = 1 << 20
+OUTAGES = "daam.storage.outages"
+"""The logger of a line when a store stops answering, and one when it does again."""
 
 
 class MissingKeyError(StorageError):

@@ -167,9 +167,7 @@ def test_train_prints_a_line_of_json_for_each_epoch(run: Run, tiny_file: Path) -
 
 def test_a_finished_run_that_is_resumed_trains_nothing(checkpoint: str, run: Run) -> None:
     before = trained(checkpoint)[1]["num_epochs_done"]
-    out = run("train", "--resume", checkpoint)
-    assert "epoch" not in out
-    assert "Nothing was trained: the run had ended before." in out
+    assert "epoch" not in run("train", "--resume", checkpoint)
     assert trained(checkpoint)[1]["num_epochs_done"] == before == 2
 
 

@@ -12,6 +12,7 @@ import pytest
 from daam.runs.run_folder import read_reports
 from daam.storage import open_store
 from tests.support.commands import ROOT, Finished, started_python
+from tune.folder.events import history_of, read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -96,6 +97,43 @@ def test_a_trial_whose_process_was_killed_is_resumed_after_the_others(
     for number in range(2):
         reports = read_reports(open_store(f"{folder}/trials/trial-000{number}/plaza-campus"))
         assert [row["epoch"] for row in reports] == list(range(1, NUM_EPOCHS + 1))
+
+
+def test_a_restart_is_one_line_of_the_progress_and_an_event_in_the_folder(
+    ends: Finished, folder: Path
+) -> None:
+    states, error = end_of(ends, "restarted")
+    assert (states, error) == (["COMPLETE"], "")
+    progress = ends.out.partition("searched killed")[2].partition("searched restarted")[0]
+    (line,) = (line[9:] for line in progress.splitlines() if "restart 1 of 1" in line)
+    found = re.fullmatch(
+        r"trial-0000: its process was killed \(out of memory\?\), restart 1 of 1, "
+        r"continues from epoch (\d)",
+        line,
+    )
+    assert found is not None, line
+    assert "trial-0000 epoch 1/6 (stored)" in progress
+    restarted = open_store(f"{folder}-and-restarted")
+    events = read_events(restarted)
+    assert [event["kind"] for event in events] == [
+        *("driver", "trains_on", "process_killed", "trains_on")
+    ]
+    assert events[2]["text"] == line
+    assert (events[2]["restart"], events[2]["epoch"]) == (1, int(found[1]))
+    assert events[1]["host"] == events[2]["host"]
+    assert history_of(restarted).restarts == {"trial-0000": 1}
+
+
+def test_stack_traces_are_in_rays_logs_alone(ends: Finished) -> None:
+    assert "Traceback" not in ends.out + ends.err
+    for words in ("died unexpectedly", "A worker died", "raylet"):
+        assert words not in ends.out + ends.err
+    found = re.search(r"^logs in (.*)$", ends.out, re.MULTILINE)
+    assert found is not None
+    (log,) = Path(found[1]).glob("daam-*.log")
+    text = log.read_text()
+    assert "Trial task failed" in text
+    assert "A worker died" in text
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,15 @@ from typing import Any
 from rich.console import Console
 
 from daam.commands.terminal.study_display import StudyDisplay
-from daam.config.load import read_toml
+from daam.config.load import read_toml, with_settings
 from daam.errors import DaamError
 from daam.execution.connection import connected
 from daam.storage import open_store
 from tests.support.commands import processes_of
 from tests.support.fault_proxy import Fault, FaultProxy, Rule
 from tune.folder.folder import open_study
+from tune.report.live import LiveReport
+from tune.search.watch import StudyWatch
 from tune.settings import StudyConfig, study_config
 from tune.study import enqueue_starts, search
 
@@ -42,7 +44,14 @@ class Killer(StudyDisplay):
                 os.kill(pid, signal.SIGKILL)
 
 
-def searched(what: str, config: StudyConfig, folder_uri: str, *, display: StudyDisplay) -> None:
+def with_restart(config: StudyConfig) -> StudyConfig:
+    """A study of one trial, which may be restarted once."""
+    study = config.study.model_copy(update={"num_trials": 1})
+    run = with_settings(config.run, {"compute.max_failures": 1})
+    return config.model_copy(update={"study": study, "run": run})
+
+
+def searched(what: str, config: StudyConfig, folder_uri: str, *, display: StudyWatch) -> None:
     """Run a search, or go on with it, and print how it ended."""
     folder = open_store(folder_uri)
     with tempfile.TemporaryDirectory() as directory:
@@ -61,8 +70,13 @@ def main(study_file: str, folder_uri: str, s3_uri: str, *small_disk: str) -> Non
     """Run all searches."""
     config = study_config(read_toml(Path(study_file)), {})
     display = StudyDisplay(Console())
-    with connected(num_cpus=1):
+    with connected(num_cpus=1) as cluster:
+        print(f"logs in {cluster.logs}")
         searched("killed", config, folder_uri, display=Killer(Console()))
+        restarting = with_restart(config)
+        uri = f"{folder_uri}-and-restarted"
+        report = LiveReport(restarting, open_store(uri), watch=Killer(Console()))
+        searched("restarted", restarting, uri, display=report)
         busy = Rule(fault=Fault.BUSY, methods=("PUT",), keys="trials/|stages/")
         with FaultProxy(os.environ["AWS_ENDPOINT_URL"], rule=busy) as proxy:
             uri = f"{s3_uri}?endpoint={proxy.endpoint}&deadline_s=1"

@@ -22,7 +22,7 @@ from daam.config.load import merged, read_preset, run_config, to_toml, with_sett
 from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError
 from daam.execution.metrics import label_process
-from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
+from daam.execution.trainer import hosts_of_ranks, report_to_ray, run_workers, wants_gpu
 from daam.inference.unlabelled import assessed
 from daam.runs.run_folder import CONFIG, SCORES, open_run
 from daam.runs.worker import measured, train_and_test
@@ -32,6 +32,7 @@ from tune.search.launching import (
     failure_of_trial,
     failure_reasons,
     failure_reported,
+    located,
     report_epochs,
     tuner_for,
 )
@@ -122,6 +123,7 @@ def run_contenders(
                     name_of=lambda trial: trial.config["name"],
                     state_of=lambda trial: "FAIL" if failure_of_trial(trial) else "COMPLETE",
                     reason_of=failure_of_trial,
+                    max_restarts=config.run.compute.max_failures,
                 )
             ],
             max_concurrent=config.study.concurrent_trials,
@@ -230,7 +232,7 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
     config = run_config(settings["config"], where="the contender's settings")
     if config.compute.num_workers == 1:
         report_epochs(
-            contender_epochs(settings, config),
+            located(contender_epochs(settings, config), hosts=hosts_of_ranks()),
             name=sample["name"],
             num_epochs=config.optimiser.num_epochs,
         )
@@ -263,4 +265,4 @@ def contender_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a contender's run."""
     config = run_config(settings["config"], where="the contender's settings")
     label_process(settings["name"])
-    report_to_ray(contender_epochs(settings, config))
+    report_to_ray(located(contender_epochs(settings, config), hosts=hosts_of_ranks()))

@@ -19,6 +19,7 @@ from daam.errors import StudyInterruptedError, StudyPausedError
 from daam.storage import MissingKeyError, Store
 from tune.contenders.racing import Race, run_race
 from tune.folder.folder import how_to_resume
+from tune.search.faults import reason_of
 from tune.search.launching import (
     EPOCH,
     FAILURE,
@@ -26,7 +27,6 @@ from tune.search.launching import (
     LAST_EPOCH,
     OF_TRANSFER,
     failure_of_trial,
-    reason_of,
     tuner_for,
 )
 from tune.search.trial import TrialPlan, run_trial, trial_name, trial_plan
@@ -137,6 +137,7 @@ class Repeats:
                     name_of=lambda trial: trial_name(trial.config["number"], seed=seed),
                     state_of=lambda trial: "FAIL" if failure_of_trial(trial) else "COMPLETE",
                     reason_of=failure_of_trial,
+                    max_restarts=self.config.run.compute.max_failures,
                 )
             ],
             max_concurrent=self.config.study.concurrent_trials,

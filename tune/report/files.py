@@ -18,13 +18,14 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from daam.commit import GitCommit
 from daam.config.load import to_toml
 from daam.errors import TrainingError
 from daam.runs.run_folder import REPORTS, read_reports
 from daam.storage import Store
+from tune.folder.events import NO_HISTORY, History
 from tune.report.comparison import compare
 from tune.report.page import REPORT, report_page
+from tune.report.provenance import GitCommit
 from tune.report.record import StudyRecord
 from tune.report.trials import final_score, training_seconds, why_ended
 from tune.search.launching import OF_TRANSFER
@@ -47,23 +48,30 @@ def write_report(
     baseline: Mapping[str, Any] | None,
     versions: Mapping[str, str],
     commit: GitCommit | None,
+    history: History = NO_HISTORY,
 ) -> None:
     """Write the four files; each appears whole or not at all, the page last.
 
     Args:
         result: of the study.
         folder: of the study.
-        seconds: what each phase took.
+        seconds: what each phase took; `study` over all sessions.
         baseline: scores of the colour histogram on the holdout's query and gallery, named as in
             a contender's `scores`; None if it was not scored.
         versions: of the libraries.
         commit: of the code; None if unknown.
+        history: of the processes that ran the study.
 
     Raises:
         StorageError: the folder cannot be written to.
     """
     document = study_document(
-        result, seconds=seconds, baseline=baseline, versions=versions, commit=commit
+        result,
+        seconds=seconds,
+        history=history,
+        baseline=baseline,
+        versions=versions,
+        commit=commit,
     )
     folder.write(STUDY_JSON, json.dumps(document, indent=1).encode())
     folder.write(BEST, best_toml(result).encode())
@@ -108,6 +116,7 @@ def study_document(
     baseline: Mapping[str, Any] | None,
     versions: Mapping[str, str],
     commit: GitCommit | None,
+    history: History = NO_HISTORY,
 ) -> dict[str, Any]:
     """The content of study.json; arguments as for `write_report`."""
     config = result.config
@@ -137,6 +146,7 @@ def study_document(
             "colour_histogram": None if baseline is None else dict(baseline),
         },
         "seconds": dict(seconds),
+        **asdict(history),
         "versions": dict(versions),
         "git": None if commit is None else asdict(commit),
     }

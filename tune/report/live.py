@@ -1,6 +1,8 @@
 """The report of a study that is still running, written again and again."""
 
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable
 from copy import copy
@@ -10,6 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from daam.errors import StorageError
 from daam.storage import Store
+from tune.events import DRIVER, Event
+from tune.folder.events import EventLog, Session
 from tune.folder.journal import PublishedTrials
 from tune.progress import StudyProgress
 from tune.report.page import REPORT, report_page
@@ -52,6 +56,9 @@ class LiveReport:
         self.study = StudyProgress()
         self.record = StudyRecord(config=config, uri=folder.uri, trials=[], progress=self.study)
         self.next_at = 0.0
+        self.events = EventLog(folder)
+        self.session = Session(folder, clock=clock)
+        self.has_begun = False
 
     def phase(
         self,
@@ -67,20 +74,46 @@ class LiveReport:
             watch.phase(title, num_runs=num_runs, num_done=num_done, best=best, budget_s=budget_s)
         self.write()
 
-    def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
+    def progress(
+        self, name: str, *, epoch: int, num_epochs: int, score: float | None, note: str = ""
+    ) -> None:
         """Forward an epoch of a run, and write the page if its time has come."""
-        self.watch.progress(name, epoch=epoch, num_epochs=num_epochs, score=score)
-        self.study.progress(name, epoch=epoch, num_epochs=num_epochs, score=score)
+        for watch in (self.watch, self.study):
+            watch.progress(name, epoch=epoch, num_epochs=num_epochs, score=score, note=note)
+        self.begin()
         self.write_in_turn()
+
+    def event(self, event: Event) -> None:
+        """Forward an event, and keep it for the folder."""
+        self.watch.event(event)
+        self.begin()
+        self.events.add(event)
+
+    def step(self) -> None:
+        """Write the page if there are new events and its time has come."""
+        if self.events.has_news:
+            self.write_in_turn()
 
     def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
         """Forward the end of a run, and write the page if its time has come."""
         self.watch.ended(name, state=state, score=score, reason=reason)
         self.study.ended(name, state=state, score=score, reason=reason)
+        self.begin()
         self.write_in_turn()
+
+    def begin(self) -> None:
+        """Begin a session, now that there is work: only to write a report again is none."""
+        if not self.has_begun:
+            self.has_begun = True
+            self.note(f"driver started on {socket.gethostname()}, process {os.getpid()}")
+
+    def note(self, text: str) -> None:
+        """Add what happens to this process to the events."""
+        self.events.add(Event(kind=DRIVER, text=text, host=socket.gethostname()))
 
     def stopped(self, reason: str) -> None:
         """Write the page of a study that was stopped: it no longer reloads itself."""
+        self.note(reason)
         self.record = replace(self.record, progress=None, stopped=reason)
         self.write()
 
@@ -96,10 +129,21 @@ class LiveReport:
             trials = [self.with_latest_scores(trial) for trial in self.trials.read()]
             self.record = replace(self.record, trials=trials)
             self.folder.write(REPORT, report_page(self.record).encode())
+            self.store_history()
         except StorageError as error:
             logger.warning("the report is not up to date: %s", error)
         took = self.clock() - begin
         self.next_at = self.clock() + max(WRITTEN_EVERY_S, took / SHARE_OF_TIME)
+
+    def store_history(self) -> None:
+        """Store the events, and how long this process has run.
+
+        Raises:
+            StorageError: the folder cannot be written to.
+        """
+        if self.has_begun:
+            self.session.store()
+            self.events.publish()
 
     def with_latest_scores(self, trial: FrozenTrial) -> FrozenTrial:
         """Return a trial with the scores since the journal was published, if it is running."""

@@ -1,6 +1,7 @@
 """How trials run on Ray Tune: resources, concurrency, restarts, failures."""
 
-from collections.abc import Callable, Iterable, Iterator
+import secrets
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import ray
 import ray.tune
 from ray.exceptions import RayError, RayTaskError
-from ray.tune import FailureConfig, ResultGrid, TuneConfig, Tuner
+from ray.tune import Callback, FailureConfig, ResultGrid, TuneConfig, Tuner
 from ray.tune import RunConfig as TuneRunConfig
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher
 
 from daam.config.schema import RunConfig
 from daam.errors import (
@@ -23,6 +25,7 @@ from daam.errors import (
 )
 from daam.execution.metrics import label_process
 from daam.execution.trainer import wants_gpu
+from tune.search.faults import ATTEMPT, HOSTS, Hosts, last_error, reason_of
 
 SCORE = "score"
 TRAINING_S = "training_s"  # seconds of the epochs so far, without scoring and waiting
@@ -51,9 +54,10 @@ def tuner_for(
     *,
     config: RunConfig,
     scratch: Path,
-    callbacks: list[ray.tune.Callback],
+    callbacks: list[Callback],
     max_concurrent: int,
     max_failures: int,
+    searcher: Searcher | None = None,
     param_space: dict[str, Any] | None = None,
     **search: Any,
 ) -> Tuner:
@@ -68,18 +72,24 @@ def tuner_for(
         callbacks: receive every event.
         max_concurrent: trials at a time; 0 for as many as fit the cluster.
         max_failures: restarts per trial.
+        searcher: suggests trials.
         param_space: grid to run instead of a searcher's suggestions.
-        search: `search_alg`, `scheduler`, `num_samples` of Ray's `TuneConfig`.
+        search: `scheduler`, `num_samples` of Ray's `TuneConfig`.
     """
     _keep_credentials_here()
+    hosts = Hosts()
+    limit = max_concurrent or max_concurrent_trials(config, hosts)
+    limited = (
+        BasicVariantGenerator(max_concurrent=limit)
+        if searcher is None
+        else ConcurrencyLimiter(searcher, max_concurrent=limit)
+    )
+    if not max_concurrent:
+        callbacks = [*callbacks, AsManyAsFit(limited, config=config, hosts=hosts)]
     return Tuner(
         ray.tune.with_resources(function, resources_of(config)),
         param_space=param_space,
-        tune_config=TuneConfig(
-            reuse_actors=True,
-            max_concurrent_trials=max_concurrent or max_concurrent_trials(config),
-            **search,
-        ),
+        tune_config=TuneConfig(reuse_actors=True, search_alg=limited, **search),
         run_config=TuneRunConfig(
             storage_path=str(scratch),
             failure_config=FailureConfig(max_failures=max_failures),
@@ -110,11 +120,45 @@ def resources_of(config: RunConfig) -> dict[str, float]:
     return {"CPU": 1, "GPU": 1} if wants_gpu(config) else {"CPU": 1}
 
 
-def max_concurrent_trials(config: RunConfig) -> int:
+def max_concurrent_trials(config: RunConfig, hosts: Hosts) -> int:
     """Return how many trials fit the cluster at once, counting their workers."""
-    have = ray.cluster_resources()
     kinds = ("CPU", "GPU") if wants_gpu(config) else ("CPU",)
-    return max(1, int(min(have.get(kind, 0) // config.compute.num_workers for kind in kinds)))
+    return max(1, int(min(hosts.total(kind) // config.compute.num_workers for kind in kinds)))
+
+
+class AsManyAsFit(NotSaved, Callback):
+    """Lets as many trials run as fit the cluster now: hosts may join and leave during a search.
+
+    Args:
+        limited: what limits the number of trials.
+        config: settings of one trial.
+        hosts: of the cluster.
+    """
+
+    def __init__(
+        self,
+        limited: BasicVariantGenerator | ConcurrencyLimiter,
+        *,
+        config: RunConfig,
+        hosts: Hosts,
+    ) -> None:
+        self.limited = limited
+        self.config = config
+        self.hosts = hosts
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Adapt the limit, which Ray Tune compares with the running trials at every step."""
+        self.limited.max_concurrent = max_concurrent_trials(self.config, self.hosts)
+
+
+def located(epochs: Iterable[dict[str, Any]], *, hosts: str) -> Generator[dict[str, Any]]:
+    """Add the hosts that a run trains on to each epoch's metrics, and which attempt it is.
+
+    A group of workers starts again without a word to the search: a new attempt shows it.
+    """
+    attempt = secrets.token_hex(4)
+    for metrics in epochs:
+        yield {**metrics, HOSTS: hosts, ATTEMPT: attempt}
 
 
 def report_epochs(epochs: Iterable[dict[str, Any]], *, name: str, num_epochs: int) -> None:
@@ -164,18 +208,11 @@ def is_outside(error: Exception) -> bool:
     return isinstance(error.cause if isinstance(error, RayTaskError) else error, OUTSIDE)
 
 
-def reason_of(error: Exception) -> str:
-    """Return what an error says, in one line."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    text = " ".join(str(cause).split())
-    return text if isinstance(cause, DaamError) else f"{type(cause).__name__}: {text}"
-
-
 def failure_of_trial(trial: Trial) -> str:
     """Return why a Ray trial failed; empty if it did not."""
     if trial.last_result and FAILURE in trial.last_result:
         return trial.last_result[FAILURE]
-    error = trial.get_pickled_error() if trial.status == Trial.ERROR else None
+    error = last_error(trial) if trial.status == Trial.ERROR else None
     return "" if error is None else reason_of(error)
 
 

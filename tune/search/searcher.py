@@ -26,6 +26,7 @@ from daam.errors import StorageError
 from tune.budget import Budget, CostMeter
 from tune.proposals.sampling import untried
 from tune.proposals.space import Dimension, suggest
+from tune.search.faults import last_error
 from tune.search.launching import (
     EPOCH,
     FAILURE,
@@ -261,7 +262,7 @@ class OptunaPruning(NotSaved, FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:
         """Note why a trial failed, whether Ray restarts it now or not."""
-        self.searcher.note_failure(trial.trial_id, trial.get_pickled_error())
+        self.searcher.note_failure(trial.trial_id, last_error(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
         """Record a result and decide whether its trial continues."""

@@ -12,9 +12,10 @@ from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import NonFiniteLossError
 from daam.execution.metrics import label_process, trial_gauges
-from daam.execution.trainer import report_to_ray, run_workers, wants_gpu
+from daam.execution.trainer import hosts_of_ranks, report_to_ray, run_workers, wants_gpu
 from daam.inference.unlabelled import RANKING_SCORE, label_free_scoring
-from daam.runs.worker import Scoring, train_scored, validation_scoring
+from daam.runs.run_folder import REPEATS
+from daam.runs.worker import REPORTED_BEFORE, Scoring, train_scored, validation_scoring
 from daam.storage import Store, open_store
 from tune.search.launching import (
     EPOCH,
@@ -24,6 +25,7 @@ from tune.search.launching import (
     TRAINING_S,
     failed,
     failure_reported,
+    located,
     report_epochs,
 )
 from tune.settings import LABEL_FREE, TRANSFER, VALIDATION, StudyConfig
@@ -90,7 +92,8 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
     settings = {**asdict(plan), **sample}
     num_epochs = plan.run["optimiser"]["num_epochs"]
     if plan.num_workers == 1:
-        report_epochs(trial_epochs(settings), name=name_of(settings), num_epochs=num_epochs)
+        epochs = located(trial_epochs(settings), hosts=hosts_of_ranks())
+        report_epochs(epochs, name=name_of(settings), num_epochs=num_epochs)
         return
     with failure_reported(num_epochs=num_epochs):
         config = trial_config(settings, plan.transfers[0])
@@ -114,7 +117,7 @@ def trial_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a trial; rank 0's reports become the trial's."""
     label_process(name_of(settings))
     try:
-        report_to_ray(trial_epochs(settings))
+        report_to_ray(located(trial_epochs(settings), hosts=hosts_of_ranks()))
     except NonFiniteLossError as error:  # raised by every rank in the same epoch
         num_epochs = settings["run"]["optimiser"]["num_epochs"]
         report_to_ray([failed(error, num_epochs=num_epochs)])
@@ -144,6 +147,7 @@ def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, No
                 LAST_EPOCH: len(transfers) * config.num_epochs,
                 SCORE: None,
                 TRAINING_S: training_s,
+                **{key: row[key] for key in (REPEATS, REPORTED_BEFORE) if key in row},
             }
             gauges(epoch=metrics[EPOCH])
             if metric in row:

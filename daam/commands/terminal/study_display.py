@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tune.events import Event
 from tune.progress import StudyProgress
 
 NUM_ROWS = 12
@@ -58,10 +59,21 @@ class StudyDisplay:
         runs = f"{num_runs} runs" if num_runs else "runs until the budget is spent"
         self.line(f"{title}: {runs}, {num_done} done before")
 
-    def progress(self, name: str, *, epoch: int, num_epochs: int, score: float | None) -> None:
+    def progress(
+        self, name: str, *, epoch: int, num_epochs: int, score: float | None, note: str = ""
+    ) -> None:
         """Show an epoch of a run."""
         self.study.progress(name, epoch=epoch, num_epochs=num_epochs, score=score)
-        self.line(f"{name} epoch {epoch}/{num_epochs}{shown(score, before=' score ')}")
+        note = f" ({note})" if note else ""
+        self.line(f"{name} epoch {epoch}/{num_epochs}{note}{shown(score, before=' score ')}")
+
+    def event(self, event: Event) -> None:
+        """Show what happened to a run, a host or the store; in a terminal, above the table."""
+        if event.is_news:
+            self.print_above(event.text)
+
+    def step(self) -> None:
+        """Do nothing: a live table renews itself."""
 
     def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
         """Show the end of a run, and why it failed if it did."""
@@ -76,9 +88,13 @@ class StudyDisplay:
     def line(self, text: str) -> None:
         """Print a log line, unless a live table is shown."""
         if self.live is None:
-            self.console.print(
-                f"{time.strftime('%H:%M:%S')} {text}", highlight=False, soft_wrap=True, markup=False
-            )
+            self.print_above(text)
+
+    def print_above(self, text: str) -> None:
+        """Print a line that stays, with the time."""
+        self.console.print(
+            f"{time.strftime('%H:%M:%S')} {text}", highlight=False, soft_wrap=True, markup=False
+        )
 
     def view(self) -> RenderableType:
         """Return the current table: running runs, and the latest finished ones."""

@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from daam.errors import StorageError
 from daam.storage.s3.address import WHERE_CREDENTIALS_GO, S3Settings, check_has_no_path
+from daam.storage.s3.outage import Outage
 from daam.storage.s3.presigned import PresignedReads
 from daam.storage.s3.retry import CONNECT_SHARE, READ_SHARE, RetryBudget
 
@@ -51,6 +52,7 @@ class Connection:
         self._client = client
         self._session = session
         self._has_answered = False
+        self._outage = Outage(self.endpoint)
 
     def call(
         self, operation: str, parameters: dict[str, Any], *, budget: RetryBudget | None = None
@@ -73,9 +75,11 @@ class Connection:
                 self._has_answered |= isinstance(error, ClientError)
                 if delay_s is None:
                     raise
+                self._outage.failed(error)
                 time.sleep(delay_s)
             else:
                 self._has_answered = True
+                self._outage.answered()
                 return response
 
     def get_presigned(

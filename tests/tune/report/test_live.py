@@ -126,7 +126,7 @@ def test_a_slow_folder_is_written_to_at_most_a_fiftieth_of_the_time(
     while running.now < 1000:
         running.now += 0.5
         running.report.progress("trial-0000", epoch=1, num_epochs=6, score=0.1)
-    assert 2 * len(writes) <= 0.02 * 1000 + 2
+    assert 2 * len(writes) <= 0.02 * 1000 + 3 * 2  # the last page, with events and sessions
     assert len(writes) > 5
 
 
