@@ -77,3 +77,7 @@ class StudyPausedError(StudyError):
     """A study cannot go on until its surroundings are fixed: disk, store, memory, machines."""
 
     exit_code = 1
+
+
+class ClusterError(DaamError):
+    """A cluster that cannot be started, reached or stopped, or has faults."""

@@ -1,8 +1,8 @@
 """A study from its folder to its report: search, comparison, baseline, files."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from daam.commit import source_commit
 from daam.domains import Transfer
 from daam.errors import DaamError
 from daam.inference.evaluation import colour_histogram_scores
@@ -12,12 +12,11 @@ from tune.folder.folder import how_to_resume
 from tune.report.comparison import Comparison, compare
 from tune.report.files import write_report
 from tune.report.live import LiveReport
-from tune.report.provenance import git_commit, library_versions
+from tune.report.provenance import library_versions
 from tune.search.watch import StudyWatch
 from tune.settings import StudyConfig
 from tune.study import run_study
 
-CODE = Path(__file__).resolve().parents[1]
 FILES = ("study.json", "best.toml", "trials.csv", "report.html")
 
 
@@ -66,7 +65,7 @@ def finish_study(
         seconds=seconds,
         baseline=baseline,
         versions=library_versions(),
-        commit=git_commit(CODE),
+        commit=source_commit(),
         history=history,
     )
     return StudySummary(

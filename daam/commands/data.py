@@ -176,11 +176,15 @@ def data_import(
         print_skipped(index.skipped)
         for note in findings(index):
             print_note(note)
-        if not skip_unreadable:
+        if skip_unreadable:
+            unreadable = []
+        else:
             with progress_bar(f"reading {domain}") as advance:
                 unreadable = unreadable_images(index, progress=advance)
             print_unreadable(unreadable, is_skipped=False)
         print_line("nothing was written; to import, leave out --dry-run")
+        if unreadable:
+            raise typer.Exit(2)
         return
     replaced = None
     with suppress(ShardError):  # one that is damaged or older is replaced, too

@@ -77,6 +77,7 @@ def train(
     from daam.runs.run_folder import CONFIG
 
     print_line(f"Run {folder.uri}: {run.transfer}")
+    num_trained = 0
     resume_with = f"daam train --resume {shlex.quote(folder.uri)}"
     try:
         with (
@@ -85,6 +86,8 @@ def train(
         ):
 
             def show(metrics: dict[str, Any]) -> None:
+                nonlocal num_trained
+                num_trained += 1
                 display.on_epoch(metrics)
                 if as_json:
                     print_json(metrics)
@@ -107,7 +110,8 @@ def train(
         raise RunInterruptedError(f"the run was stopped; {again}") from error
     if (warning := last_warning(trained.epochs)) is not None:
         print_line(f"Warning: {warning}")
-    print_line(f"Trained. {next_step(run, shlex.quote(folder.uri))}")
+    done = "Trained." if num_trained else "Nothing was trained: the run had ended before."
+    print_line(f"{done} {next_step(run, shlex.quote(folder.uri))}")
 
 
 def settings_of(

@@ -7,11 +7,9 @@ repository must have none, and a file broken on purpose must have the one that w
 
 import copy
 import importlib.metadata
-import os
 import re
 import socket
 import subprocess
-import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +39,7 @@ KNOWN_PROVIDER_KEYS = {
         "use_internal_ips",
     },
 }
-MADE_ON_THE_MACHINE = {".venv", "environment.sh"}
+MADE_ON_THE_MACHINE = {"node.log"}
 COMMAND_LISTS = (
     "initialization_commands",
     "head_setup_commands",
@@ -88,12 +86,6 @@ def commands(cluster: Cluster) -> Iterator[tuple[str, str]]:
             yield name, command
 
 
-def environment(cluster: Cluster) -> str:
-    """The setup command that writes environment.sh."""
-    (command,) = (c for c in cluster["setup_commands"] if "> ~/daam/environment.sh" in c)
-    return command
-
-
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -137,31 +129,30 @@ def missing_files(cluster: Cluster) -> list[str]:
 
 
 def dashboards_beyond_loopback(cluster: Cluster) -> list[str]:
-    heads = [c for c in cluster["head_start_ray_commands"] if "ray start" in c]
-    assert heads, "the head starts no Ray"
-    return [c for c in heads if re.findall(r"--dashboard-host[= ](\S+)", c) != ["127.0.0.1"]]
+    """Options that change what node.sh gives: the dashboard listens on loopback alone."""
+    return [c for _, c in commands(cluster) if "--dashboard-host" in c]
 
 
-def installs_beside_the_lock(cluster: Cluster) -> list[str]:
-    """Python packages that come from anywhere but the locks, or whose hashes are not checked."""
-    allowed = re.compile(r"pip install [^&;]*--require-hashes -r ~/daam/requirements(-uv)?\.lock$")
-    return [c for _, c in commands(cluster) if "pip install" in c and not allowed.search(c)]
+def installs_beside_the_locks(cluster: Cluster) -> list[str]:
+    """Python packages that anything but node.sh installs."""
+    return [c for _, c in commands(cluster) if "pip install" in c]
 
 
-def machines_without_the_lock(cluster: Cluster) -> list[str]:
+def machines_without_daam(cluster: Cluster) -> list[str]:
     return [
         name
         for name in ("head_setup_commands", "worker_setup_commands")
-        if not any("-r ~/daam/requirements.lock" in c for c in prepared(cluster)[name])
+        if "bash ~/daam/cluster/node.sh install" not in prepared(cluster)[name]
     ]
 
 
-def ray_outside_the_environment(cluster: Cluster) -> list[str]:
+def starts_beside_node_sh(cluster: Cluster) -> list[str]:
+    words = {"head_start_ray_commands": "head", "worker_start_ray_commands": "worker"}
     return [
         command
-        for _, command in commands(cluster)
-        if re.search(r"\bray (start|stop)\b", command)
-        and not command.startswith(". ~/daam/environment.sh && ")
+        for name, command in commands(cluster)
+        if name in words
+        and not re.match(rf"bash ~/daam/cluster/node\.sh {words[name]}( |$)", command)
     ]
 
 
@@ -225,9 +216,9 @@ def test_ray_accepts_the_file(cluster: Cluster) -> None:
         secrets,
         missing_files,
         dashboards_beyond_loopback,
-        installs_beside_the_lock,
-        machines_without_the_lock,
-        ray_outside_the_environment,
+        installs_beside_the_locks,
+        machines_without_daam,
+        starts_beside_node_sh,
         broken_shell,
         opened_ports,
     ],
@@ -255,27 +246,8 @@ def test_every_address_is_a_fill_in_value() -> None:
 
 def test_the_bucket_region_is_the_machines_region() -> None:
     aws = read("aws")
-    regions = re.findall(r"AWS_DEFAULT_REGION=(\S+)", environment(aws))
+    regions = re.findall(r"AWS_DEFAULT_REGION=(\S+)", "\n".join(aws["setup_commands"]))
     assert regions == [aws["provider"]["region"]]
-
-
-def test_the_environment_holds_what_the_readme_promises(cluster: Cluster, tmp_path: Path) -> None:
-    venv.create(tmp_path / "daam" / ".venv", with_pip=False)
-    # `ray up` gives OMP_NUM_THREADS=1 to all it runs.
-    shell = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-    script = f"{environment(cluster)}\n. ~/daam/environment.sh && command -v python && pwd && env"
-    done = subprocess.run(
-        ["bash", "-c", script], env=shell, capture_output=True, text=True, check=True
-    )
-    python, directory, *lines = done.stdout.splitlines()
-    variables = dict(line.split("=", 1) for line in lines if "=" in line)
-
-    assert python == str(tmp_path / "daam/.venv/bin/python")
-    assert directory == variables["PYTHONPATH"] == str(tmp_path / "daam")
-    assert variables["RAY_AUTH_MODE"] == "token"
-    assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert "OMP_NUM_THREADS" not in variables
-    assert done.stderr == ""
 
 
 def test_the_guide_quotes_transfers_which_the_shell_would_take_for_redirections() -> None:
@@ -329,21 +301,19 @@ def test_ray_refuses_a_broken_file(name: str, path: list[str], value: object) ->
         (missing_files, ["file_mounts", "~/daam/other"], "no/such/file"),
         (missing_files, ["initialization_commands"], ["cat ~/daam/other.lock"]),
         (missing_files, ["file_mounts"], {}),
-        (dashboards_beyond_loopback, ["head_start_ray_commands"], ["ray start --head"]),
         (
             dashboards_beyond_loopback,
             ["head_start_ray_commands"],
-            ["ray start --head --dashboard-host=0.0.0.0"],
+            ["bash ~/daam/cluster/node.sh head --dashboard-host=0.0.0.0"],
         ),
-        (installs_beside_the_lock, ["initialization_commands"], ["pip install ray"]),
-        (installs_beside_the_lock, ["initialization_commands"], ["pip install uv==0.0.1"]),
+        (installs_beside_the_locks, ["initialization_commands"], ["pip install ray"]),
+        (machines_without_daam, ["setup_commands"], []),
+        (starts_beside_node_sh, ["head_start_ray_commands"], ["ray start --head"]),
         (
-            installs_beside_the_lock,
-            ["initialization_commands"],
-            ["pip install -r ~/daam/requirements.lock"],
+            starts_beside_node_sh,
+            ["worker_start_ray_commands"],
+            ["bash ~/daam/cluster/node.sh head"],
         ),
-        (machines_without_the_lock, ["setup_commands"], []),
-        (ray_outside_the_environment, ["worker_start_ray_commands"], ["ray stop"]),
         (broken_shell, ["initialization_commands"], ["if true; then"]),
         (opened_ports, ["provider", "security_group", "IpPermissions"], [{"FromPort": 8265}]),
         (refused_by_ec2, ["available_node_types", "head", "node_config", "InstanceTyp"], "x"),
@@ -373,7 +343,7 @@ def test_a_fault_put_into_a_file_is_found(
 def test_rays_default_commands_are_found() -> None:
     cluster = read("aws")
     del cluster["head_setup_commands"]
-    assert installs_beside_the_lock(cluster) == ["pip install 'boto3>=1.4.8'"]
+    assert installs_beside_the_locks(cluster) == ["pip install 'boto3>=1.4.8'"]
 
 
 def put(cluster: Cluster, path: list[str], value: object) -> None:

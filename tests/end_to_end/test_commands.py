@@ -167,7 +167,9 @@ def test_train_prints_a_line_of_json_for_each_epoch(run: Run, tiny_file: Path) -
 
 def test_a_finished_run_that_is_resumed_trains_nothing(checkpoint: str, run: Run) -> None:
     before = trained(checkpoint)[1]["num_epochs_done"]
-    assert "epoch" not in run("train", "--resume", checkpoint)
+    out = run("train", "--resume", checkpoint)
+    assert "epoch" not in out
+    assert "Nothing was trained: the run had ended before." in out
     assert trained(checkpoint)[1]["num_epochs_done"] == before == 2
 
 

@@ -15,25 +15,9 @@ from daam.inference.evaluation import evaluate
 from daam.storage import open_store
 from tests.support.commands import Launch
 from tests.support.drawn_pixels import flat, pixels
-from tests.support.tiny_domains import write_market
+from tests.support.unlabelled_crops import import_crops
 
 PICTURES = {"neighbours.png", "groups.png", "projection.png", "attention.png"}
-
-
-def import_crops(root: Path, *, to: str, known: str) -> None:
-    """Import a folder of images that nobody labelled, as the domain `mine`."""
-    write_market(root, name="campus")
-    builder = IndexBuilder(layout="folder", root=root)
-    for path in sorted((root / "bounding_box_train").iterdir()):
-        person, place = path.name.split("_")[:2]
-        builder.add(
-            f"{path.parent.name}/{path.name}",
-            split=Split.TRAIN,
-            identity=None,
-            camera=int(place[1]) if "camera" in known else None,
-            track=10 * int(person) + int(place[1]) if "track" in known else None,
-        )
-    import_domain(builder.build(), domain="mine", to=open_store(to))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import daam
+from daam.commit import RECORD, source_commit
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +65,8 @@ def test_a_wheel_holds_every_file_of_the_two_packages(wheel: Path) -> None:
         for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
+    if source_commit() is not None:
+        wanted.add(RECORD.as_posix())
     assert found == wanted
     assert {Path(name).suffix for name in found} == {
         ".py",
@@ -79,6 +82,16 @@ def test_the_command_tells_its_version_and_reads_its_presets(program: Path, empt
     assert ran(program, "--version", folder=empty) == f"daam {daam.__version__}\n"
     assert "learning_rate" in ran(program, "config", "--preset", "strong", folder=empty)
     assert list(empty.iterdir()) == []
+
+
+def test_a_study_of_an_installed_wheel_names_its_commit(program: Path, empty: Path) -> None:
+    commit = source_commit()
+    if commit is None:
+        pytest.skip("there is no commit to record: this is not a git checkout")
+    python = program.with_name("python")
+    code = "from tune.session import source_commit as commit; print(commit().as_json())"
+    done = ran(python, "-c", code, folder=empty)
+    assert json.loads(done) == json.loads(commit.as_json())
 
 
 def test_bash_completes_commands_and_settings(program: Path, empty: Path) -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from daam.commit import GitCommit
 from daam.config.load import with_settings
 from tune.contenders.final import DEFAULT, SOURCE_ONLY, TUNED, Contender, contender_configs
 from tune.contenders.racing import Race, run_race
 from tune.progress import StudyProgress
-from tune.report.provenance import GitCommit
 from tune.report.record import StudyRecord
 from tune.settings import StudyConfig, study_config
 from tune.study import StudyResult

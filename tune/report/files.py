@@ -18,6 +18,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from daam.commit import GitCommit
 from daam.config.load import to_toml
 from daam.errors import TrainingError
 from daam.runs.run_folder import REPORTS, read_reports
@@ -25,7 +26,6 @@ from daam.storage import Store
 from tune.folder.events import NO_HISTORY, History
 from tune.report.comparison import compare
 from tune.report.page import REPORT, report_page
-from tune.report.provenance import GitCommit
 from tune.report.record import StudyRecord
 from tune.report.trials import final_score, training_seconds, why_ended
 from tune.search.launching import OF_TRANSFER

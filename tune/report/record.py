@@ -6,12 +6,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from daam.commit import GitCommit
 from daam.config.load import with_settings
 from daam.config.schema import RunConfig
 from tune.contenders.final import Contender
 from tune.contenders.racing import Race
 from tune.progress import StudyProgress
-from tune.report.provenance import GitCommit
 from tune.report.trials import best_of
 from tune.settings import LABEL_FREE, StudyConfig
 

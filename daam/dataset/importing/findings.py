@@ -34,6 +34,11 @@ def _odd_counts(index: DatasetIndex) -> Iterator[str]:
                 "counter of images?"
             )
     cameras, identities = _known(train, "camera"), _known(train, "identity")
+    if cameras is None and identities is None:
+        yield (
+            "neither people nor cameras of train are known: choosing settings without labels then "
+            "gains nothing; if paths name cameras, say where (--pattern)"
+        )
     if cameras is not None and len(np.unique(cameras)) == 1:
         yield (
             f"all train images are of one camera, {_camera(index, int(cameras[0]))}: enough to "

@@ -31,6 +31,13 @@ def test_one_camera_is_said() -> None:
     )
 
 
+def test_that_neither_people_nor_cameras_are_known_is_said() -> None:
+    (said,) = findings(make_index((Split.TRAIN, None, None, 1), (Split.TRAIN, None, None, 1)))
+    assert "choosing settings without labels then gains nothing" in said
+    people: list[Row] = [(Split.TRAIN, number // 2, None, None) for number in range(4)]
+    assert findings(make_index(*people)) == ()
+
+
 def test_a_counter_that_is_no_camera_is_said() -> None:
     rows: list[Row] = [(Split.TRAIN, None, number % 2, number) for number in range(12)]
     (said,) = findings(make_index(*rows))

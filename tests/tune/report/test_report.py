@@ -1,10 +1,8 @@
 """The four files of a finished study."""
 
 import csv
-import dataclasses
 import io
 import json
-import subprocess
 import tomllib
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
@@ -31,7 +29,7 @@ from tests.support.studies import (
 )
 from tune.contenders.final import DEFAULT, SOURCE_ONLY, TUNED
 from tune.report.files import read_epochs, write_report
-from tune.report.provenance import git_commit, library_versions
+from tune.report.provenance import library_versions
 from tune.study import StudyResult
 
 
@@ -260,26 +258,6 @@ def test_versions_are_of_the_libraries_installed() -> None:
     assert versions["numpy"] == np.__version__
     assert versions["optuna"] == optuna.__version__
     assert {"python", "ray", "torch", "torchvision", "pyarrow"} <= versions.keys()
-
-
-def test_a_commit_is_dirty_when_files_differ_from_it(tmp_path: Path) -> None:
-    def git(*command: str) -> None:
-        identity = ("-c", "user.name=A", "-c", "user.email=a@localhost")
-        place = (f"--git-dir={tmp_path / '.git'}", f"--work-tree={tmp_path}")
-        subprocess.run(["git", *place, *identity, *command], check=True, capture_output=True)
-
-    assert git_commit(tmp_path) is None
-    git("init", "--quiet")
-    assert git_commit(tmp_path) is None
-    git("commit", "--quiet", "--allow-empty", "--no-verify", "--message", "Begin")
-    clean = git_commit(tmp_path)
-    assert clean is not None
-    assert len(clean.sha) == 40
-    assert not clean.dirty
-    (tmp_path / "new.py").write_text("")
-    assert git_commit(tmp_path) == dataclasses.replace(clean, dirty=True)
-    (tmp_path / "inner").mkdir()
-    assert git_commit(tmp_path / "inner") is None
 
 
 def test_damaged_metrics_of_a_run_stop_no_report(
