@@ -95,20 +95,27 @@ class FaultProxy:
         num_faults: requests that failed under the present rule.
     """
 
-    def __init__(self, endpoint: str, *, rule: Rule | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        rule: Rule | None = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         """
         Args:
             endpoint: `http://host:port` of the server.
             rule: what it does from the start.
+            address: where it listens; port 0 for a free one.
         """
         host, port = endpoint.removeprefix("http://").split(":")
         self._server = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(address, backlog=128)
         self._lock = threading.Lock()
         self._wire = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.endpoint = f"http://{address[0]}:{self._listener.getsockname()[1]}"
         self.requests: Counter[tuple[str, str]] = Counter()
         self.bytes_sent: Counter[tuple[str, str]] = Counter()
         self.set_rule(rule or Rule())

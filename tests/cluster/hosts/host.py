@@ -20,7 +20,7 @@ from tests.cluster.hosts.switch import PATIENCE_S, Switch, end, first_child
 HOME = "/home/daam"
 VENV, INTERPRETER = Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()
 PATH = f"{INTERPRETER / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
-DISK_SIZE, SHM_SIZE, TMP_SIZE = "4g", "1200m", "2g"
+DISK_SIZE, SHM_SIZE, TMP_SIZE = "2g", "1200m", "1g"
 UNSHARED = ("--net", "--mount", "--pid", "--uts", "--ipc")
 POLL_S = 0.1
 STARTED = "host is up"
@@ -228,6 +228,11 @@ class Host:
             finally:
                 with suppress(ProcessLookupError):  # the host may have ended
                     os.kill(child, signal.SIGKILL)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the host runs."""
+        return self._process is not None and self._process.poll() is None
 
     def write(self, path: str, text: str) -> None:
         """Write a file below the host's home that only its owner can read."""

@@ -19,6 +19,12 @@ from tests.cluster.hosts.switch import Switch, run
 from tests.support.commands import ROOT
 
 NETWORK = "10.77.0"
+# The environment of the tests need not have daam installed.
+OPERATORS_SHELL = f"""
+. ~/.config/daam/s3.sh
+export PATH={VENV / "bin"}:$PATH
+daam() {{ python ~/daam/launch.py "$@"; }}
+"""
 OPERATOR, FIRST_HOST = 1, 10  # last bytes of their addresses
 PROGRAMS = {"ip": "iproute2", "sshd": "openssh-server", "ssh": "openssh-client", "rsync": "rsync"}
 
@@ -80,7 +86,7 @@ class Lab:
             folder=folder,
             files={
                 ".ssh/id_ed25519": (folder / "id").read_text(),
-                ".bashrc": f". ~/.config/daam/s3.sh; export PATH={VENV / 'bin'}:$PATH\n",
+                ".bashrc": OPERATORS_SHELL,
                 ".config/daam/s3.sh": exports,
             },
             checkout=ROOT,

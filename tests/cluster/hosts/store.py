@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from daam.storage.local_s3 import LocalS3
 from tests.cluster.hosts.switch import ADDRESS, PATIENCE_S, Switch, first_child
+from tests.support.commands import ROOT
 
 ACCESS, SECRET = "labaccess", "labsecret"
-PORT = 9000
+PORT, BUSY_PORT = 9000, 9001
 STARTED = "Starting s3 server"
 
 
@@ -37,9 +40,12 @@ class HostedStore:
         clients = LocalS3(self.folder, access_key=ACCESS, secret_key=SECRET).environment
         return clients | {"AWS_ENDPOINT_URL": f"http://{ADDRESS}:{PORT}"}
 
-    def add(self, bucket: str, source: Path) -> None:
-        """Create a bucket with the files of a folder."""
-        shutil.copytree(source, self.folder / bucket)
+    def add(self, bucket: str, source: Path | None = None) -> None:
+        """Create a bucket, with the files of a folder if there is one."""
+        if source is None:
+            (self.folder / bucket).mkdir()
+        else:
+            shutil.copytree(source, self.folder / bucket)
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +94,24 @@ class HostedStore:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the store does not start: {self._log.read_text()}")
             time.sleep(0.05)
+
+    @contextmanager
+    def busy(self, *, share: float) -> Iterator[str]:
+        """Turn away a share of the requests to the endpoint that this yields."""
+        program = str(Path(__file__).with_name("busy_store.py"))
+        store = f"http://{ADDRESS}:{PORT}"
+        with subprocess.Popen(
+            self._switch.inside(
+                [sys.executable, program, store, ADDRESS, str(BUSY_PORT), str(share)]
+            ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        ) as proxy:  # whose end closes its standard input
+            assert proxy.stdout is not None
+            yield proxy.stdout.readline().strip()
 
     def stop(self) -> None:
         """Kill the server, if it runs: connections are refused."""

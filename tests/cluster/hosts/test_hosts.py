@@ -12,6 +12,7 @@ import pytest
 from tests.cluster.hosts.cluster import until
 from tests.cluster.hosts.host import Host
 from tests.cluster.hosts.lab import Lab
+from tests.cluster.hosts.store import BUSY_PORT as BUSY_STORE
 from tests.cluster.hosts.store import PORT as STORE
 from tests.cluster.hosts.switch import ADDRESS
 from tests.support.commands import ROOT
@@ -75,8 +76,7 @@ def test_the_operators_key_opens_every_host(lab: Lab) -> None:
 def test_a_host_has_processes_of_its_own(lab: Lab) -> None:
     one, other = lab.hosts
     with one.running("sleep 1000"):
-        until(lambda: one.processes("sleep 1000"), "the host's process runs")
-        assert list(one.processes().values()) == ["sleep 1000"]
+        until(lambda: list(one.processes().values()) == ["sleep 1000"], "it runs, and it alone")
         assert not other.processes()
         assert "sleep" in one.run("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
         assert "sleep" not in other.run("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
@@ -120,6 +120,19 @@ def test_a_stopped_store_refuses_until_it_is_started(lab: Lab) -> None:
     assert not reaches(lab.head, ADDRESS, STORE)
     lab.store.start()
     assert reaches(lab.head, ADDRESS, STORE)
+
+
+def test_a_busy_store_turns_requests_away(lab: Lab) -> None:
+    program = (
+        "import sys, urllib.request, urllib.error\n"
+        "try: urllib.request.urlopen(sys.argv[1])\n"
+        "except urllib.error.HTTPError as error: print(error.code)"
+    )
+    with lab.store.busy(share=1.0) as endpoint:
+        ask = f"python3 -c {shlex.quote(program)}"
+        assert lab.head.run(f"{ask} {endpoint}") == "503\n"
+        assert lab.head.run(f"{ask} http://{ADDRESS}:{STORE}") == "400\n", "of the store itself"
+    assert not reaches(lab.head, ADDRESS, BUSY_STORE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
