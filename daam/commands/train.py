@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from daam.commands.terminal.domains import ready_domains
-from daam.commands.terminal.options import Address, AsJson, Settings, Stages
+from daam.commands.terminal.options import Address, AsJson, OrResume, Settings, Stages
 from daam.commands.terminal.screen import print_json, print_line, quiet_libraries
 from daam.commands.terminal.stopping import last_words
 from daam.commands.terminal.training_display import last_warning, training_display
@@ -39,6 +39,7 @@ def train(
         typer.Option("--from", help="Folder of a source run (stage=source) to start from."),
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Folder of a run to resume.")] = None,
+    or_resume: OrResume = False,  # noqa: FBT002  (typer's way)
     track: Annotated[
         TrackerName | None, typer.Option(help="Send each epoch's metrics there, too.")
     ] = None,
@@ -97,7 +98,7 @@ def train(
                 to=folder.uri,
                 start_from=start,
                 stages=stages,
-                resume=resume is not None,
+                resume=resume is not None or or_resume,
                 address=address,
                 on_epoch=show,
                 on_step=display.on_step,

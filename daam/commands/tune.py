@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from daam.commands.terminal.domains import ready_domains
-from daam.commands.terminal.options import Address, AsJson, Settings, Stages
+from daam.commands.terminal.options import Address, AsJson, OrResume, Settings, Stages
 from daam.commands.terminal.screen import (
     console,
     print_files,
@@ -69,6 +69,7 @@ def tune(
             "them are kept."
         ),
     ] = None,
+    or_resume: OrResume = False,  # noqa: FBT002  (typer's way)
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
     """Search hyper-parameters over transfers, then prove the best on a transfer not searched."""
@@ -76,7 +77,7 @@ def tune(
     # Everything that can be refused is, before torch and Ray are imported.
     from tune.budget import parse_budget
     from tune.domains import check_targets
-    from tune.folder.folder import read_folder, sole_driver, spent_on, unused_folder
+    from tune.folder.folder import STUDY, read_folder, sole_driver, spent_on, unused_folder
     from tune.settings import VALIDATION, adapting, study_config
 
     quiet_libraries()
@@ -117,11 +118,11 @@ def tune(
         score = tree.get("study", {}).get("score", VALIDATION)
         changes |= adapting(f"{source}->{target}", score=changes.get("study.score", score))
     study = study_config(tree, changes)
-    folder = (
-        unused_folder(open_store(storage or "runs").locate(study.study.name))
-        if resume is None
-        else open_store(resume)
-    )
+    folder = open_store(resume or open_store(storage or "runs").locate(study.study.name))
+    if resume is None and or_resume and folder.exists(STUDY):
+        resume = folder.uri
+    if resume is None:
+        unused_folder(folder.uri)
     begin = time.monotonic()
     check_targets(study)
     ready_domains(study.run, study.needed_splits())

@@ -16,6 +16,14 @@ Address = Annotated[
 Stages = Annotated[
     str | None, typer.Option(help="Folder or s3:// where runs share their source stages.")
 ]
+OrResume = Annotated[
+    bool,
+    typer.Option(
+        "--or-resume",
+        help="Resume what has this name in --storage, if it has begun: the same command can be "
+        "given again after an interruption.",
+    ),
+]
 AsJson = Annotated[
     bool,
     typer.Option(
