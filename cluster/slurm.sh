@@ -29,6 +29,7 @@ export RAY_AUTH_TOKEN_PATH=$DAAM_CODE/token-$SLURM_JOB_ID
 head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH"
 
 # Run Ray on this node until the step is ended.
+# shellcheck disable=SC2329  # called by the bash of each task
 on_node() {
     mkdir -p "$DAAM_HOME"
     ln -sfn "$DAAM_CODE/.venv" "$DAAM_HOME/.venv"
@@ -47,6 +48,7 @@ export -f on_node
 on_nodes() { srun --cpus-per-task="$SLURM_CPUS_ON_NODE" --overlap --kill-on-bad-exit=0 --input=none "$@"; }
 
 stopped=
+# shellcheck disable=SC2329  # called at the end
 finish() {
     local code=$?
     trap '' TERM
@@ -61,6 +63,7 @@ finish() {
 }
 trap finish EXIT
 
+# shellcheck disable=SC2016  # the task's bash expands it
 on_nodes --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" bash -c \
     'on_node head --dashboard-port=$((DAAM_PORT + 7)) --ray-client-server-port=$((DAAM_PORT + 8))' &
 head=$!

@@ -38,8 +38,17 @@ KNOWN_PROVIDER_KEYS = {
         "security_group",
         "use_internal_ips",
     },
+    "gcp": {
+        "type",
+        "project_id",
+        "region",
+        "availability_zone",
+        "cache_stopped_nodes",
+        "use_internal_ips",
+    },
 }
-MADE_ON_THE_MACHINE = {"node.log"}
+MADE_ON_THE_MACHINE = {"node.log", ".venv"}
+OF_THE_OPERATOR = ("~/.ray/", "~/.config/")
 COMMAND_LISTS = (
     "initialization_commands",
     "head_setup_commands",
@@ -117,7 +126,7 @@ def missing_files(cluster: Cluster) -> list[str]:
     absent = [
         local
         for local in mounts.values()
-        if not local.startswith("~/.ray/") and not (REPOSITORY / local).exists()
+        if not local.startswith(OF_THE_OPERATOR) and not (REPOSITORY / local).exists()
     ]
     named = {
         path
@@ -134,8 +143,9 @@ def dashboards_beyond_loopback(cluster: Cluster) -> list[str]:
 
 
 def installs_beside_the_locks(cluster: Cluster) -> list[str]:
-    """Python packages that anything but node.sh installs."""
-    return [c for _, c in commands(cluster) if "pip install" in c]
+    """Python packages that are not from a lock, or whose hashes are not checked."""
+    allowed = re.compile(r"pip install [^&;]*--require-hashes -r ~/daam/requirements-gcp\.lock$")
+    return [c for _, c in commands(cluster) if "pip install" in c and not allowed.search(c)]
 
 
 def machines_without_daam(cluster: Cluster) -> list[str]:
@@ -201,8 +211,8 @@ def rented_wrongly(cluster: Cluster) -> list[str]:
 # --- the files in the repository ----------------------------------------------------------------
 
 
-def test_there_are_files_for_both_clusters() -> None:
-    assert [path.stem for path in FILES] == ["aws", "onprem"]
+def test_there_is_a_file_for_each_provider() -> None:
+    assert [path.stem for path in FILES] == ["aws", "gcp", "onprem"]
 
 
 def test_ray_accepts_the_file(cluster: Cluster) -> None:
@@ -307,6 +317,11 @@ def test_ray_refuses_a_broken_file(name: str, path: list[str], value: object) ->
             ["bash ~/daam/cluster/node.sh head --dashboard-host=0.0.0.0"],
         ),
         (installs_beside_the_locks, ["initialization_commands"], ["pip install ray"]),
+        (
+            installs_beside_the_locks,
+            ["initialization_commands"],
+            ["pip install -r ~/daam/requirements-gcp.lock"],
+        ),
         (machines_without_daam, ["setup_commands"], []),
         (starts_beside_node_sh, ["head_start_ray_commands"], ["ray start --head"]),
         (
