@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Bytecode is compiled here once: without it every Ray worker pays for it at each start.
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes
 
-.PHONY: tune test pytest check coverage format docs lock clean
+.PHONY: tune test pytest check coverage format docs wheel lock clean
 .DELETE_ON_ERROR:
 
 tune: $(STAMP)
@@ -41,6 +41,10 @@ docs: $(VENV)/.docs-installed
 	$(BIN)/python -m docs.generate
 	$(BIN)/zensical build --clean --strict
 
+# What the hosts of a cluster install, in cluster/wheel/: for an image, or to copy to a login node.
+wheel: $(STAMP)
+	$(BIN)/python -c 'from pathlib import Path; from daam.cluster.wheel import prepare_wheel as w; print(w(Path()))'
+
 $(VENV)/.docs-installed: $(STAMP) requirements-docs.lock
 	$(INSTALL) -r requirements-docs.lock
 	touch $@
@@ -64,6 +68,7 @@ lock: $(STAMP)
 	$(LOCK) requirements-dev.txt -o requirements-dev.lock
 	$(LOCK) requirements-docs.txt -o requirements-docs.lock
 	$(LOCK) requirements-uv.txt -o requirements-uv.lock
+	$(LOCK) requirements-gcp.txt -o requirements-gcp.lock
 
 clean:
 	rm -rf $(VENV)

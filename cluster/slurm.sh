@@ -4,7 +4,7 @@
 #   sbatch --nodes=4 --gpus-per-node=2 ~/daam/cluster/slurm.sh \
 #       tune --preset STUDY --name NAME --storage s3://bucket/studies --set data.root=s3://bucket/domains
 #
-# daam is in ~/daam/.venv, which all nodes see; docs/guides/clusters.md says how it comes there.
+# daam is in ~/daam/.venv, which all nodes see; docs/guides/other-clusters.md says how it comes there.
 # Two minutes before the time limit daam is stopped and the job queued again. A job that was, for
 # this reason or because a node failed or was preempted, goes on with its study.
 #SBATCH --job-name=daam
@@ -72,6 +72,7 @@ until [ -f "$DAAM_HOME/ready" ]; do
     sleep 1
 done
 address=$(<"$RAY_TMPDIR/ray/ray_current_cluster")
+echo "The head is on $SLURMD_NODENAME; Ray's dashboard: 127.0.0.1:$((DAAM_PORT + 7)) there"
 export RAY_HEAD_IP=${address%:*}
 if [ "$SLURM_NNODES" -gt 1 ]; then
     on_nodes --nodes=$((SLURM_NNODES - 1)) --ntasks=$((SLURM_NNODES - 1)) --exclude="$SLURMD_NODENAME" \

@@ -165,11 +165,14 @@ def test_train_prints_a_line_of_json_for_each_epoch(run: Run, tiny_file: Path) -
     assert all(row["loss/total"] > 0 for row in rows)
 
 
-def test_a_finished_run_that_is_resumed_trains_nothing(checkpoint: str, run: Run) -> None:
+def test_a_finished_run_that_is_resumed_trains_nothing(
+    checkpoint: str, run: Run, tiny_file: Path
+) -> None:
     before = trained(checkpoint)[1]["num_epochs_done"]
-    out = run("train", "--resume", checkpoint)
-    assert "epoch" not in out
-    assert "Nothing was trained: the run had ended before." in out
+    as_it_began = ("--config", str(tiny_file), "--name", "first", "--or-resume")
+    for out in (run("train", "--resume", checkpoint), run("train", *as_it_began)):
+        assert "epoch" not in out
+        assert "Nothing was trained: the run had ended before." in out
     assert trained(checkpoint)[1]["num_epochs_done"] == before == 2
 
 
