@@ -13,6 +13,7 @@ from tune.report.comparison import Comparison, compare
 from tune.report.files import write_report
 from tune.report.live import LiveReport
 from tune.report.provenance import library_versions
+from tune.search.metrics import StudyMetrics
 from tune.search.watch import StudyWatch
 from tune.settings import StudyConfig
 from tune.study import run_study
@@ -45,7 +46,7 @@ def finish_study(
         watch: receives progress.
         seconds: duration of earlier phases, for the report.
     """
-    report = LiveReport(config, folder, watch=watch)
+    report = LiveReport(config, folder, watch=StudyMetrics(config.study.name, watch=watch))
     try:
         with outages_as_events(report.event):
             result = run_study(config, folder, watch=report)

@@ -138,6 +138,12 @@ class StudyConfig(BaseModel):
         return study.holdout or study.apply_to or first
 
     @property
+    def all_transfers(self) -> list[str]:
+        """The transfers that anything of the study trains on."""
+        final = [self.final_transfer] if self.final_transfer else []
+        return list(dict.fromkeys([*self.study.search_transfers, *final]))
+
+    @property
     def is_measured(self) -> bool:
         """Whether the contenders are tested with labels; else they are assessed without."""
         return bool(self.study.holdout)

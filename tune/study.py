@@ -151,6 +151,8 @@ def search(
         plan = trial_plan(config, folder, scratch=scratch / "train")
         tuner = tuner_for(
             partial(run_trial, plan=plan),
+            study=config.study.name,
+            name_of=lambda sample: trial_name(sample["number"]),
             config=config.run,
             scratch=scratch / "search",
             callbacks=[

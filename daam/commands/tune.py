@@ -128,6 +128,7 @@ def tune(
     ready_domains(study.run, study.needed_splits())
 
     from daam.execution.connection import connected, require_reachable
+    from daam.execution.names import job_metadata
     from tune.folder.resuming import adopt
     from tune.session import finish_study, stopped_in_words
     from tune.study import is_finished, portable_study
@@ -148,7 +149,8 @@ def tune(
                 ExitStack() as stack,
             ):
                 if not is_finished(study, folder):  # else only the report is written again
-                    cluster = stack.enter_context(connected(address=address))
+                    job = job_metadata(f"tune {study.study.name}", transfers=study.all_transfers)
+                    cluster = stack.enter_context(connected(address=address, job=job))
                     require_reachable(
                         {
                             "data.root": study.run.data.root,

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 from ray._private import worker as rays_worker
+from ray.job_config import JobConfig
 
 from daam.errors import ConfigError, TrainingError
 from daam.execution.environment import prepare_environment
@@ -39,7 +40,12 @@ class Connection:
 
 
 @contextmanager
-def connected(*, address: str | None = None, num_cpus: int | None = None) -> Iterator[Connection]:
+def connected(
+    *,
+    address: str | None = None,
+    num_cpus: int | None = None,
+    job: Mapping[str, str] | None = None,
+) -> Iterator[Connection]:
     """Connect to a cluster, or start one on this machine that ends with the block.
 
     One started here listens on loopback alone, if `prepare_environment` was called before Ray was
@@ -49,6 +55,7 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
         address: of a running cluster; `auto` for the one this machine belongs to; None to start
             one.
         num_cpus: processors of a cluster that is started; default: all of this machine's.
+        job: what the dashboard shows of this process's job, see `daam.execution.names`.
 
     Raises:
         ConfigError: the address is one of Ray Client.
@@ -58,8 +65,12 @@ def connected(*, address: str | None = None, num_cpus: int | None = None) -> Ite
     prepare_environment(address=address)
     own_folder = private_folder(_temporary() / f"daam-{os.getuid()}", variable="RAY_TMPDIR")
     on_sigterm = signal.getsignal(signal.SIGTERM)  # in its place Ray puts one that dumps a stack
+    config = JobConfig(metadata=dict(job or {}))
     with chdir(_first_on_workers_path(own_folder)):
-        context = _started(own_folder, num_cpus) if address is None else _joined(address)
+        if address is None:
+            context = _started(own_folder, num_cpus, config)
+        else:
+            context = _joined(address, config)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
     logs = Path(context.address_info["session_dir"]) / "logs"
@@ -103,13 +114,14 @@ def _log_lines(data: Mapping[str, Any], **_: Any) -> None:
     logging.getLogger("ray").error("%s: %s", data.get("pid"), "\n".join(data["lines"]))
 
 
-def _started(own_folder: Path, num_cpus: int | None) -> Any:
+def _started(own_folder: Path, num_cpus: int | None, job: JobConfig) -> Any:
     _keep_token_private()
     _check_socket_length(own_folder / "ray")
     try:
         return ray.init(
             address="local",
             num_cpus=num_cpus,
+            job_config=job,
             include_dashboard=True,
             dashboard_host="127.0.0.1",
             object_store_memory=OBJECT_STORE_BYTES,
@@ -124,14 +136,16 @@ def _started(own_folder: Path, num_cpus: int | None) -> Any:
         ) from error
 
 
-def _joined(address: str) -> Any:
+def _joined(address: str, job: JobConfig) -> Any:
     if address.startswith("ray://"):
         raise ConfigError(
             "--address ray://... is Ray Client, which runs the driver in another process; run this "
             "on a machine of the cluster with --address auto, or with `ray job submit`"
         )
     try:
-        return ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        return ray.init(
+            address=address, job_config=job, logging_level=logging.ERROR, log_to_driver=False
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise TrainingError(
             f"there is no Ray cluster at {address}: {error}; start one with "

@@ -20,6 +20,8 @@ from daam.config.schema import RunConfig
 from daam.errors import DaamError, TrainingError
 from daam.execution.connection import connected, require_reachable
 from daam.execution.environment import RAY_ENVIRONMENT
+from daam.execution.metrics import observed
+from daam.execution.names import job_metadata
 from daam.execution.trainer import is_own_cluster, report_to_ray, run_workers, wants_gpu
 from daam.runs.run_folder import read_reports
 from daam.runs.worker import train_run
@@ -44,7 +46,10 @@ def train_on_ray(
     with (
         # Its last writers are killed, not waited for, when the connection ends before the run.
         tempfile.TemporaryDirectory(prefix="daam-train-", ignore_cleanup_errors=True) as scratch,
-        connected(address=address),
+        connected(
+            address=address,
+            job=job_metadata(f"train {folder.name}", transfers=[config.transfer]),
+        ),
     ):
         places = {"data.root": config.data.root, "--storage": folder.uri}
         if stages is not None:
@@ -75,7 +80,8 @@ def start_driver(
             if name in RAY_ENVIRONMENT or name.startswith("RAY_TRAIN_")
         }
         options["runtime_env"] = {"env_vars": read_by_ray_train}
-    drive = ray.remote(num_cpus=0, max_retries=0)(drive_run).options(**options)
+    name = f"train {folder.name}"
+    drive = ray.remote(num_cpus=0, max_retries=0)(drive_run).options(name=name, **options)
     settings = {
         "config": config.model_dump(),
         "folder": folder.uri,
@@ -95,6 +101,7 @@ def drive_run(settings: dict[str, Any], scratch: str) -> DaamError | None:
             use_gpu=wants_gpu(config),
             max_failures=config.compute.max_failures,
             scratch=scratch,
+            name=f"train {open_store(settings['folder']).name}",
         )
     except DaamError as error:
         return error
@@ -104,14 +111,9 @@ def drive_run(settings: dict[str, Any], scratch: str) -> DaamError | None:
 def train_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray worker; rank 0 stores the reports and the checkpoints."""
     config = run_config(settings["config"], where="the run's settings")
-    stages = settings["stages"]
-    report_to_ray(
-        train_run(
-            open_store(settings["folder"]),
-            config,
-            stages=None if stages is None else open_store(stages),
-        )
-    )
+    stages, folder = settings["stages"], open_store(settings["folder"])
+    epochs = train_run(folder, config, stages=None if stages is None else open_store(stages))
+    report_to_ray(observed(epochs, config, study="train", run=folder.name))
 
 
 def raise_failure(run: ray.ObjectRef, folder: Store) -> None:

@@ -1,5 +1,7 @@
 """Data-parallel workers under Ray Train: gloo on CPUs, NCCL on GPUs, over any number of nodes."""
 
+import re
+import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,6 +25,7 @@ def run_workers(
     use_gpu: bool,
     max_failures: int,
     scratch: str,
+    name: str,
     callbacks: list[Any] | None = None,
 ) -> None:
     """Run a function on a group of Ray Train workers and wait for its end.
@@ -34,6 +37,7 @@ def run_workers(
         use_gpu: whether each gets a GPU.
         max_failures: times the group is started again after losing a worker.
         scratch: local folder for Ray Train's own state.
+        name: of the run, in Ray Train's logs and metrics.
         callbacks: Ray Train's.
 
     Raises:
@@ -46,6 +50,8 @@ def run_workers(
         train_loop_config=settings,
         scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
         run_config=RayRunConfig(
+            # Ray Train would resume a run of the same name by itself.
+            name=f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}-{secrets.token_hex(4)}",
             storage_path=scratch,
             failure_config=FailureConfig(max_failures=max_failures),
             callbacks=callbacks,

@@ -2,9 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,8 @@ class EpochReport:
     num_epochs: int
     seconds: float
     seconds_of: dict[str, float]
-    """Of these, the seconds spent on the target's `labels`, on `steps` and on `diagnostics`."""
+    """Of these, the seconds spent on the target's `labels`, on `steps` and on `diagnostics`; and of
+    the steps' seconds, those that they spent on a `wait` for their batches."""
     losses: dict[str, float]
     diagnostics: dict[str, float]
     label_free: dict[str, float]
@@ -80,6 +81,7 @@ class StepProgress:
 
 
 OnStep = Callable[[StepProgress], None]
+Batch = TypeVar("Batch")
 
 
 def fit(run: Run, *, on_step: OnStep | None = None) -> Generator[EpochReport, None, None]:
@@ -107,7 +109,7 @@ def fit(run: Run, *, on_step: OnStep | None = None) -> Generator[EpochReport, No
         with timed(seconds, "labels"):
             labels = relabel(run, epoch=epoch) if weights.target > 0 else None
         with timed(seconds, "steps"):
-            losses, gradients = train_epoch(
+            losses, gradients, wait_s = train_epoch(
                 run, network, epoch=epoch, weights=weights, labels=labels, on_step=on_step
             )
             sync_buffers(run)
@@ -132,7 +134,7 @@ def fit(run: Run, *, on_step: OnStep | None = None) -> Generator[EpochReport, No
             epoch=epoch + 1,
             num_epochs=num_epochs,
             seconds=sum(seconds.values()),
-            seconds_of=seconds,
+            seconds_of=seconds | {"wait": wait_s},
             losses=losses,
             diagnostics=diagnostics,
             label_free={} if labels is None else labels.as_label_free(),
@@ -149,19 +151,20 @@ def train_epoch(
     weights: Weights,
     labels: EpochGroups | EpochExemplars | None,
     on_step: OnStep | None,
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> tuple[dict[str, float], dict[str, float], float]:
     """Run the steps of an epoch.
 
     Returns:
-        Each loss averaged over steps and ranks, and `gradient_TERM` of the last step, averaged over
-        ranks.
+        Each loss averaged over steps and ranks; `gradient_TERM` of the last step, averaged over
+        ranks; and the seconds that this rank waited for batches.
     """
     network.train()
     num_steps = run.config.optimiser.steps_per_epoch
     results: list[StepResult] = []
     batches = epoch_batches(run, epoch=epoch, labels=labels, need_target=weights.need_target)
+    waits: list[float] = []
     with contextlib.closing(batches):
-        for step, (source, target) in enumerate(batches):
+        for step, (source, target) in enumerate(waited_for(batches, waits)):
             result = train_step(
                 run,
                 network,
@@ -178,7 +181,16 @@ def train_epoch(
                 num_images = len(source.images) + (0 if target is None else len(target.images))
                 on_step(progress_of(run, epoch=epoch, step=step + 1, num_images=num_images))
     losses = averaged([result.losses for result in results], epoch=epoch)
-    return losses, gradients_over_ranks(results[-1].gradients)
+    return losses, gradients_over_ranks(results[-1].gradients), sum(waits)
+
+
+def waited_for(batches: Iterable[Batch], waits: list[float]) -> Iterator[Batch]:
+    """Pass batches on; add to the list the seconds that the receiver waited for each."""
+    begin = time.perf_counter()
+    for batch in batches:
+        waits.append(time.perf_counter() - begin)
+        yield batch
+        begin = time.perf_counter()
 
 
 def progress_of(run: Run, *, epoch: int, step: int, num_images: int) -> StepProgress:

@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 # Enough that each thing happens in the middle of the run.
 NUM_EPOCHS = 12
-WORKER = "ray::RayTrainWorker"
-DRIVER = "ray::drive_run"
+WORKER = "ray::train/plaza-campus plaza->campus"
+DRIVER = "ray::train plaza-campus"
 LISTENING = "0A"
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 

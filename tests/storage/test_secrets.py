@@ -81,6 +81,7 @@ def test_an_import_and_a_run_on_s3_leave_no_secret_anywhere(
     assert_clean("".join(capfd.readouterr()), where="the output")
     # The store has a client by now, and the client has the secret.
     plan = TrialPlan(
+        study="demo",
         study_uri=folder.uri,
         stages_uri=folder.child("stages").uri,
         run=config.model_dump(),

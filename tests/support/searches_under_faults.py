@@ -39,9 +39,8 @@ class Killer(StudyDisplay):
         super().progress(name, **epoch)
         if not self.has_killed:
             self.has_killed = True
-            titles = ("ray::trial-", "ray::ImplicitFunc")
-            for pid in {pid for title in titles for pid in processes_of(os.getsid(0), title=title)}:
-                os.kill(pid, signal.SIGKILL)
+            (trial,) = processes_of(os.getsid(0), title="ray::study/trial-0000 plaza->campus")
+            os.kill(trial, signal.SIGKILL)
 
 
 def with_restart(config: StudyConfig) -> StudyConfig:

@@ -83,7 +83,8 @@ def test_a_report_is_one_flat_table(config_of):
     assert sum(parts) == pytest.approx(report.seconds)
     assert metrics["loss/identity"] == report.losses["identity"]
     assert metrics["diagnostic/probe_shared"] == report.diagnostics["probe_shared"]
-    assert len(metrics) == 6 + len(report.losses) + len(report.diagnostics)
+    assert 0 < metrics["seconds/wait"] <= metrics["seconds/steps"]
+    assert len(metrics) == 7 + len(report.losses) + len(report.diagnostics)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

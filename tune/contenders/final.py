@@ -21,7 +21,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from daam.config.load import merged, read_preset, run_config, to_toml, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import StudyError, StudyInterruptedError
-from daam.execution.metrics import label_process
+from daam.execution.metrics import observed
+from daam.execution.names import process_named
 from daam.execution.trainer import hosts_of_ranks, report_to_ray, run_workers, wants_gpu
 from daam.inference.unlabelled import assessed
 from daam.runs.run_folder import CONFIG, SCORES, open_run
@@ -104,6 +105,7 @@ def run_contenders(
             prepare(run_folder(folder, name), runs[name])
         plan = {
             name: {
+                "study": config.study.name,
                 "config": runs[name].model_dump(),
                 "folder": run_folder(folder, name).uri,
                 "stages": config.stages_in(folder).uri,
@@ -114,6 +116,8 @@ def run_contenders(
         }
         tuner = tuner_for(
             partial(run_contender, plan=plan),
+            study=config.study.name,
+            name_of=lambda sample: sample["name"],
             config=runs[pending[0]],
             param_space={"name": ray.tune.grid_search(pending)},
             scratch=scratch / "holdout",
@@ -233,11 +237,14 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
     if config.compute.num_workers == 1:
         report_epochs(
             located(contender_epochs(settings, config), hosts=hosts_of_ranks()),
-            name=sample["name"],
             num_epochs=config.optimiser.num_epochs,
         )
         return
-    with failure_reported(num_epochs=config.optimiser.num_epochs):
+    name = f"{settings['study']}/{settings['name']}"
+    with (
+        failure_reported(num_epochs=config.optimiser.num_epochs),
+        process_named(f"{name} (waits for its workers)"),
+    ):
         run_workers(
             contender_worker,
             settings,
@@ -245,6 +252,7 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
             use_gpu=wants_gpu(config),
             max_failures=config.compute.max_failures,
             scratch=settings["scratch"],
+            name=name,
             callbacks=[TuneReportCallback()],
         )
 
@@ -253,16 +261,16 @@ def contender_epochs(
     settings: dict[str, Any], config: RunConfig
 ) -> Generator[dict[str, Any], None, None]:
     """Train and test a contender's run, with the labels of a holdout or without any."""
-    return train_and_test(
+    epochs = train_and_test(
         open_store(settings["folder"]),
         config,
         measured if settings["is_measured"] else assessed,
         stages=open_store(settings["stages"]),
     )
+    return observed(epochs, config, study=settings["study"], run=settings["name"])
 
 
 def contender_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a contender's run."""
     config = run_config(settings["config"], where="the contender's settings")
-    label_process(settings["name"])
     report_to_ray(located(contender_epochs(settings, config), hosts=hosts_of_ranks()))

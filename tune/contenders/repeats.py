@@ -128,6 +128,8 @@ class Repeats:
                 parameters=self.parameters,
                 plan=trial_plan(self.config, self.folder, scratch=self.scratch / "train"),
             ),
+            study=self.config.study.name,
+            name_of=lambda sample: trial_name(sample["number"], seed=seed),
             config=self.config.run,
             param_space={"number": ray.tune.grid_search(list(trials))},
             scratch=self.scratch / f"race-seed-{seed}",

@@ -23,8 +23,8 @@ from daam.errors import (
     StorageError,
     WorkersError,
 )
-from daam.execution.metrics import label_process
 from daam.execution.trainer import wants_gpu
+from tune.search.actors import Slot, named_actor
 from tune.search.faults import ATTEMPT, HOSTS, Hosts, last_error, reason_of
 
 SCORE = "score"
@@ -52,6 +52,8 @@ class NotSaved:
 def tuner_for(
     function: Callable[[dict[str, Any]], None],
     *,
+    study: str,
+    name_of: Callable[[dict[str, Any]], str],
     config: RunConfig,
     scratch: Path,
     callbacks: list[Callback],
@@ -67,6 +69,8 @@ def tuner_for(
 
     Args:
         function: runs one trial.
+        study: its name.
+        name_of: maps the function's argument to the trial's name in the study.
         config: settings of one trial, which determine its resources.
         scratch: a local folder.
         callbacks: receive every event.
@@ -87,7 +91,10 @@ def tuner_for(
     if not max_concurrent:
         callbacks = [*callbacks, AsManyAsFit(limited, config=config, hosts=hosts)]
     return Tuner(
-        ray.tune.with_resources(function, resources_of(config)),
+        named_actor(
+            ray.tune.with_resources(function, Slot(resources_of(config), study=study)),
+            name_of=lambda sample: f"{study}/{name_of(sample)}",
+        ),
         param_space=param_space,
         tune_config=TuneConfig(reuse_actors=True, search_alg=limited, **search),
         run_config=TuneRunConfig(
@@ -161,13 +168,11 @@ def located(epochs: Iterable[dict[str, Any]], *, hosts: str) -> Generator[dict[s
         yield {**metrics, HOSTS: hosts, ATTEMPT: attempt}
 
 
-def report_epochs(epochs: Iterable[dict[str, Any]], *, name: str, num_epochs: int) -> None:
-    """Report each epoch's metrics to Ray Tune, with the process named after the run."""
-    label_process(name)
+def report_epochs(epochs: Iterable[dict[str, Any]], *, num_epochs: int) -> None:
+    """Report each epoch's metrics to Ray Tune."""
     with failure_reported(num_epochs=num_epochs):
         for metrics in epochs:
             ray.tune.report(metrics)
-            label_process(name)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from daam.config.load import run_config, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import NonFiniteLossError
-from daam.execution.metrics import label_process, trial_gauges
+from daam.execution.metrics import observed
+from daam.execution.names import process_named
 from daam.execution.trainer import hosts_of_ranks, report_to_ray, run_workers, wants_gpu
 from daam.inference.unlabelled import RANKING_SCORE, label_free_scoring
 from daam.runs.run_folder import REPEATS
@@ -42,6 +43,7 @@ SCORINGS: dict[str, tuple[Scoring, str]] = {
 class TrialPlan:
     """Settings shared by all trials of a search: plain values, sent to each trial once."""
 
+    study: str
     study_uri: str
     stages_uri: str
     run: dict[str, Any]
@@ -61,6 +63,7 @@ def trial_plan(config: StudyConfig, folder: Store, *, scratch: Path) -> TrialPla
         scratch: a local folder.
     """
     return TrialPlan(
+        study=config.study.name,
         study_uri=folder.uri,
         stages_uri=config.stages_in(folder).uri,
         run=config.run.model_dump(),
@@ -93,9 +96,10 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
     num_epochs = plan.run["optimiser"]["num_epochs"]
     if plan.num_workers == 1:
         epochs = located(trial_epochs(settings), hosts=hosts_of_ranks())
-        report_epochs(epochs, name=name_of(settings), num_epochs=num_epochs)
+        report_epochs(epochs, num_epochs=num_epochs)
         return
-    with failure_reported(num_epochs=num_epochs):
+    name = f"{plan.study}/{name_of(settings)}"
+    with failure_reported(num_epochs=num_epochs), process_named(f"{name} (waits for its workers)"):
         config = trial_config(settings, plan.transfers[0])
         run_workers(
             trial_worker,
@@ -104,6 +108,7 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
             use_gpu=wants_gpu(config),
             max_failures=config.compute.max_failures,
             scratch=plan.scratch,
+            name=name,
             callbacks=[TuneReportCallback()],
         )
 
@@ -115,7 +120,6 @@ def name_of(settings: dict[str, Any]) -> str:
 
 def trial_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a trial; rank 0's reports become the trial's."""
-    label_process(name_of(settings))
     try:
         report_to_ray(located(trial_epochs(settings), hosts=hosts_of_ranks()))
     except NonFiniteLossError as error:  # raised by every rank in the same epoch
@@ -134,13 +138,19 @@ def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, No
     folder = open_store(settings["study_uri"]).child(f"{part}/{name_of(settings)}")
     stages = open_store(settings["stages_uri"])
     scoring, metric = SCORINGS[settings["score"]]
-    gauges = trial_gauges(name_of(settings))
     scores: dict[str, float] = {}
     training_s = 0.0
     for position, transfer in enumerate(transfers):
         config = trial_config(settings, transfer)
         run = folder.child(transfer.replace("->", "-"))
-        for row in train_scored(run, config, scoring, stages=stages):
+        epochs = observed(
+            train_scored(run, config, scoring, stages=stages),
+            config,
+            study=settings["study"],
+            run=name_of(settings),
+            score=metric,
+        )
+        for row in epochs:
             training_s += row["seconds"]
             metrics = {
                 EPOCH: position * config.num_epochs + int(row["epoch"]),
@@ -149,12 +159,10 @@ def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, No
                 TRAINING_S: training_s,
                 **{key: row[key] for key in (REPEATS, REPORTED_BEFORE) if key in row},
             }
-            gauges(epoch=metrics[EPOCH])
             if metric in row:
                 scores[transfer] = row[metric]
                 metrics[SCORE] = aggregate(scores.values(), how=settings["aggregate"])
                 metrics |= {f"{OF_TRANSFER}{name}": value for name, value in scores.items()}
-                gauges(score=metrics[SCORE])
             yield metrics
 
 

@@ -7,6 +7,7 @@ Which file answers which question:
     cached_shard    how is an image or a part of a shard fetched?
     fetcher         how do readers get the images they need now?
     prefetcher      how does the rest arrive in the background?
+    traffic         how much was read, and how much of it from the store?
 """
 
 from daam.dataset.cache.shard_cache import ShardCache

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from daam.dataset.cache.shard_cache import ShardCache
 from daam.dataset.cache.shard_file import ShardFile
+from daam.dataset.cache.traffic import TRAFFIC
 from daam.dataset.format.download import missing_file
 from daam.dataset.format.mapped_shard import damaged_shard
 from daam.dataset.format.shard_index import ShardIndex
@@ -143,6 +144,7 @@ class CachedShard:
             data = self._store.read_range(key, start=span.start, size=size)
         except MissingKeyError as error:
             raise missing_file(self._store, key) from error
+        TRAFFIC.size_bytes += size
         view = memoryview(data)
         images: dict[int, memoryview] = {}
         for row in span.rows:

@@ -10,6 +10,7 @@ from daam.dataset.cache import ShardCache
 from daam.dataset.cache.cached_shard import CachedShard
 from daam.dataset.cache.fetcher import Fetcher
 from daam.dataset.cache.shard_file import cached_size_bytes
+from daam.dataset.cache.traffic import TRAFFIC
 from daam.dataset.format.manifest import DomainManifest, ShardEntry
 from daam.dataset.format.mapped_shard import MappedShard
 from daam.dataset.format.shard_index import read_index
@@ -92,6 +93,8 @@ class ImageTable:
         shards = self._shards
         images = [shards[number].image(row) for number, row in places]
         missing = [at for at, image in enumerate(images) if image is None]
+        TRAFFIC.num_images += len(images)
+        TRAFFIC.num_missing += len(missing)
         if missing and self._fetcher is not None:
             fetched = self._fetcher.images([places[at] for at in missing])
             for at, image in zip(missing, fetched, strict=True):

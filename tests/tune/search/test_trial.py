@@ -38,6 +38,7 @@ def settings_of(domains: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def settings(*, root: Path = domains, study: str = "study", **changes: Any) -> dict[str, Any]:
         run = tiny_config(root, {"optimiser.num_epochs": 3})
         return {
+            "study": study,
             "study_uri": str(tmp_path / study),
             "stages_uri": str(tmp_path / study / "stages"),
             "run": run.model_dump(),
@@ -141,6 +142,7 @@ def test_parameters_that_do_not_go_together_are_told_as_a_failure(
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(ray.tune, "report", told.append)
     plan = TrialPlan(
+        study="demo",
         study_uri=str(tmp_path),
         stages_uri=str(tmp_path / "stages"),
         run=RunConfig().model_dump(),
