@@ -2,7 +2,8 @@
 
 Ray puts `ray_` before every name. All that begins with `daam_run_` is tagged with study and run
 (a trial, a repeat of one, a contender), and in the process that trains with transfer and host, too.
-Published once an epoch, from what its report holds: the steps know nothing of it.
+Published once an epoch, from what its report holds: the steps know nothing of it. Ray exports a
+gauge until 20 s after it was set, so queries look back: `last_over_time(ray_daam_run_score[30m])`.
 """
 
 from collections.abc import Generator, Iterable, Mapping

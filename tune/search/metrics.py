@@ -7,8 +7,8 @@ from ray.util.metrics import Gauge
 from tune.events import Event
 from tune.search.watch import StudyWatch
 
-STATES = {"RUNNING": 1, "COMPLETE": 2, "PRUNED": 3, "FAIL": 4, "INTERRUPTED": 5}
-"""Values of `daam_run_state`."""
+STATES = {"INTERRUPTED": 1, "RUNNING": 2, "COMPLETE": 3, "PRUNED": 4, "FAIL": 5}
+"""Values of `daam_run_state`; of two drivers, one after the other, the greater one is the newer."""
 TAGS = ("study", "run")
 
 
