@@ -33,7 +33,7 @@ import ray.tune
 import torch
 from ray.tune import RunConfig, Stopper, TuneConfig, Tuner
 from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.searcher.optuna import OptunaSearch
+from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.naive_parts import PARTS, ImageFiles, naive
 from daam.runs.worker import is_adapted

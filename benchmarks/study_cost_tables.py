@@ -24,12 +24,20 @@ def units_in(arm: str, units_by_side: Mapping[str, Units]) -> Units:
     return units_by_side[ALL_NAIVE if arm == NAIVE else OURS]
 
 
-def cost_table(studies: Studies, units_by_side: Mapping[str, Units]) -> str:
-    """Each kind of study: its cost, its best score, and its cost at random search's best score."""
+def cost_table(
+    studies: Studies, units_by_side: Mapping[str, Units], choices: Mapping[str, Sequence[float]]
+) -> str:
+    """Each kind of study: its cost, its best score, and its cost at random search's best score.
+
+    Args:
+        studies: by kind.
+        units_by_side: what an epoch costs.
+        choices: by kind, the mean score of each study's choice, trained with other seeds.
+    """
     lines = [
-        "| study | cost, s | best score | share of random's cost at its best score | mean | "
-        "no trial ran | cores not training |",
-        "|---|---|---|---|---|---|---|",
+        "| study | cost, s | best score | its choice, other seeds "
+        "| share of random's cost at its best score | mean | no trial ran | cores not training |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     limits = [study.curve(units_by_side[OURS])[-1] for study in studies[RANDOM]]
     for arm, own in studies.items():
@@ -42,6 +50,7 @@ def cost_table(studies: Studies, units_by_side: Mapping[str, Units]) -> str:
             arm,
             spread([cost for cost, _ in ends], digits=0),
             spread([score for _, score in ends], digits=3),
+            spread(choices[arm], digits=3),
             listed(shares),
             mean,
             listed([idle_share(study) for study in own]),

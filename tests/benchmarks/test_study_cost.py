@@ -7,6 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
@@ -23,6 +24,7 @@ from benchmarks.study_cost_accounts import (
     read_study,
     units_of,
 )
+from benchmarks.study_cost_choices import choice_of
 from benchmarks.study_cost_tables import (
     ARMS,
     DAAM,
@@ -144,6 +146,25 @@ def test_a_study_of_ray_tune_is_read_report_by_report(tmp_path: Path) -> None:
     assert list(found.costs(UNITS)) == [(2, None), (22, 0.3)]
 
 
+def test_the_choice_of_a_study_is_its_best_trial_by_the_last_score(tmp_path: Path) -> None:
+    theirs = tmp_path / "ray-tune"
+    theirs.mkdir()
+    lines = [
+        {"trial": "a", "parameters": {"x": 1}, "score": 0.9},
+        {"trial": "b", "parameters": {"x": 2}, "score": 0.4},
+        {"trial": "a", "parameters": {"x": 1}, "score": 0.3},
+        {"trial": "c", "parameters": {"x": 3}},
+    ]
+    (theirs / "epochs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert choice_of(theirs) == {"x": 2}
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
+    study = optuna.create_study(storage=storage, direction="maximize")
+    distributions = {"x": IntDistribution(1, 9)}
+    for x, value in ((1, 0.2), (2, 0.5), (3, 0.4)):
+        study.add_trial(create_trial(params={"x": x}, distributions=distributions, value=value))
+    assert choice_of(tmp_path) == {"x": 2}
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_kind_of_study_has_a_study_file(arm: str, tmp_path: Path) -> None:
     path = write_study(arm, 2, num_trials=7, settings={"optimiser.num_epochs": 9}, to=tmp_path)
@@ -157,8 +178,9 @@ def test_every_kind_of_study_has_a_study_file(arm: str, tmp_path: Path) -> None:
 def test_tables_and_picture_of_studies_that_found_nothing_better(tmp_path: Path) -> None:
     studies = {arm: [study_of(0.5 if arm == RANDOM else 0.2)] for arm in ARMS}
     units = {OURS: UNITS, ALL_NAIVE: UNITS}
-    rows = cost_table(studies, units).splitlines()[2:]
-    assert [row.split(" | ")[3] for row in rows] == ["100%", "-", "-", "-", "-"]
+    choices = {arm: [0.1] for arm in ARMS}
+    rows = cost_table(studies, units, choices).splitlines()[2:]
+    assert [row.split(" | ")[4] for row in rows] == ["100%", "-", "-", "-", "-"]
     assert len(factor_table(studies, units).splitlines()) == 2
     draw(studies, units, tmp_path / "costs.png")
     assert (tmp_path / "costs.png").stat().st_size > 0

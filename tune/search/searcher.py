@@ -20,7 +20,7 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search.searcher import Searcher
+from ray.tune.search import Searcher
 
 from daam.errors import StorageError
 from tune.budget import Budget, CostMeter

@@ -17,7 +17,7 @@ from ray.exceptions import (
     RayTaskError,
 )
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.search.searcher import Searcher
+from ray.tune.search import Searcher
 
 from daam.config.load import setting
 from daam.errors import (
