@@ -23,7 +23,7 @@ class CommitRecord(BuildHookInterface[Any]):
         record.write_text(commit.as_json())
         build_data["force_include"][str(record)] = code["RECORD"].as_posix()
 
-    def finalize(self, *_: object) -> None:
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Run by hatchling after it has built."""
         if hasattr(self, "folder"):
             self.folder.cleanup()

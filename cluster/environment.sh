@@ -27,7 +27,8 @@ export DAAM_PORT="${DAAM_PORT:-6379}"
 export RAY_health_check_period_ms="${RAY_health_check_period_ms:-1000}"
 export RAY_health_check_timeout_ms="${RAY_health_check_timeout_ms:-3000}"
 export RAY_health_check_failure_threshold="${RAY_health_check_failure_threshold:-5}"
-# A cold or busy host may take longer than Ray's 30 s to import what its agents need.
+# A cold or busy host may take longer than Ray's 30 s to start a raylet and its agents.
+export RAY_raylet_start_wait_time_s="${RAY_raylet_start_wait_time_s:-120}"
 export RAY_agent_register_timeout_ms="${RAY_agent_register_timeout_ms:-120000}"
 # Reports in 0.2 s, not 2 s; no minute of waiting for a host that will not return.
 export RAY_TRAIN_ENABLE_STATE_TRACKING="${RAY_TRAIN_ENABLE_STATE_TRACKING:-1}"

@@ -15,7 +15,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$HERE/environment.sh" || exit 1
 
 ATTEMPTS=${DAAM_START_ATTEMPTS:-5}
-START_S=${DAAM_START_S:-120}      # for one attempt
+START_S=${DAAM_START_S:-180}      # for one attempt
 STOP_S=10                         # from SIGTERM to SIGKILL
 RAY_FOLDER=$RAY_TMPDIR/ray
 SCRATCH=$RAY_FOLDER/tmp-$UID       # for temporary files of all that Ray starts
@@ -31,7 +31,7 @@ say() { echo "node.sh: $*" | tee -a "$LOG"; }
 fail() { say "$@" >&2; exit 1; }
 
 install() {
-    local wheel digest
+    local wheel digest locked
     [ -f "$FILES/SHA256SUMS" ] ||
         fail "$FILES/SHA256SUMS is missing: start the cluster with 'daam cluster up', which makes it"
     (cd "$FILES" && sha256sum --check --quiet SHA256SUMS) ||
@@ -47,10 +47,14 @@ install() {
     test -x "$VENV/bin/python" || "$PYTHON" -m venv "$VENV" || fail "$PYTHON -m venv failed"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
         -r "$FILES/requirements-uv.lock" || fail "uv could not be installed"
-    "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --compile-bytecode \
-        --require-hashes -r "$FILES/requirements.lock" || fail "the locked packages could not be installed"
-    "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --compile-bytecode \
-        --no-deps --reinstall "$wheel" || fail "$wheel could not be installed"
+    locked=(--python "$VENV/bin/python" --require-hashes -r "$FILES/requirements.lock")
+    # Bytecode is compiled for the whole environment, which takes long: only if something is new.
+    "$VENV/bin/uv" pip install --dry-run "${locked[@]}" 2>&1 | grep -qi 'would make no changes' ||
+        "$VENV/bin/uv" pip install --quiet --compile-bytecode "${locked[@]}" ||
+        fail "the locked packages could not be installed"
+    "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps --reinstall "$wheel" ||
+        fail "$wheel could not be installed"
+    "$VENV/bin/python" -m compileall -q "$VENV"/lib/python3*/site-packages/{daam,tune}
     echo "$digest" >"$STAMP"
 }
 
@@ -185,6 +189,10 @@ main() {
     mkdir -p "$DAAM_HOME"
     exec 9>"$DAAM_HOME/node.lock"
     flock --timeout 1800 9 || fail "another node.sh has been busy on this host for half an hour"
+    # Ray's autoscaler starts a lost host again without its set-up commands.
+    if [ "$word" = head ] || [ "$word" = worker ]; then
+        [ ! -f "$FILES/SHA256SUMS" ] || install
+    fi
     case $word in
         install) install ;;
         head)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from daam import __version__
+from daam.commands.cluster import cluster
 from daam.commands.compare import compare
 from daam.commands.dashboard import dashboard
 from daam.commands.data import data
@@ -38,6 +39,7 @@ app.command()(label)
 app.command()(search)
 app.command("config")(show_settings)
 app.add_typer(data, name="data")
+app.add_typer(cluster, name="cluster")
 
 
 def print_version(wanted: bool) -> None:  # noqa: FBT001  (typer's way)

@@ -21,7 +21,8 @@ from daam.errors import ImportInterruptedError
 
 console = Console()
 COMMAND = re.compile(
-    r"\bdaam (?=(tune|dashboard|train|evaluate|compare|label|search|export|embed|config|data) )"
+    r"\bdaam (?=(tune|dashboard|train|evaluate|compare|label|search|export|embed|config|data"
+    r"|cluster) )"
 )
 
 
