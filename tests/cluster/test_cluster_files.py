@@ -260,16 +260,17 @@ def test_the_bucket_region_is_the_machines_region() -> None:
     assert regions == [aws["provider"]["region"]]
 
 
-def test_the_guide_quotes_transfers_which_the_shell_would_take_for_redirections() -> None:
-    guide = (REPOSITORY / "docs" / "guides" / "cluster.md").read_text()
-    transfers = re.findall(r"--transfer (\S+)", guide)
+def test_the_runbook_quotes_transfers_which_the_shell_would_take_for_redirections() -> None:
+    runbook = (REPOSITORY / "cluster" / "README.md").read_text()
+    transfers = re.findall(r"--transfer (\S+)", runbook)
     assert transfers
     assert all(re.fullmatch(r'"\w+->\w+"', transfer) for transfer in transfers)
 
 
-def test_the_commands_of_the_guide_parse() -> None:
-    guide = (REPOSITORY / "docs" / "guides" / "cluster.md").read_text()
-    blocks = re.findall(r"^```sh\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("page", ["cluster/README.md", "docs/guides/cluster.md"])
+def test_the_commands_of_a_page_parse(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert blocks
     for block in blocks:
         subprocess.run(["bash", "-n", "-c", block], check=True)
