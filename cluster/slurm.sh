@@ -34,10 +34,11 @@ on_node() {
     mkdir -p "$DAAM_HOME"
     ln -sfn "$DAAM_CODE/.venv" "$DAAM_HOME/.venv"
     trap '"$DAAM_CODE/cluster/node.sh" stop; rm -rf "$DAAM_HOME"' EXIT
-    trap 'exit 0' TERM
+    trap 'kill $(jobs -p); exit 0' TERM
     # Slurm's share of the node, not all of it; GPUs come by CUDA_VISIBLE_DEVICES. Port 0: any that is free.
     "$DAAM_CODE/cluster/node.sh" "$@" --num-cpus="$SLURM_CPUS_ON_NODE" \
-        --min-worker-port=0 --max-worker-port=0 || exit 1
+        --min-worker-port=0 --max-worker-port=0 &
+    wait $! || exit 1 # in the background, so that a signal need not wait
     touch "$DAAM_HOME/ready"
     sleep infinity &
     wait
@@ -47,7 +48,9 @@ export -f on_node
 # One task on each of some nodes of the job, with all that the job has there.
 on_nodes() { srun --cpus-per-task="$SLURM_CPUS_ON_NODE" --overlap --kill-on-bad-exit=0 --input=none "$@"; }
 
+driver=
 stopped=
+trap 'stopped=yes; [ -z "$driver" ] || kill -TERM "$driver"' TERM
 # shellcheck disable=SC2329  # called at the end
 finish() {
     local code=$?
@@ -69,6 +72,7 @@ on_nodes --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" bash -c \
 head=$!
 until [ -f "$DAAM_HOME/ready" ]; do
     kill -0 "$head" 2>/dev/null || exit 1
+    [ -z "$stopped" ] || exit 143
     sleep 1
 done
 address=$(<"$RAY_TMPDIR/ray/ray_current_cluster")
@@ -87,7 +91,7 @@ if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
 fi
 daam "$@" --address="$address" &
 driver=$!
-trap 'stopped=yes; kill -TERM "$driver"' TERM
+[ -z "$stopped" ] || kill -TERM "$driver"
 code=0
 wait "$driver" || code=$?
 [ -z "$stopped" ] || wait "$driver" || code=$? # the first wait ended with the signal

@@ -211,7 +211,7 @@ class Google:
     ) -> tuple[httplib2.Response, bytes]:
         content = json.loads(body) if body else {}
         answer = self.answer(method, urlsplit(uri).path.strip("/").split("/"), content)
-        return httplib2.Response({"status": 200}), json.dumps(answer).encode()
+        return httplib2.Response({"status": "200"}), json.dumps(answer).encode()
 
     def answer(self, method: str, path: list[str], content: dict[str, Any]) -> dict[str, Any]:
         match method, path[-1], path[-2]:

@@ -430,7 +430,7 @@ def test_a_fault_put_into_a_file_is_found(
 ) -> None:
     objects = read()
     kind, *parents, last = path
-    (inner,) = of_kind(str(kind), objects)
+    inner: Any = of_kind(str(kind), objects)[0]
     for key in parents:
         inner = inner[key]
     inner[last] = value

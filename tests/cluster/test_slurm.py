@@ -41,6 +41,7 @@ STAND_INS = {
         echo "$* port=$DAAM_PORT head=${RAY_HEAD_IP:-}" >>"$RECORD/node"
         case $1 in
             head)
+                until [ -e "$RECORD/head_code" ]; do sleep .05; done
                 stat -c %a "$RAY_AUTH_TOKEN_PATH" "$DAAM_HOME" >"$RECORD/modes"
                 mkdir -p "$RAY_TMPDIR/ray"
                 echo "10.0.0.1:$DAAM_PORT" >"$RAY_TMPDIR/ray/ray_current_cluster"
@@ -89,7 +90,7 @@ Start = Callable[..., Job]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    def run(*arguments: str, head_code: int = 0, **variables: str) -> Job:
+    def run(*arguments: str, head_code: int | None = 0, **variables: str) -> Job:
         job_id = str(10**8 + os.getpid())
         record = tmp_path / "record"
         record.mkdir()
@@ -99,7 +100,8 @@ def start(tmp_path: Path) -> Start:
             path.write_text(f"#!/usr/bin/env bash\n{text}\n")
             path.chmod(0o755)
         (record / "state").write_text("RUNNING\n")
-        (record / "head_code").write_text(str(head_code))
+        if head_code is not None:
+            (record / "head_code").write_text(str(head_code))
         environment = {
             "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
             "HOME": str(tmp_path),
@@ -160,6 +162,16 @@ def test_a_signal_stops_daam_and_queues_the_job_again(start: Start) -> None:
     assert leftovers(job) == []
 
 
+def test_a_signal_while_ray_starts_queues_the_job_again(start: Start) -> None:
+    job = start("tune", "--name", "study", head_code=None)
+    job.until("node")
+    job.process.send_signal(signal.SIGTERM)
+    assert job.process.wait(30) == 143
+    assert len(job.lines("scontrol")) == 1
+    assert job.lines("daam") == []
+    assert leftovers(job) == []
+
+
 def test_a_cancelled_job_is_not_queued_again(start: Start) -> None:
     job = start("tune", "--name", "study")
     job.until("daam")
@@ -199,11 +211,11 @@ def test_ports_of_jobs_that_run_together_are_apart(start: Start) -> None:
 
 
 def test_the_job_asks_slurm_for_what_it_relies_on() -> None:
-    options = dict(
-        line.removeprefix("#SBATCH --").partition("=")[::2]
-        for line in SCRIPT.read_text().splitlines()
-        if line.startswith("#SBATCH ")
-    )
+    options: dict[str, str] = {}
+    for line in SCRIPT.read_text().splitlines():
+        if line.startswith("#SBATCH --"):
+            name, _, value = line.removeprefix("#SBATCH --").partition("=")
+            options[name] = value
     assert options["ntasks-per-node"] == "1"
     assert "requeue" in options
     before_s = int(options["signal"].removeprefix("B:TERM@"))
