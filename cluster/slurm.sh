@@ -20,7 +20,7 @@ umask 077
 
 export DAAM_CODE=${DAAM_HOME:-$HOME/daam}
 # On each node, and short: the paths of Ray's sockets may have 107 characters.
-export DAAM_HOME=/tmp/daam-$SLURM_JOB_ID
+export DAAM_HOME=/tmp/daam-job-$SLURM_JOB_ID
 export TMPDIR=$DAAM_HOME RAY_TMPDIR=$DAAM_HOME
 # Nine ports that no other of the last 1200 jobs has.
 export DAAM_PORT=$((20000 + SLURM_JOB_ID % 1200 * 10))
@@ -34,7 +34,7 @@ on_node() {
     mkdir -p "$DAAM_HOME"
     ln -sfn "$DAAM_CODE/.venv" "$DAAM_HOME/.venv"
     trap '"$DAAM_CODE/cluster/node.sh" stop; rm -rf "$DAAM_HOME"' EXIT
-    trap 'kill $(jobs -p); exit 0' TERM
+    trap 'kill $(jobs -p) 2>/dev/null; exit 0' TERM
     # Slurm's share of the node, not all of it; GPUs come by CUDA_VISIBLE_DEVICES. Port 0: any that is free.
     "$DAAM_CODE/cluster/node.sh" "$@" --num-cpus="$SLURM_CPUS_ON_NODE" \
         --min-worker-port=0 --max-worker-port=0 &

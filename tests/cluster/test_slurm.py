@@ -119,7 +119,7 @@ def start(tmp_path: Path) -> Start:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        scratch = Path("/tmp") / f"daam-{job_id}"  # noqa: S108  (where the script puts it)
+        scratch = Path("/tmp") / f"daam-job-{job_id}"  # noqa: S108  (where the script puts it)
         return Job(process=process, record=record, scratch=scratch, home=tmp_path)
 
     return run
@@ -158,7 +158,7 @@ def test_a_signal_stops_daam_and_queues_the_job_again(start: Start) -> None:
     job.until("daam")
     job.process.send_signal(signal.SIGTERM)
     assert job.process.wait(30) == 143
-    assert job.lines("scontrol") == [f"requeue {job.scratch.name.removeprefix('daam-')}"]
+    assert job.lines("scontrol") == [f"requeue {job.scratch.name.removeprefix('daam-job-')}"]
     assert leftovers(job) == []
 
 
@@ -224,4 +224,4 @@ def test_the_job_asks_slurm_for_what_it_relies_on() -> None:
 
 def test_rays_sockets_fit_below_the_folder_of_a_job() -> None:
     session = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-    assert len(f"/tmp/daam-{10**10}/{session}") <= 107  # noqa: S108
+    assert len(f"/tmp/daam-job-{10**10}/{session}") <= 107  # noqa: S108
