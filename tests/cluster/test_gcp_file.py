@@ -22,6 +22,8 @@ from ray.autoscaler._private.gcp.node_provider import GCPNodeProvider
 from ray.autoscaler._private.util import prepare_config
 from ray.autoscaler.tags import TAG_RAY_NODE_KIND, TAG_RAY_NODE_NAME, TAG_RAY_USER_NODE_TYPE
 
+from daam.cluster.file import read_cluster_file
+
 Cluster = dict[str, Any]
 
 FILE = Path(__file__).parents[2] / "cluster" / "gcp.yaml"
@@ -147,6 +149,12 @@ CHECKS = (
 @pytest.mark.parametrize("faults", CHECKS)
 def test_no_check_finds_a_fault(faults: Callable[[Cluster], list[str]], cluster: Cluster) -> None:
     assert faults(cluster) == []
+
+
+def test_daam_reads_it_as_a_file_of_rented_machines() -> None:
+    file = read_cluster_file(FILE)
+    assert file.is_rented
+    assert file.proxy is not None
 
 
 HEAD = ("available_node_types", "head", "node_config")
