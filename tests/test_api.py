@@ -40,7 +40,7 @@ def test_importing_it_imports_nothing_heavy_and_using_it_no_ray() -> None:
 import sys, daam
 assert not {"torch", "numpy", "pydantic"} & sys.modules.keys()
 daam.train
-assert not {"ray", "typer", "optuna"} & sys.modules.keys()
+assert not {"ray", "typer", "optuna", "sklearn"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 

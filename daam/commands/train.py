@@ -74,10 +74,11 @@ def train(
         folder = open_store(resume)
         run = open_run(folder, num_workers=workers)
 
+    print_line(f"Run {folder.uri}: {run.transfer}")
+
     from daam import api
     from daam.runs.run_folder import CONFIG
 
-    print_line(f"Run {folder.uri}: {run.transfer}")
     num_trained = 0
     resume_with = f"daam train --resume {shlex.quote(folder.uri)}"
     try:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from daam.neighbours import nearest_neighbours
@@ -142,6 +141,8 @@ def group_agreement(first: NDArray[np.integer], second: NDArray[np.integer]) -> 
         first: (N,) the group of each image, -1 for an outlier.
         second: (N,) likewise, of the same images.
     """
+    from sklearn.metrics import adjusted_rand_score
+
     return float(adjusted_rand_score(_outliers_alone(first), _outliers_alone(second)))
 
 

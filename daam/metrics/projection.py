@@ -5,8 +5,6 @@ Shapes: N = images, D = embedding width.
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
 from daam.errors import EvaluationError
 
@@ -29,6 +27,9 @@ def project(embeddings: NDArray[np.floating], *, seed: int) -> NDArray[np.float3
     Raises:
         EvaluationError: there are fewer than four images, or an embedding is not finite.
     """
+    from sklearn.decomposition import PCA  # takes over a second, and few commands draw
+    from sklearn.manifold import TSNE
+
     num_images, width = embeddings.shape
     if num_images < LEAST_IMAGES:
         raise EvaluationError(

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.cluster import DBSCAN
 from torch import Tensor
 
 from daam.errors import TrainingError
@@ -114,6 +113,8 @@ def group_by_density(
         eps: distance up to which two rows are neighbours.
         min_samples: neighbours, the row itself included, that make a row a core point.
     """
+    from sklearn.cluster import DBSCAN  # takes 1.5 s, and the first epochs need no groups
+
     if len(entries_per_row(distances)) == 0:
         return np.empty(0, np.int64)
     near = _within(distances, eps=eps)

@@ -4,7 +4,6 @@ None of them stops a run: pseudo-labels may recover in a later epoch. Shapes: N 
 """
 
 import numpy as np
-from sklearn.metrics import normalized_mutual_info_score
 
 from daam.config.losses import TargetLossSettings
 from daam.training.relabel import EpochExemplars, EpochGroups
@@ -74,6 +73,8 @@ def group_warnings(
 
 def camera_warning(labels: EpochGroups, cameras_N: np.ndarray) -> str | None:
     """Whether the groups are cameras, or never hold two; None if neither."""
+    from sklearn.metrics import normalized_mutual_info_score
+
     grouped = labels.groups_N >= 0
     groups, cameras = labels.groups_N[grouped], cameras_N[grouped]
     if labels.num_groups < 2 or len(np.unique(cameras)) < 2:
