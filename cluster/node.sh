@@ -119,8 +119,8 @@ stop() {
     fi
 }
 
-# The ports are fixed for two reasons. A raylet that has to ask its agent which ones it chose waits
-# 15 s for the answer, then aborts: on a busy or cold host it does. And a firewall can name them.
+# The ports are fixed for two reasons. A raylet that has to learn from its agent which ones it chose
+# waits 15 s, then aborts: on a busy or cold host it does. And a firewall can name them.
 PORTS=(
     --node-manager-port=$((DAAM_PORT + 1))
     --object-manager-port=$((DAAM_PORT + 2))
@@ -140,7 +140,9 @@ start() {
         mkdir -p "$SCRATCH"
         say "ray start, attempt $attempt of $ATTEMPTS"
         TMPDIR=$SCRATCH timeout --kill-after=10 "$START_S" \
-            ray start "${OPTIONS[@]}" "$@" </dev/null >>"$LOG" 2>&1 9>&-
+            ray start "${OPTIONS[@]}" "$@" </dev/null >>"$LOG" 2>&1 9>&- &
+        attend $!
+        wait $!
         status=$?
         session=$(readlink "$RAY_FOLDER/session_latest") && remember "$session"
         if [ "$status" = 0 ] && agent_answers "$session"; then
@@ -149,7 +151,7 @@ start() {
             return
         fi
         case $status in
-            0) say "the raylet ended: $(last_words "$session")" ;;
+            0 | 143) say "the raylet ended: $(last_words "$session")" ;;
             124 | 137) say "ray start did not return within $START_S s" ;;
             *) say "ray start failed: $(grep -v '^\s*$' "$LOG" | tail -1)" ;;
         esac
@@ -157,6 +159,25 @@ start() {
     done
     stop
     fail "Ray did not start in $ATTEMPTS attempts; $LOG says more"
+}
+
+# Do what Ray leaves undone while `ray start` runs: it keeps one of the agent's ports from the raylet,
+# which then waits for the agent's file with it; and it waits long for a raylet that has ended.
+attend() {
+    local raylet='' pid id session
+    while kill -0 "$1" 2>/dev/null; do
+        pid=$(pgrep -f -- "raylet/raylet .*--node_manager_port=$((DAAM_PORT + 1)) ")
+        if [ -n "$pid" ] && [ -z "$raylet" ]; then
+            raylet=$pid
+            id=$(tr '\0' '\n' <"/proc/$pid/cmdline" | sed -n 's/^--node_id=//p')
+            session=$(tr '\0' '\n' <"/proc/$pid/cmdline" | sed -n 's/^--session_dir=//p')
+            printf %s $((DAAM_PORT + 5)) >"$session/dashboard_agent_listen_port_$id"
+        elif [ -z "$pid" ] && [ -n "$raylet" ]; then
+            kill "$1" 2>/dev/null
+            return
+        fi
+        sleep 0.2
+    done
 }
 
 # Whether the raylet's agent comes up: the raylet ends without it.
