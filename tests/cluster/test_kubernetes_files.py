@@ -278,13 +278,14 @@ def missed_probes(objects: list[Object]) -> Iterator[str]:
 
 
 def unclean_ends(objects: list[Object]) -> Iterator[str]:
-    """Pods that are not told to stop, or are killed before `ray stop` ends (16 s)."""
-    yield from (
-        pod["spec"]["containers"][0]["name"]
-        for pod in ray_pods(objects)
-        if "preStop" not in pod["spec"]["containers"][0].get("lifecycle", {})
-        or pod["spec"].get("terminationGracePeriodSeconds", 30) < 30
-    )
+    """Pods that are not stopped, wait for nothing, or are killed before `ray stop` ends (16 s)."""
+    for pod in ray_pods(objects):
+        (container,) = pod["spec"]["containers"]
+        variables = {each["name"]: each.get("value") for each in container.get("env", [])}
+        waits = variables.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") != "0"
+        has_time = pod["spec"].get("terminationGracePeriodSeconds", 30) >= 30
+        if waits or not has_time or "preStop" not in container.get("lifecycle", {}):
+            yield container["name"]
 
 
 def other_versions(objects: list[Object]) -> Iterator[str]:
@@ -414,6 +415,7 @@ CONTAINER = ("spec", "containers", 0)
         (missed_probes, (*HEAD, *CONTAINER, "startupProbe", "httpGet", "port"), 8265),
         (missed_probes, (*HEAD, *CONTAINER, "livenessProbe"), {}),
         (unclean_ends, (*WORKER, *CONTAINER, "lifecycle"), {}),
+        (unclean_ends, (*HEAD, *CONTAINER, "env"), []),
         (unclean_ends, (*WORKER, "spec", "terminationGracePeriodSeconds"), 5),
         (other_versions, ("RayCluster", "spec", "rayVersion"), "2.9.0"),
         (other_versions, (*SUBMITTER, *CONTAINER, "image"), "daam:latest"),
