@@ -33,7 +33,8 @@ head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH"
 on_node() {
     mkdir -p "$DAAM_HOME"
     ln -sfn "$DAAM_CODE/.venv" "$DAAM_HOME/.venv"
-    trap '"$DAAM_CODE/cluster/node.sh" stop; rm -rf "$DAAM_HOME"' EXIT
+    # pkill: node.sh does not know of a Ray whose start was cut short.
+    trap '"$DAAM_CODE/cluster/node.sh" stop; pkill -KILL -f "$DAAM_HOME/ray/"; rm -rf "$DAAM_HOME"' EXIT
     trap 'kill $(jobs -p) 2>/dev/null; exit 0' TERM
     # Slurm's share of the node, not all of it; GPUs come by CUDA_VISIBLE_DEVICES. Port 0: any that is free.
     "$DAAM_CODE/cluster/node.sh" "$@" --num-cpus="$SLURM_CPUS_ON_NODE" \
