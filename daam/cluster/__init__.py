@@ -4,6 +4,7 @@ file      what a file for `ray up` says of the machines
 wheel     what they install
 remote    commands on them, over ssh
 up        start, join, stop
-check     what is wrong with a running cluster, asked on its head
+check     all machines of a running cluster, asked from its head
+faults    what is wrong with it, by their answers
 probe     what one of its machines says of itself
 """

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from daam.cluster.faults import faults_in
 from daam.cluster.file import ClusterFile, read_cluster_file
 from daam.commands.terminal.options import AsJson
 from daam.commands.terminal.screen import (
@@ -156,7 +157,8 @@ def missing_lines(
             "'tail -n 30 /tmp/ray/session_latest/logs/monitor.log'` says why"
         ]
     return [
-        f"{host} is not in the cluster: {why.get(host) or last_words(machines, host)}; then "
+        f"{host} is not in the cluster: "
+        f"{(why.get(host) or last_words(machines, host)).removeprefix(f'{host}: ')}; then "
         f"`daam cluster join {machines.path} {host}`"
         for host in absent(machines, document)
     ]
@@ -172,11 +174,7 @@ def address_of(host: str) -> str:
 
 def conclude(document: dict[str, Any], missing: list[str], *, as_json: bool = False) -> None:
     """Print a check, and exit with 2 if it found faults."""
-    faults = [*missing, *document.get("faults", [])]
-    if "faults" not in document:
-        from daam.cluster.check import faults_in
-
-        faults += faults_in(document)
+    faults = [*missing, *faults_in(document)]
     if as_json:
         print_json({**document, "faults": faults})
     else:

@@ -1,21 +1,24 @@
 """`daam cluster ...` as far as one machine can show it: files, faults, refusals, one real Ray."""
 
-import copy
 import json
 import stat
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
-from daam.cluster.check import faults_in, inspect_cluster
+from daam.cluster.check import inspect_cluster
+from daam.cluster.faults import faults_in
 from daam.cluster.file import read_cluster_file
 from daam.cluster.remote import ssh, target
 from daam.cluster.up import join_host, keep_token
 from daam.cluster.wheel import LOCKS, SUMS, prepare_wheel
-from daam.commands.cluster import absent, missing_lines
+from daam.commands.cluster import absent, conclude, missing_lines
+from daam.commands.terminal.screen import console
 from daam.errors import ClusterError
 from daam.execution.connection import connected
 from tests.support.commands import ROOT, Launch
@@ -207,7 +210,7 @@ def test_a_missing_machine_is_named_with_the_reason_and_the_command(onprem: Path
     assert absent(file, found) == ["10.0.0.11"]
     (line,) = missing_lines(file, found, {"10.0.0.11": "10.0.0.11: node.sh: Ray did not start"})
     assert line == (
-        "10.0.0.11 is not in the cluster: 10.0.0.11: node.sh: Ray did not start; then "
+        "10.0.0.11 is not in the cluster: node.sh: Ray did not start; then "
         f"`daam cluster join {onprem} 10.0.0.11`"
     )
 
@@ -217,19 +220,24 @@ def test_a_missing_machine_is_named_with_the_reason_and_the_command(onprem: Path
 
 @pytest.mark.parametrize("is_faulty", [False, True])
 def test_a_check_is_a_table_of_80_columns_and_a_line_per_fault(
-    is_faulty: bool, onprem: Path, command: Launch, monkeypatch: pytest.MonkeyPatch
+    is_faulty: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(console, "width", 200)
+    monkeypatch.setattr(console, "stderr", False)
     found = document()
     found["hosts"][2]["free_gb"] = 0.2 if is_faulty else 40.0
-    answer = json.dumps(found | {"faults": faults_in(copy.deepcopy(found))})
-    monkeypatch.setattr("daam.cluster.up.head_says", lambda *_: answer)
-    ended = command("cluster", "check", str(onprem))
-    assert ended.code == (2 if is_faulty else 0)
-    assert max(map(len, ended.out.splitlines())) <= 80
-    assert "10.0.0.10 (head)" in ended.out
-    assert "200 r, 100 w" in ended.out
-    assert len(ended.err.splitlines()) == is_faulty
-    assert json.loads(command("cluster", "check", str(onprem), "--json").out) == json.loads(answer)
+    with pytest.raises(typer.Exit) if is_faulty else nullcontext() as ended:
+        conclude(found, [])
+    shown = capsys.readouterr()
+    assert max(map(len, shown.out.splitlines())) <= 80
+    assert "10.0.0.10 (head)" in shown.out
+    assert "200 r, 100 w" in shown.out
+    assert len(shown.err.splitlines()) == is_faulty
+    if ended is not None:
+        assert ended.value.exit_code == 2
+        with pytest.raises(typer.Exit):
+            conclude(found, [], as_json=True)
+        assert json.loads(capsys.readouterr().out) == found | {"faults": faults_in(found)}
 
 
 @pytest.mark.cluster
