@@ -1,12 +1,14 @@
 """The state of a running study: what has ended, what is running, how long is left."""
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from tune.events import Event
 
 RUNNING = "running"
 OPEN = (RUNNING, "INTERRUPTED")
+NUM_LINES = 40
 
 
 @dataclass(slots=True)
@@ -35,6 +37,8 @@ class StudyProgress:
     budget_s: float | None = None
     runs: dict[str, RunProgress] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=NUM_LINES))
+    """The newest events, a line each with its time."""
 
     def phase(
         self,
@@ -50,6 +54,8 @@ class StudyProgress:
         self.num_done_before, self.best_before = num_done, best
         self.budget_s = budget_s
         self.runs, self.began = {}, time.monotonic()
+        runs = f"{num_runs} runs" if num_runs else "runs until the budget is spent"
+        self.add_line(f"{title}: {runs}, {num_done} done before")
 
     def progress(
         self, name: str, *, epoch: int, num_epochs: int, score: float | None, note: str = ""
@@ -59,9 +65,13 @@ class StudyProgress:
         run.state, run.epoch, run.num_epochs, run.score = RUNNING, epoch, num_epochs, score
         if score is not None:
             run.score_by_epoch[epoch] = score
+        note = f" ({note})" if note else ""
+        self.add_line(f"{name} epoch {epoch}/{num_epochs}{note}{shown(score, before=' score ')}")
 
     def event(self, event: Event) -> None:
-        """Do nothing: the folder has the events."""
+        """Record what happened to a run, a host or the store."""
+        if event.is_news:
+            self.add_line(event.text)
 
     def step(self) -> None:
         """Do nothing."""
@@ -71,6 +81,15 @@ class StudyProgress:
         run = self.runs.setdefault(name, RunProgress(name))
         run.state = state
         run.score = run.score if score is None else score
+        why = f" ({reason})" if reason else ""
+        self.add_line(
+            f"{name} {state}{why}{shown(score, before=' score ')}; "
+            f"{self.over_in_words()}{shown(self.best(), before=', best ')}, {self.time_left()} left"
+        )
+
+    def add_line(self, text: str) -> None:
+        """Add a line with the time."""
+        self.lines.append(f"{time.strftime('%H:%M:%S')} {text}")
 
     def not_over(self) -> list[RunProgress]:
         """Return the runs in progress, interrupted ones among them."""
@@ -108,3 +127,13 @@ class StudyProgress:
         if self.budget_s is not None:
             limits.append(self.budget_s - passed)
         return max(0.0, min(limits)) if limits else None
+
+    def time_left(self) -> str:
+        """Return the remaining time as m:ss; `?` before the first epoch is over."""
+        seconds = self.seconds_left()
+        return "?" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def shown(value: float | None, *, before: str = "") -> str:
+    """Format a score with three decimals; nothing for None."""
+    return "" if value is None else f"{before}{value:.3f}"

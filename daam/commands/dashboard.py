@@ -1,4 +1,4 @@
-"""`daam dashboard`: a study in a browser, by optuna-dashboard."""
+"""`daam dashboard`: the report of a study in a browser, kept up to date."""
 
 import signal
 from contextlib import suppress
@@ -15,15 +15,16 @@ def dashboard(
         int, typer.Option(min=0, max=65535, help="Port on this machine; 0 for a free one.")
     ] = 8080,
 ) -> None:
-    """Show a study in a browser, also while it runs: optuna-dashboard, read-only, until Ctrl-C."""
-    from tune.dashboard import LOOPBACK, dashboard_server, require_dashboard
+    """Show a study in a browser, while it runs and afterwards: report and optuna-dashboard."""
+    from daam.commands.web.local_page import LocalPage
+    from daam.commands.web.study_routes import optuna_of, study_routes
     from tune.folder.folder import read_folder
 
-    require_dashboard()
     folder, _ = read_folder(study)
     # Stop the server on `kill`, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), dashboard_server(folder, port=port) as server:
-        print_line(f"{folder.uri}: http://{LOOPBACK}:{server.server_port}/dashboard, read-only")
-        print_line("Ctrl-C ends it.")
-        server.serve_forever()
+    page = LocalPage(study_routes(folder), port=port, application=optuna_of(folder))
+    with suppress(KeyboardInterrupt), page:
+        print_line(f"{folder.uri}: {page.address}")
+        print_line("The address is for you alone. Ctrl-C ends it.")
+        page.serve()

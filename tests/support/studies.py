@@ -11,6 +11,7 @@ from daam.commit import GitCommit
 from daam.config.load import with_settings
 from tune.contenders.final import DEFAULT, SOURCE_ONLY, TUNED, Contender, contender_configs
 from tune.contenders.racing import Race, run_race
+from tune.events import DRIVER, HOST_JOINED, HOST_LOST, STORE, TRAINS_ON
 from tune.progress import StudyProgress
 from tune.report.record import StudyRecord
 from tune.settings import StudyConfig, study_config
@@ -201,11 +202,37 @@ def some_epochs() -> dict[str, list[dict[str, float]]]:
     }
 
 
+def some_events() -> list[dict[str, Any]]:
+    """A study on two hosts of which one was lost while it trained trial 2, and came back."""
+    first, second = "10.77.0.10", "10.77.0.11"
+    driver = "driver started on head, process 4211"
+    kinds: list[dict[str, Any]] = [{"kind": DRIVER, "text": driver, "host": "head"}]
+    for number in range(12):
+        run, host = f"trial-{number:04d}", (first, second)[number % 2]
+        text = f"{run} trains on {host}"
+        kinds.append({"kind": TRAINS_ON, "text": text, "run": run, "host": host})
+    lost = f"trial-0003: host {second} lost, restart 1 of 3, continues from epoch 2"
+    kinds[5:5] = [
+        {"kind": HOST_LOST, "text": f"host {second} lost, 1 host is left", "host": second},
+        {
+            **{"kind": HOST_LOST, "text": lost, "run": "trial-0003", "host": second},
+            **{"restart": 1, "epoch": 2},
+        },
+        {"kind": STORE, "text": "s3://lab/runs: <no answer> for 20 s, retrying"},
+        {"kind": HOST_JOINED, "text": f"host {second} joined, there are 2 now", "host": second},
+    ]
+    return [
+        {**event, "time": (START + timedelta(seconds=7 * number)).isoformat() + "+00:00"}
+        for number, event in enumerate(kinds)
+    ]
+
+
 def a_record(*, running: bool = False, **settings: Any) -> StudyRecord:
     """What the report of the demo is made of, at its end or in its middle."""
     result = a_result(a_study(**settings), demo_states())
     progress = StudyProgress()
     progress.phase("search", num_runs=12, num_done=0, best=None)
+    progress.progress("trial-0007", epoch=3, num_epochs=12, score=0.25)
     return StudyRecord(
         config=result.config,
         uri="/home/ada/studies/runs/demo",
@@ -217,4 +244,6 @@ def a_record(*, running: bool = False, **settings: Any) -> StudyRecord:
         commit=COMMIT,
         epochs=some_epochs(),
         progress=progress if running else None,
+        events=some_events(),
+        lines=list(progress.lines) if running else [],
     )

@@ -52,6 +52,11 @@ class EventLog:
             while excess > 0:
                 excess -= len(self._lines.pop(0))
 
+    def all(self) -> list[dict[str, Any]]:
+        """Return the events, oldest first."""
+        with self._lock:
+            return _parsed(self._lines, where=self._folder.locate(EVENTS))
+
     @property
     def has_news(self) -> bool:
         """Whether the folder lacks an event."""
@@ -79,12 +84,16 @@ class EventLog:
 
 def read_events(folder: Store) -> list[dict[str, Any]]:
     """Return the events of a study, oldest first; a damaged line is left out."""
+    return _parsed(_lines_of(folder), where=folder.locate(EVENTS))
+
+
+def _parsed(lines: Sequence[bytes], *, where: str) -> list[dict[str, Any]]:
     events = []
-    for line in _lines_of(folder):
+    for line in lines:
         try:
             events.append(json.loads(line))
         except ValueError:
-            logger.warning("a line of %s is damaged and left out", folder.locate(EVENTS))
+            logger.warning("a line of %s is damaged and left out", where)
     return events
 
 

@@ -23,7 +23,7 @@ from daam.config.load import to_toml
 from daam.errors import TrainingError
 from daam.runs.run_folder import REPORTS, read_reports
 from daam.storage import Store
-from tune.folder.events import NO_HISTORY, History
+from tune.folder.events import NO_HISTORY, History, read_events
 from tune.report.comparison import compare
 from tune.report.page import REPORT, report_page
 from tune.report.record import StudyRecord
@@ -87,6 +87,7 @@ def write_report(
         seconds=seconds,
         versions=versions,
         commit=commit,
+        events=read_events(folder),
     )
     folder.write(REPORT, report_page(record).encode())
 

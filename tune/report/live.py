@@ -85,7 +85,8 @@ class LiveReport:
 
     def event(self, event: Event) -> None:
         """Forward an event, and keep it for the folder."""
-        self.watch.event(event)
+        for watch in (self.watch, self.study):
+            watch.event(event)
         self.begin()
         self.events.add(event)
 
@@ -127,7 +128,9 @@ class LiveReport:
         begin = self.clock()
         try:
             trials = [self.with_latest_scores(trial) for trial in self.trials.read()]
-            self.record = replace(self.record, trials=trials)
+            self.record = replace(
+                self.record, trials=trials, events=self.events.all(), lines=list(self.study.lines)
+            )
             self.folder.write(REPORT, report_page(self.record).encode())
             self.store_history()
         except StorageError as error:

@@ -13,6 +13,7 @@ from tune.report.charts.contenders import contender_charts
 from tune.report.record import StudyRecord
 from tune.report.sections.comparison import comparison_section
 from tune.report.sections.cost import cost_section
+from tune.report.sections.hosts import hosts_section, log_section
 from tune.report.sections.race import race_section
 from tune.report.sections.search import search_section
 from tune.report.sections.settings import settings_section
@@ -51,6 +52,8 @@ def report_page(record: StudyRecord) -> str:
             race_section(record),
             search_section(record),
             front_section(record),
+            hosts_section(record),
+            log_section(record),
             cost_section(record),
             ended_section(record),
             trials_section(record),

@@ -33,6 +33,8 @@ class StudyRecord:
         commit: of the code; None if unknown.
         progress: of the phase that is running; None if nothing is.
         stopped: why the study ended before its end, and how to resume it; empty if it did not.
+        events: what happened to runs, hosts and the driver, oldest first, see `tune.events.Event`.
+        lines: the newest lines of the progress; empty once the study is over.
     """
 
     config: StudyConfig
@@ -47,6 +49,8 @@ class StudyRecord:
     commit: GitCommit | None = None
     progress: StudyProgress | None = None
     stopped: str = ""
+    events: Sequence[Mapping[str, Any]] = ()
+    lines: Sequence[str] = ()
 
     @property
     def is_finished(self) -> bool:

@@ -1,6 +1,5 @@
 """The display of a study: a live table in a terminal, plain lines in a log."""
 
-import time
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune.events import Event
-from tune.progress import StudyProgress
+from tune.progress import StudyProgress, shown
 
 NUM_ROWS = 12
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "INTERRUPTED": "yellow"}
@@ -56,21 +55,20 @@ class StudyDisplay:
     ) -> None:
         """Begin a phase of the study."""
         self.study.phase(title, num_runs=num_runs, num_done=num_done, best=best, budget_s=budget_s)
-        runs = f"{num_runs} runs" if num_runs else "runs until the budget is spent"
-        self.line(f"{title}: {runs}, {num_done} done before")
+        self.line()
 
     def progress(
         self, name: str, *, epoch: int, num_epochs: int, score: float | None, note: str = ""
     ) -> None:
         """Show an epoch of a run."""
-        self.study.progress(name, epoch=epoch, num_epochs=num_epochs, score=score)
-        note = f" ({note})" if note else ""
-        self.line(f"{name} epoch {epoch}/{num_epochs}{note}{shown(score, before=' score ')}")
+        self.study.progress(name, epoch=epoch, num_epochs=num_epochs, score=score, note=note)
+        self.line()
 
     def event(self, event: Event) -> None:
         """Show what happened to a run, a host or the store; in a terminal, above the table."""
+        self.study.event(event)
         if event.is_news:
-            self.print_above(event.text)
+            self.print_above()
 
     def step(self) -> None:
         """Do nothing: a live table renews itself."""
@@ -78,23 +76,16 @@ class StudyDisplay:
     def ended(self, name: str, *, state: str, score: float | None, reason: str = "") -> None:
         """Show the end of a run, and why it failed if it did."""
         self.study.ended(name, state=state, score=score, reason=reason)
-        why = f" ({reason})" if reason else ""
-        self.line(
-            f"{name} {state}{why}{shown(score, before=' score ')}; "
-            f"{self.study.over_in_words()}{shown(self.study.best(), before=', best ')}, "
-            f"{self.time_left()} left"
-        )
+        self.line()
 
-    def line(self, text: str) -> None:
-        """Print a log line, unless a live table is shown."""
+    def line(self) -> None:
+        """Print the newest line, unless a live table is shown."""
         if self.live is None:
-            self.print_above(text)
+            self.print_above()
 
-    def print_above(self, text: str) -> None:
-        """Print a line that stays, with the time."""
-        self.console.print(
-            f"{time.strftime('%H:%M:%S')} {text}", highlight=False, soft_wrap=True, markup=False
-        )
+    def print_above(self) -> None:
+        """Print the newest line, which stays."""
+        self.console.print(self.study.lines[-1], highlight=False, soft_wrap=True, markup=False)
 
     def view(self) -> RenderableType:
         """Return the current table: running runs, and the latest finished ones."""
@@ -117,16 +108,6 @@ class StudyDisplay:
             ),
             self.study.over_in_words(),
             shown(best, before="best "),
-            f"{self.time_left()} left",
+            f"{self.study.time_left()} left",
         )
         return Group("", summary, "", table)
-
-    def time_left(self) -> str:
-        """Return the remaining time as m:ss; `?` before the first epoch is over."""
-        seconds = self.study.seconds_left()
-        return "?" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-def shown(value: float | None, *, before: str = "") -> str:
-    """Format a score with three decimals; nothing for None."""
-    return "" if value is None else f"{before}{value:.3f}"

@@ -3,19 +3,28 @@
 It listens on loopback only. Other users of the machine reach loopback, too, so the address holds a
 secret; and a page of another site cannot ask through a name of its own that leads here, because the
 Host header is checked.
+
+An application whose addresses cannot have the secret in front is served beside the page, to
+browsers that come from it: they get a cookie with another secret.
 """
 
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
+from wsgiref.types import WSGIApplication
+from wsgiref.util import setup_testing_defaults
 
 from daam.errors import ConfigError, DaamError
 
 MAX_BODY_BYTES = 32 << 20
+APPLICATION = "application/"
+"""The page's address of the application beside it."""
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; "
@@ -41,6 +50,8 @@ class Response:
     body: bytes
     kind: str = "text/html; charset=utf-8"
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Besides those of every response, or in their place."""
 
 
 def json_response(document: object, *, status: int = 200) -> Response:
@@ -54,18 +65,29 @@ Route = Callable[[Request], Response]
 class LocalPage:
     """Serves routes until it is closed; each request in a thread of its own."""
 
-    def __init__(self, routes: Mapping[tuple[str, str], Route], *, port: int = 0) -> None:
+    def __init__(
+        self,
+        routes: Mapping[tuple[str, str], Route],
+        *,
+        port: int = 0,
+        application: WSGIApplication | None = None,
+    ) -> None:
         """
         Args:
             routes: (method, name) -> what answers it; the name "" is the page itself. A `DaamError`
                 is answered with status 400 and `{"error": message}`.
             port: on 127.0.0.1; 0 takes a free one.
+            application: served beside the page, reached from it as `APPLICATION`.
 
         Raises:
             ConfigError: the port is taken, or may not be used.
         """
         self._secret = secrets.token_urlsafe(16)
-        self._routes = routes
+        self._cookie = secrets.token_urlsafe(16)
+        self._routes = dict(routes)
+        self._application = application
+        if application is not None:
+            self._routes["GET", APPLICATION] = self._enter
         page = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -115,6 +137,7 @@ class LocalPage:
         for name, value in {
             **HEADERS,
             "Content-Type": response.kind,
+            **response.headers,
             "Content-Length": str(len(response.body)),
             "Connection": "close",
         }.items():
@@ -125,14 +148,11 @@ class LocalPage:
     def _answer(self, handler: BaseHTTPRequestHandler) -> Response:
         parts = urlsplit(handler.path)
         secret, _, name = parts.path.removeprefix("/").partition("/")
-        host = handler.headers.get("Host", "")
-        port = self._server.server_port
-        if host not in (f"127.0.0.1:{port}", f"localhost:{port}") or not secrets.compare_digest(
-            secret.encode(), self._secret.encode()
-        ):
+        is_page = secrets.compare_digest(secret.encode(), self._secret.encode())
+        if not self._is_own_host(handler) or not (is_page or self._has_cookie(handler)):
             return json_response({"error": "open the address that the command printed"}, status=403)
         route = self._routes.get((handler.command, name))
-        if route is None:
+        if is_page and route is None:
             return json_response({"error": f"there is no {name!r} here"}, status=404)
         try:
             size = int(handler.headers.get("Content-Length") or 0)
@@ -143,6 +163,58 @@ class LocalPage:
             return json_response({"error": limit}, status=413)
         try:
             body = handler.rfile.read(size)
-            return route(Request(query=dict(parse_qsl(parts.query)), body=body))
+            if is_page and route is not None:
+                return route(Request(query=dict(parse_qsl(parts.query)), body=body))
+            return self._from_application(handler, body=body)
         except DaamError as error:
             return json_response({"error": str(error)}, status=400)
+
+    def _is_own_host(self, handler: BaseHTTPRequestHandler) -> bool:
+        port = self._server.server_port
+        return handler.headers.get("Host", "") in (f"127.0.0.1:{port}", f"localhost:{port}")
+
+    @property
+    def _cookie_name(self) -> str:
+        return f"daam-{self._server.server_port}"
+
+    def _has_cookie(self, handler: BaseHTTPRequestHandler) -> bool:
+        try:
+            found = SimpleCookie(handler.headers.get("Cookie", "")).get(self._cookie_name)
+        except CookieError:
+            return False
+        value = "" if found is None else found.value
+        return self._application is not None and secrets.compare_digest(
+            value.encode(), self._cookie.encode()
+        )
+
+    def _enter(self, _: Request) -> Response:
+        cookie = f"{self._cookie_name}={self._cookie}; Path=/; HttpOnly; SameSite=Strict"
+        return Response(body=b"", status=303, headers={"Location": "/", "Set-Cookie": cookie})
+
+    def _from_application(self, handler: BaseHTTPRequestHandler, *, body: bytes) -> Response:
+        assert self._application is not None  # noqa: S101 - else nobody has the cookie
+        path, _, query = handler.path.partition("?")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": handler.command,
+            "PATH_INFO": unquote(path, "latin-1"),
+            "QUERY_STRING": query,
+            "CONTENT_TYPE": handler.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_HOST": handler.headers["Host"],
+            "wsgi.input": BytesIO(body),
+        }
+        setup_testing_defaults(environ)
+        status, headers = 500, {}
+
+        def start(line: str, pairs: list[tuple[str, str]], *_: Any) -> Callable[[bytes], None]:
+            nonlocal status, headers
+            status, headers = int(line.split()[0]), dict(pairs)
+            return lambda _: None
+
+        parts = self._application(environ, start)
+        try:
+            content = b"".join(parts)
+        finally:
+            if (close := getattr(parts, "close", None)) is not None:
+                close()
+        return Response(body=content, status=status, headers=headers)

@@ -1,11 +1,12 @@
 """Only the person who has the address is answered, and only under this machine's own name."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 
-from daam.commands.web.local_page import LocalPage, Request, Response, json_response
+from daam.commands.web.local_page import APPLICATION, LocalPage, Request, Response, json_response
 from daam.errors import ConfigError, DataError
 from tests.support.page_request import ask
 
@@ -69,3 +70,52 @@ def test_a_port_that_is_taken_is_named(page: LocalPage) -> None:
     for taken in (port, 70_000):
         with pytest.raises(ConfigError, match=f"port {taken} of this machine cannot be used"):
             LocalPage({}, port=taken)
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answers with what it was asked."""
+    start_response("418 I'm a teapot", [("Content-Type", "text/x"), ("X-Own", "yes")])
+    body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    text = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} {environ['QUERY_STRING']} "
+    return [text.encode("latin-1"), body]
+
+
+@pytest.fixture
+def beside() -> Iterator[LocalPage]:
+    with LocalPage(
+        {("GET", ""): lambda _: Response(body=b"page")}, application=application
+    ) as page:
+        thread = threading.Thread(target=page.serve)
+        thread.start()
+        yield page
+        page.stop()
+        thread.join()
+
+
+def test_an_application_is_there_for_browsers_that_come_from_the_page(beside: LocalPage) -> None:
+    status, _, headers = ask(beside.address, f"/{secret(beside)}/{APPLICATION}")
+    assert (status, headers["Location"]) == (303, "/")
+    cookie, *attributes = headers["Set-Cookie"].split("; ")
+    assert {"HttpOnly", "SameSite=Strict"} < set(attributes)
+    assert secret(beside) not in cookie  # other servers on this machine are sent it, too
+    status, body, headers = ask(
+        beside.address, "/api/x%20y?z=1", method="POST", body=b"hi", headers={"Cookie": cookie}
+    )
+    assert (status, body) == (418, b"POST /api/x y z=1 hi")
+    assert (headers["X-Own"], headers["Content-Type"]) == ("yes", "text/x")
+    assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("cookie", ["", "daam-{port}=guess", "daam-{port}=", "other=1", ";;="])
+def test_without_the_cookie_the_application_is_not_asked(beside: LocalPage, cookie: str) -> None:
+    port = beside.address.split(":")[2].partition("/")[0]
+    headers = {"Cookie": cookie.format(port=port)}
+    assert ask(beside.address, "/api/x", headers=headers)[0] == 403
+
+
+def test_the_cookie_does_not_open_the_page(beside: LocalPage) -> None:
+    _, _, headers = ask(beside.address, f"/{secret(beside)}/{APPLICATION}")
+    cookie = headers["Set-Cookie"].partition(";")[0]
+    assert ask(beside.address, "/", headers={"Cookie": cookie})[1].startswith(b"GET / ")
+    evil = {"Cookie": cookie, "Host": "evil.example"}
+    assert ask(beside.address, "/api", headers=evil)[0] == 403
