@@ -20,8 +20,8 @@ def rows_of(html: str) -> list[list[str]]:
 def test_a_host_is_listed_with_its_runs_and_the_restarts_it_caused() -> None:
     rows = rows_of(hosts_section(a_record()))
     assert rows[1:3] == [
-        ["10.77.0.10", "there", ", ".join(f"trial-{n:04d}" for n in range(0, 12, 2)), "6", "–"],  # noqa: RUF001
-        ["10.77.0.11", "there", ", ".join(f"trial-{n:04d}" for n in range(1, 12, 2)), "6", "1"],
+        ["10.77.0.10", "", ", ".join(f"trial-{n:04d}" for n in range(0, 12, 2)), "6", "–"],  # noqa: RUF001
+        ["10.77.0.11", "", ", ".join(f"trial-{n:04d}" for n in range(1, 12, 2)), "6", "1"],
     ]
 
 

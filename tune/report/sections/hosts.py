@@ -28,7 +28,7 @@ def hosts_section(record: StudyRecord) -> str:
     happened = html_table(["Time", "", "What"], rows, num_texts=3) if rows else ""
     return (
         f"<h2>Hosts and faults</h2>{hosts}<h3>What happened</h3>"
-        f'<p class="note">Newest first. A run that was restarted goes on from its checkpoint and '
+        f'<p class="note">Newest first. A restarted run continues from its last checkpoint and '
         f"ends with the same numbers.{earlier}</p>{happened}"
     )
 
@@ -54,7 +54,7 @@ def hosts_table(events: Sequence[Mapping[str, Any]]) -> str:
         rows.append(
             [
                 escape(host),
-                "lost" if lost[host] else "there",
+                "lost" if lost[host] else "",
                 escape(", ".join(names[-MAX_RUNS:]) + more),
                 str(len(names)),
                 str(faults[host]) if host in faults else NONE,
