@@ -47,8 +47,9 @@ from daam.inference.search.matches import SearchResult
 from daam.inference.search.search import search
 from daam.runs.card import write_card
 from daam.runs.demo_domains import demo_plan
+from daam.runs.lease import sole_driver
 from daam.runs.report.page import write_report
-from daam.runs.run_folder import CONFIG, abandon_run, portable, read_reports, start_run
+from daam.runs.run_folder import CONFIG, LOCK, abandon_run, portable, read_reports, start_run
 from daam.runs.run_folder import start_from as start_run_from
 from daam.runs.tracking import tracked
 from daam.runs.worker import train_run
@@ -271,12 +272,38 @@ def train(
         DataError: a domain is missing or damaged.
         TrainingError: the folder holds a run and `resume` is not set; a loss became infinite; the
             cluster is too small; workers failed more often than `compute.max_failures`.
+        DriverError: another process trains the run.
         CheckpointError: the run to resume or to start from has other settings or data.
     """
-    folder = open_store(os.fspath(to))
+    with sole_driver(open_store(os.fspath(to)), lock=LOCK, what="the run") as folder:
+        return _train_in(
+            folder,
+            config,
+            start_from=start_from,
+            stages=stages,
+            resume=resume,
+            address=address,
+            on_epoch=on_epoch,
+            on_step=on_step,
+            track=track,
+        )
+
+
+def _train_in(
+    folder: Store,
+    config: Config,
+    *,
+    start_from: str | Path | None,
+    stages: str | Path | None,
+    resume: bool,
+    address: str | None,
+    on_epoch: Callable[[dict[str, Any]], None] | None,
+    on_step: Callable[[StepProgress], None] | None,
+    track: str | None,
+) -> TrainedRun:
     is_new = not (resume and folder.exists(CONFIG))
     if is_new:
-        start_run(os.fspath(to), config)
+        start_run(folder.uri, config)
     config = portable(config)
     try:
         if is_new and start_from is not None:

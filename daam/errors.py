@@ -33,6 +33,16 @@ class StorageError(DaamError):
     """A store that cannot be reached, refuses, or has no such key."""
 
 
+class FencedError(StorageError):
+    """Another process has taken over what this one was writing, which has to stop."""
+
+    exit_code = 1
+
+
+class DriverError(DaamError):
+    """Another process is running the study or run."""
+
+
 class TrainingError(DaamError):
     """A run that cannot start or continue."""
 

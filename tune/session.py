@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from daam.commit import source_commit
 from daam.domains import Transfer
-from daam.errors import DaamError
+from daam.errors import DaamError, FencedError
 from daam.inference.evaluation import colour_histogram_scores
 from daam.storage import Store
 from tune.folder.events import history_of, outages_as_events
@@ -50,6 +50,8 @@ def finish_study(
     try:
         with outages_as_events(report.event):
             result = run_study(config, folder, watch=report)
+    except FencedError:
+        raise  # the page is the other driver's now
     except (DaamError, KeyboardInterrupt) as error:
         report.stopped(str(error) or stopped_in_words(folder))
         raise

@@ -133,7 +133,7 @@ def tune(
     from tune.session import finish_study, stopped_in_words
     from tune.study import is_finished, portable_study
 
-    with sole_driver(folder.uri):
+    with sole_driver(folder.uri) as folder:
         rendered_s = time.monotonic() - begin
         print_line(f"Study {folder.uri}")
         study = portable_study(study)

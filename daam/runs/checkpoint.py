@@ -16,6 +16,7 @@ import torch
 from daam.errors import CheckpointError
 from daam.storage import MissingKeyError, Store
 
+CHECKPOINTS = "checkpoints"  # the part of a run's folder that holds them
 POINTER = "latest.json"
 
 

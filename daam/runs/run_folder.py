@@ -1,6 +1,8 @@
 """The folder of a run, local or on S3: started once, resumed, read.
 
 config.toml      its settings
+run.lock         locked by the process that trains it; in an object store that process's lease
+attempts/        which processes have trained it, where and when; only the last one may write
 checkpoints/     the newest state, and latest.json that names it
 reports.json     the metrics of every epoch so far
 scores.json      how the finished run did on its target's query and gallery
@@ -19,15 +21,21 @@ from typing import Any
 from daam.config.load import run_config, to_toml, with_settings
 from daam.config.schema import RunConfig
 from daam.errors import CheckpointError, ConfigError, TrainingError
-from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from daam.runs.attempts import ATTEMPTS
+from daam.runs.checkpoint import (
+    CHECKPOINTS,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from daam.storage import MissingKeyError, Store, open_parent, open_store
 from daam.storage.local import absolute_folder
 from daam.training.source_stage import taken_over
 
 CONFIG = "config.toml"
-CHECKPOINTS = "checkpoints"
 REPORTS = "reports.json"
 SCORES = "scores.json"
+LOCK = "run.lock"
 REPEATS = "repeats"
 """The metric that says how often an epoch was trained again, because its state was lost."""
 # `rclone serve s3` replaces objects in place, so a reader may see half of a file for a moment.
@@ -133,7 +141,8 @@ def abandon_run(folder: Store) -> None:
     A run that has finished an epoch is kept.
     """
     if not read_reports(folder):
-        folder.delete(CONFIG)
+        for key in (*folder.list(f"{ATTEMPTS}/"), CONFIG):
+            folder.delete(key)
 
 
 def append_report(folder: Store, metrics: dict[str, Any]) -> None:

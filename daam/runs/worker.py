@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from daam.config.schema import RunConfig
+from daam.runs.attempts import begin_attempt
 from daam.runs.card import write_card
 from daam.runs.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from daam.runs.report.page import write_report
@@ -47,13 +48,16 @@ def train_run(
     Yields each epoch's metrics once they and the state are stored. `stages` and `on_step` are those
     of `train_from`.
     """
-    yield from train_from(folder, resume_run(folder, config), stages=stages, on_step=on_step)
+    folder = own_attempt(folder)
+    run = resume_run(folder, config)
+    yield from train_from(folder, run, stages=stages, on_step=on_step)
 
 
 def train_and_test(
     folder: Store, config: RunConfig, test: Test, *, stages: Store | None = None
 ) -> Generator[dict[str, Any], None, None]:
     """Train a run, then test it once, into `scores.json`; `stages` is that of `train_from`."""
+    folder = own_attempt(folder)
     run = resume_run(folder, config)
     yield from train_from(folder, run, stages=stages)
     scores = test(run)
@@ -82,6 +86,7 @@ def train_scored(
     if len(earlier) >= config.num_epochs:
         yield from stored
         return
+    folder = own_attempt(folder)
     run = resume_run(folder, config)
     yield from stored[: run.num_epochs_done]
     yield from train_from(folder, run, stages=stages, score_epoch=scoring(run))
@@ -109,6 +114,11 @@ def is_adapted(run: Run) -> bool:
     """Whether an epoch after the source stage is done, or the last one."""
     last = run.num_epochs_done == run.config.num_epochs
     return last or run.num_epochs_done > run.config.loss.warmup_epochs
+
+
+def own_attempt(folder: Store) -> Store:
+    """Begin an attempt at a run on rank 0, which alone writes; return the folder to write to."""
+    return begin_attempt(folder) if collectives.rank() == 0 else folder
 
 
 def resume_run(folder: Store, config: RunConfig) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,22 @@ class LocalStore(Store):
 
     def write(self, key: str, data: bytes) -> None:
         atomic_write(self.local_path(key), (data,))
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self.local_path(key)
+        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+        atomic_write(new, (data,))
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {path}: {error.strerror}; check that its folder is writable"
+            ) from error
+        finally:
+            new.unlink(missing_ok=True)
+        return True
 
     def upload(self, path: Path, key: str) -> None:
         atomic_write(self.local_path(key), LocalStore(path.parent).chunks(path.name))

@@ -62,6 +62,13 @@ class Store(ABC):
         """Publish the bytes under the key, replacing what was there."""
 
     @abstractmethod
+    def create(self, key: str, data: bytes) -> bool:
+        """Publish the bytes under the key if there is nothing; return whether there was nothing.
+
+        Some S3 servers do not know the condition: there it replaces and returns True.
+        """
+
+    @abstractmethod
     def upload(self, path: Path, key: str) -> None:
         """Publish the bytes of a local file under the key."""
 

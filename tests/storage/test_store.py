@@ -26,6 +26,14 @@ def test_a_write_replaces_what_was_there(store: Store) -> None:
     assert store.read("key") == b"new"
 
 
+def test_creating_happens_once(store: Store) -> None:
+    assert store.create("deep/key", b"first")
+    is_replaced = store.create("deep/key", b"second")  # by `rclone serve s3`
+    assert store.read("deep/key") == (b"second" if is_replaced else b"first")
+    assert store.list() == ["deep/key"]
+    assert not (is_replaced and store.local_path("deep/key"))
+
+
 def test_files_go_up_and_come_down_whole(store: Store, tmp_path: Path) -> None:
     data = os.urandom(40_000_000)  # several parts of a multipart upload
     (tmp_path / "up").write_bytes(data)

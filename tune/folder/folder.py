@@ -1,6 +1,6 @@
 """The folder of a study, local or on S3, and the Optuna study in it.
 
-study.lock        locked by the process that runs the study (local folders only; S3 has no lock)
+study.lock        locked by the process that runs the study; on S3 its lease, `study.lock/0001.json`
 study.toml        the settings of the study, from its first trial on
 journal.log       Optuna's journal: every trial, its parameters, scores and state
 journal-N.log     the journal before the N-th change of the settings, see `tune.folder.resuming`
@@ -11,7 +11,6 @@ holdout/          the same for the contenders of the final comparison
 study.json, trials.csv, best.toml, report.html     the results
 """
 
-import fcntl
 import json
 import logging
 import re
@@ -28,7 +27,8 @@ import tomlkit
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from daam.errors import ConfigError, StorageError, StudyError
+from daam.errors import ConfigError, FencedError, StudyError
+from daam.runs import lease
 from daam.storage import MissingKeyError, Store, open_store
 from tune.budget import Cost, cost_of
 from tune.proposals.sampling import pruner_for, sampler_for
@@ -41,40 +41,20 @@ STUDY = "study.toml"
 JOURNAL = "journal.log"
 SETTINGS = "settings"
 """The attribute of an Optuna study that holds the settings its trials were run with."""
-PROBE = "probe"
 RESTORE = "restore it from a backup, or start a new study: --name NAME"
 TRIAL_FOLDER = re.compile(r"trials/trial-(\d+)")
 
 
 @contextmanager
-def sole_driver(uri: str) -> Iterator[None]:
-    """Keep other processes off a study; the kernel releases the lock when this process ends.
+def sole_driver(uri: str) -> Iterator[Store]:
+    """Keep other processes off a study; yields its folder, which only this one can change.
 
     Raises:
         StorageError: the study's folder cannot be written.
-        StudyError: another process is running it.
+        DriverError: another process is running it.
     """
-    folder = open_store(uri)
-    folder.write(PROBE, b"")
-    folder.delete(PROBE)
-    path = folder.local_path(LOCK)
-    if path is None:
-        yield
-        return
-    try:
-        file = path.open("a")
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}; is it another user's study?"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StudyError(
-                f"another process is running the study in {uri}; wait for it, or stop it first"
-            ) from error
-        yield
+    with lease.sole_driver(open_store(uri), lock=LOCK, what="the study") as folder:
+        yield folder
 
 
 def unused_folder(uri: str) -> Store:
@@ -161,15 +141,30 @@ def open_study(
     # A resumed study must not draw the same samples again.
     study.sampler = sampler_for(settings, config.space(), seed=settings.seed + num_trials)
     is_new = not folder.exists(STUDY)
+    published_bytes = journal_bytes(folder)
 
     def publish() -> None:
-        nonlocal is_new
+        nonlocal is_new, published_bytes
         if is_new:
             write_settings(folder, config)
             is_new = False
+        if journal_bytes(folder) > published_bytes:
+            raise FencedError(
+                f"{folder.locate(JOURNAL)} has grown meanwhile: another process is running the "
+                "study; this one has stopped, and writes nothing more there"
+            )
         folder.upload(journal, JOURNAL)
+        published_bytes = journal.stat().st_size
 
     return study, publish
+
+
+def journal_bytes(folder: Store) -> int:
+    """Return the size of the journal in a folder; 0 if there is none."""
+    try:
+        return folder.size(JOURNAL)
+    except MissingKeyError:
+        return 0
 
 
 def stored_study(folder: Store, scratch: Path) -> optuna.Study | None:

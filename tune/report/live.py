@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from optuna.trial import FrozenTrial, TrialState
 
-from daam.errors import StorageError
+from daam.errors import FencedError, StorageError
 from daam.storage import Store
 from tune.events import DRIVER, Event
 from tune.folder.events import EventLog, Session
@@ -59,6 +59,7 @@ class LiveReport:
         self.events = EventLog(folder)
         self.session = Session(folder, clock=clock)
         self.has_begun = False
+        self.fenced: FencedError | None = None
 
     def phase(
         self,
@@ -91,7 +92,13 @@ class LiveReport:
         self.events.add(event)
 
     def step(self) -> None:
-        """Write the page if there are new events and its time has come."""
+        """Write the page if there are new events and its time has come.
+
+        Raises:
+            FencedError: another driver has taken over the study.
+        """
+        if self.fenced is not None:
+            raise self.fenced
         if self.events.has_news:
             self.write_in_turn()
 
@@ -133,6 +140,8 @@ class LiveReport:
             )
             self.folder.write(REPORT, report_page(self.record).encode())
             self.store_history()
+        except FencedError as error:
+            self.fenced = error  # raised where Ray Tune does not take it for the error of a trial
         except StorageError as error:
             logger.warning("the report is not up to date: %s", error)
         took = self.clock() - begin

@@ -19,6 +19,10 @@ from daam.storage.s3.reading import ObjectReader
 from daam.storage.s3.writing import upload
 from daam.storage.store import MissingKeyError, Store, check_key, check_prefix, check_range
 
+# Answers to a write that is only to create: there is an object, or it is being written now.
+EXISTS = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
+UNKNOWN_CONDITION = frozenset({"501", "NotImplemented"})
+
 
 class S3Store(Store):
     """Keys are the objects of a bucket, below a prefix.
@@ -61,6 +65,21 @@ class S3Store(Store):
     def write(self, key: str, data: bytes) -> None:
         with self._connection("write", key) as connection:
             upload(io.BytesIO(data), connection, self._place(key))
+
+    def create(self, key: str, data: bytes) -> bool:
+        place = {**self._place(key), "Body": data, "IfNoneMatch": "*"}
+        with self._connection("write", key) as connection:
+            try:
+                connection.call("put_object", place)
+            except boto.ClientError as error:
+                code = error.response.get("Error", {}).get("Code")
+                if code in EXISTS:
+                    return False
+                if code not in UNKNOWN_CONDITION:
+                    raise
+                del place["IfNoneMatch"]
+                connection.call("put_object", place)
+        return True
 
     def upload(self, path: Path, key: str) -> None:
         try:

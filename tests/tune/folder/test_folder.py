@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daam.errors import ConfigError, StorageError, StudyError
+from daam.errors import ConfigError, DriverError, FencedError, StorageError, StudyError
 from daam.storage import Store
 from daam.storage.local import LocalStore
 from tune.folder.folder import JOURNAL, LOCK, STUDY, open_study, read_folder, sole_driver
@@ -31,7 +31,8 @@ def test_a_second_driver_is_refused_until_the_first_is_dead(tmp_path):
             assert first.stdout is not None
             assert first.stdout.readline() == "held\n"
             expected = pytest.raises(
-                StudyError, match=f"another process is running the study in {uri}"
+                DriverError,
+                match=rf"another process is running the study in {uri} \(process {first.pid} on ",
             )
             with expected, sole_driver(uri):
                 pytest.fail("two drivers at once")
@@ -39,11 +40,6 @@ def test_a_second_driver_is_refused_until_the_first_is_dead(tmp_path):
             first.kill()
     with sole_driver(uri):
         assert (tmp_path / "runs" / "study").exists()
-
-
-def test_a_study_on_s3_is_not_held(s3_uri):
-    with sole_driver(s3_uri), sole_driver(s3_uri):
-        pass
 
 
 @pytest.mark.parametrize("place", ["/proc/self/nowhere", "/dev/null/runs"])
@@ -162,3 +158,33 @@ def test_a_journal_that_is_damaged_in_its_middle_is_refused(
     folder.write(JOURNAL, b"".join(lines))
     with pytest.raises(StudyError, match="damaged in line 3; restore"):
         open_study(folder, config, scratch=scratch)
+
+
+def test_a_journal_that_another_process_has_made_longer_is_not_replaced(
+    store: Store, config: StudyConfig, tmp_path: Path
+) -> None:
+    publishers = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        publishers.append(open_study(store, config, scratch=tmp_path / name))
+    (first, publish_first), (second, publish_second) = publishers
+    first.set_user_attr("who", "first")
+    publish_first()
+    longer = store.read(JOURNAL)
+    second.set_user_attr("who", "second" * 100)
+    with pytest.raises(FencedError, match="has grown meanwhile: another process"):
+        publish_second()
+    assert store.read(JOURNAL) == longer
+    publish_first()
+
+
+def test_a_cut_line_that_is_left_out_does_not_make_a_journal_shorter(
+    store: Store, config: StudyConfig, tmp_path: Path
+) -> None:
+    _, publish = open_study(store, config, scratch=tmp_path)
+    publish()
+    store.write(JOURNAL, store.read(JOURNAL) + b'{"op_code": ' + b"1" * 5000)
+    (tmp_path / "again").mkdir()
+    _, publish = open_study(store, config, scratch=tmp_path / "again")
+    publish()
+    assert store.read(JOURNAL).endswith(b"\n")

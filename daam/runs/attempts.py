@@ -1,0 +1,40 @@
+"""The attempts at training a run: after a restart, what is left of an earlier one writes nothing.
+
+attempts/0002.json     which process began the second attempt, where, when, and after which epoch
+"""
+
+import json
+from typing import Any
+
+from daam.runs.checkpoint import CHECKPOINTS, latest_checkpoint
+from daam.runs.fences import Owner, Turn
+from daam.storage import MissingKeyError, Store
+from daam.storage.fenced import FencedStore
+
+ATTEMPTS = "attempts"
+
+
+def begin_attempt(folder: Store) -> FencedStore:
+    """Return a run's folder for a process that trains it; processes before it are kept out.
+
+    Raises:
+        CheckpointError: the run's pointer to its newest state is damaged.
+        StorageError: the store cannot be reached or refuses.
+    """
+    turn = Turn(folder, prefix=ATTEMPTS, what="the run")
+    newest = latest_checkpoint(folder.child(CHECKPOINTS))
+    owner = Owner.this_process(epoch=0 if newest is None else newest.num_epochs_done)
+    while not turn.take(after=turn.highest(), owner=owner):
+        pass
+    return turn.fenced()
+
+
+def read_attempts(folder: Store) -> list[dict[str, Any]]:
+    """Return what is known of each attempt at a run, in order."""
+    attempts = []
+    for key in folder.list(f"{ATTEMPTS}/"):
+        try:
+            attempts.append(json.loads(folder.read(key)))
+        except (MissingKeyError, ValueError):
+            continue
+    return attempts
