@@ -117,6 +117,9 @@ stop() {
     if [ -z "$(find "$RAY_FOLDER" -maxdepth 1 -type d -name 'session_*' 2>/dev/null)" ]; then
         rm -rf "$RAY_FOLDER"
     fi
+    # Empty folders that daam's driver and Ray's autoscaler leave.
+    find "$RAY_TMPDIR/daam-$UID" /tmp/ray_ssh_* -depth -type d -user "$UID" -empty -delete 2>/dev/null
+    return 0
 }
 
 # The ports are fixed for two reasons. A raylet that has to learn from its agent which ones it chose
