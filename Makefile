@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Bytecode is compiled here once: without it every Ray worker pays for it at each start.
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes
 
-.PHONY: tune test pytest check coverage format docs wheel lock clean
+.PHONY: tune test pytest cluster-lab check coverage format docs wheel lock clean
 .DELETE_ON_ERROR:
 
 tune: $(STAMP)
@@ -21,6 +21,11 @@ test: $(STAMP)
 # Two processes of one thread each; a file stays in one process.
 pytest: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# Three hosts on this machine, and everything that can happen to them. Needs root; half an hour.
+cluster-lab: $(STAMP)
+	OMP_NUM_THREADS=1 CLUSTER_LAB_TABLE=docs/cluster-lab.md \
+		$(BIN)/python -m pytest -m cluster_lab tests/cluster/hosts $(ARGS)
 
 # Without the tests that start other processes: those are not followed.
 coverage: $(STAMP)

@@ -27,11 +27,16 @@ BUCKET = "daam-tests"
 SERVER_FIXTURES = {"s3_server", "s3_uri", "swift_server", "real_server"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
     """Mark what needs an S3 server, and run the longest files first.
 
-    So no process is left alone with one at the end.
+    So no process is left alone with one at the end. Tests marked `cluster_lab` run only where
+    `-m cluster_lab` asks for them.
     """
+    if "cluster_lab" not in config.option.markexpr:
+        of_the_lab = [item for item in items if item.get_closest_marker("cluster_lab")]
+        config.hook.pytest_deselected(items=of_the_lab)
+        items[:] = [item for item in items if item not in of_the_lab]
 
     def paths(marker: str) -> set[Path]:
         return {item.path for item in items if item.get_closest_marker(marker)}

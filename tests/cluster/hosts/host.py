@@ -203,17 +203,23 @@ class Host:
         Raises:
             AssertionError: it failed; the message holds all it said.
         """
-        done = subprocess.run(
+        with subprocess.Popen(
             self.inside(command),
             text=True,
-            capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=within_s,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=within_s)
+            except BaseException:
+                with suppress(RuntimeError, ProcessLookupError):  # it has ended meanwhile
+                    os.kill(first_child(process), signal.SIGKILL)
+                raise
+        assert not check or process.returncode == 0, (
+            f"{self.name}: {command} ended with {process.returncode}\n{out}\n{err}"
         )
-        assert not check or done.returncode == 0, (
-            f"{self.name}: {command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
-        return done.stdout
+        return out
 
     @contextmanager
     def running(self, command: str) -> Iterator[IO[str]]:
@@ -251,8 +257,10 @@ class Host:
         The numbers are the machine's, for `os.kill`. Without the host's first process, its sshd,
         and dead processes that are not collected yet.
         """
+        found: dict[int, str] = {}
+        if not self.is_up:
+            return found
         namespace = (Path(f"/proc/{self._pid}/ns/pid")).readlink()
-        found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 if (entry / "ns/pid").readlink() != namespace:
