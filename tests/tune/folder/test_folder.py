@@ -9,10 +9,10 @@ import pytest
 from daam.errors import ConfigError, DriverError, FencedError, StorageError, StudyError
 from daam.storage import Store
 from daam.storage.local import LocalStore
+from tests.support.commands import ROOT
 from tune.folder.folder import JOURNAL, LOCK, STUDY, open_study, read_folder, sole_driver
 from tune.settings import StudyConfig, study_config
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys, time
 from tune.folder.folder import sole_driver
@@ -25,7 +25,7 @@ with sole_driver(sys.argv[1]):
 def test_a_second_driver_is_refused_until_the_first_is_dead(tmp_path):
     uri = str(tmp_path / "runs" / "study")
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, uri], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, uri], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as first:
         try:
             assert first.stdout is not None
