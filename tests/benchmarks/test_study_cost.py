@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.distributions import IntDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
@@ -159,7 +159,7 @@ def test_the_choice_of_a_study_is_its_best_trial_by_the_last_score(tmp_path: Pat
     assert choice_of(theirs) == {"x": 2}
     storage = JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
     study = optuna.create_study(storage=storage, direction="maximize")
-    distributions = {"x": IntDistribution(1, 9)}
+    distributions: dict[str, BaseDistribution] = {"x": IntDistribution(1, 9)}
     for x, value in ((1, 0.2), (2, 0.5), (3, 0.4)):
         study.add_trial(create_trial(params={"x": x}, distributions=distributions, value=value))
     assert choice_of(tmp_path) == {"x": 2}
