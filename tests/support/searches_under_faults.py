@@ -39,7 +39,8 @@ class Killer(StudyDisplay):
         super().progress(name, **epoch)
         if not self.has_killed:
             self.has_killed = True
-            (trial,) = processes_of(os.getsid(0), title="ray::study/trial-0000 plaza->campus")
+            titles = ("ray::study/trial-0000 plaza->campus", "ray::Runs")  # between Ray's calls
+            (trial,) = [pid for it in titles for pid in processes_of(os.getsid(0), title=it)]
             os.kill(trial, signal.SIGKILL)
 
 
