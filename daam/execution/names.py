@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import ray._private.worker
+import ray._raylet
 
 from daam import __version__
 
@@ -18,18 +19,35 @@ def job_metadata(name: str, *, transfers: Sequence[str]) -> dict[str, str]:
     return {"job_name": name, "transfers": ", ".join(transfers), "daam": __version__}
 
 
+_names: list[str] = []  # of what runs in this process, the newest last
+
+
 @contextmanager
 def process_named(name: str) -> Iterator[None]:
     """Title this worker's process `ray::NAME` inside the block, on the Cluster page and in `ps`.
 
-    Ray sets the title of an actor's process at every call of a method, several times a second under
-    Ray Train, and has no setting against it. So the function that does it is replaced by itself
-    with another title. The package setproctitle has no effect beside it.
+    Ray sets the title of an actor's process before and after every call of a method, several times
+    a second under Ray Train, and has no setting against it: the function that does it is replaced.
+    The package setproctitle has no effect beside it.
     """
-    title, set_title = f"ray::{name}", ray._private.worker._changeproctitle
-    ray._private.worker._changeproctitle = lambda *_: set_title(title, title)
+    ray._private.worker._changeproctitle = _titled
+    _names.append(name)
+    _set_title("")
     try:
-        with set_title(title, title):
-            yield
+        yield
     finally:
-        ray._private.worker._changeproctitle = set_title
+        _names.remove(name)
+
+
+@contextmanager
+def _titled(title: str, next_title: str) -> Iterator[None]:
+    """Do what Ray's own function does, unless the process has a name."""
+    _set_title(title)
+    try:
+        yield
+    finally:
+        _set_title(next_title)
+
+
+def _set_title(title: str) -> None:
+    ray._raylet.setproctitle(f"ray::{_names[-1]}" if _names else title)

@@ -13,6 +13,7 @@ import ray.tune
 from daam.config.schema import RunConfig
 from daam.runs.run_folder import read_reports
 from daam.runs.stages import stage_savings
+from daam.runs.worker import REPORTED_BEFORE
 from daam.storage import open_store
 from tests.support.tiny_domains import add_domain
 from tests.support.tiny_runs import tiny_config
@@ -85,8 +86,11 @@ def test_a_trial_that_is_stopped_begins_no_later_transfer(
 
 
 def timeless(epochs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a trial without the seconds, which no two trials share."""
-    return [{name: row[name] for name in row if name != TRAINING_S} for row in epochs]
+    """The rows of a trial without the seconds and whether they were stored before."""
+    return [
+        {name: row[name] for name in row if name not in (TRAINING_S, REPORTED_BEFORE)}
+        for row in epochs
+    ]
 
 
 def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(
