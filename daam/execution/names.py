@@ -30,7 +30,6 @@ def process_named(name: str) -> Iterator[None]:
     a second under Ray Train, and has no setting against it: the function that does it is replaced.
     The package setproctitle has no effect beside it.
     """
-    ray._private.worker._changeproctitle = _titled
     _names.append(name)
     _set_title("")
     try:
@@ -51,3 +50,7 @@ def _titled(title: str, next_title: str) -> Iterator[None]:
 
 def _set_title(title: str) -> None:
     ray._raylet.setproctitle(f"ray::{_names[-1]}" if _names else title)
+
+
+# At the import, so before the call that starts a run: that one would set Ray's title at its end.
+ray._private.worker._changeproctitle = _titled
