@@ -49,7 +49,8 @@ def _titled(title: str, next_title: str) -> Iterator[None]:
 
 
 def _set_title(title: str) -> None:
-    ray._raylet.setproctitle(f"ray::{_names[-1]}" if _names else title)
+    name = f"ray::{_names[-1]}" if _names else title
+    ray._raylet.setproctitle(name)  # pyright: ignore[reportAttributeAccessIssue]  (compiled)
 
 
 # At the import, so before the call that starts a run: that one would set Ray's title at its end.
