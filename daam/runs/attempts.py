@@ -3,12 +3,9 @@
 attempts/0002.json     which process began the second attempt, where, when, and after which epoch
 """
 
-import json
-from typing import Any
-
 from daam.runs.checkpoint import CHECKPOINTS, latest_checkpoint
 from daam.runs.fences import Owner, Turn
-from daam.storage import MissingKeyError, Store
+from daam.storage import Store
 from daam.storage.fenced import FencedStore
 
 ATTEMPTS = "attempts"
@@ -27,14 +24,3 @@ def begin_attempt(folder: Store) -> FencedStore:
     while not turn.take(after=turn.highest(), owner=owner):
         pass
     return turn.fenced()
-
-
-def read_attempts(folder: Store) -> list[dict[str, Any]]:
-    """Return what is known of each attempt at a run, in order."""
-    attempts = []
-    for key in folder.list(f"{ATTEMPTS}/"):
-        try:
-            attempts.append(json.loads(folder.read(key)))
-        except (MissingKeyError, ValueError):
-            continue
-    return attempts

@@ -6,8 +6,8 @@ stopped or cut off, and replaced meanwhile, changes nothing once it continues. W
 time of the one request that was under way when it was cut off.
 
 Turns are taken by creating the next object if nobody else has. Servers without that (If-None-Match)
-are found out by trying: there two that take a turn in the same second are told apart by reading
-back, which is weaker.
+are recognised by trying. There a process reads its object back after a second, and only the last
+of two that took the same turn goes on. That is weaker.
 """
 
 import json
@@ -144,8 +144,8 @@ class Turn:
         self.is_atomic = not self.store.create(key, content)
         if not self.is_atomic:
             log.info(
-                "%s creates objects whether they exist or not: two processes that begin in the "
-                "same second are told apart by reading back, which is weaker",
+                "%s replaces objects that exist: of two processes that begin in the same second, "
+                "the one that finds its own object goes on, which is weaker than atomic creation",
                 self.store.uri,
             )
             time.sleep(READ_BACK_AFTER_S)

@@ -1,5 +1,6 @@
 """A process that trained a run, and was replaced, changes nothing of it any more."""
 
+import json
 from itertools import islice
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from daam.config.schema import RunConfig
 from daam.errors import FencedError
 from daam.runs import fences
-from daam.runs.attempts import begin_attempt, read_attempts
+from daam.runs.attempts import ATTEMPTS, begin_attempt
 from daam.runs.checkpoint import latest_checkpoint
 from daam.runs.run_folder import REPEATS, read_reports
 from daam.runs.worker import train_run
@@ -55,7 +56,7 @@ def test_attempts_say_who_trained_where_and_from_which_epoch(
 ) -> None:
     list(islice(train_run(store, tiny_config), 1))
     list(train_run(store, tiny_config))
-    attempts = read_attempts(store)
+    attempts = [json.loads(store.read(key)) for key in store.list(f"{ATTEMPTS}/")]
     assert [attempt["epoch"] for attempt in attempts] == [0, 1]
     assert all(attempt["host"] and attempt["pid"] for attempt in attempts)
     assert not any(REPEATS in row for row in read_reports(store))

@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from daam.errors import StorageError
 from daam.storage import OUTAGES, MissingKeyError, Store
@@ -22,6 +24,19 @@ from tune.events import STORE, TRAINS_ON, Event, now_with_zone
 
 EVENTS, SESSIONS = "events.jsonl", "sessions.json"
 MAX_BYTES = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session as it is stored."""
+
+    began: str
+    host: str
+    pid: int
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+EVENT, SESSION_ROWS = TypeAdapter(Event), TypeAdapter(list[SessionRow])
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +59,8 @@ class EventLog:
 
     def add(self, event: Event) -> None:
         """Keep an event, in place of the oldest ones if the file gets too large."""
-        fields = {name: value for name, value in asdict(event).items() if value not in ("", None)}
         with self._lock:
-            self._lines.append(json.dumps(fields).encode() + b"\n")
+            self._lines.append(json.dumps(_fields_of(event)).encode() + b"\n")
             self._is_published = False
             excess = sum(map(len, self._lines)) - MAX_BYTES
             while excess > 0:
@@ -91,10 +105,16 @@ def _parsed(lines: Sequence[bytes], *, where: str) -> list[dict[str, Any]]:
     events = []
     for line in lines:
         try:
-            events.append(json.loads(line))
+            events.append(_fields_of(EVENT.validate_json(line)))
         except ValueError:
             logger.warning("a line of %s is damaged and left out", where)
     return events
+
+
+def _fields_of(event: Event) -> dict[str, Any]:
+    """What is stored of an event: no field that says nothing, but for its text."""
+    fields = asdict(event).items()
+    return {name: value for name, value in fields if name == "text" or value not in ("", None)}
 
 
 def _lines_of(folder: Store) -> list[bytes]:
@@ -154,7 +174,7 @@ class Session:
 def read_sessions(folder: Store) -> list[dict[str, Any]]:
     """Return the sessions of a study so far."""
     try:
-        return json.loads(folder.read(SESSIONS))
+        return [asdict(row) for row in SESSION_ROWS.validate_json(folder.read(SESSIONS))]
     except MissingKeyError:
         return []
     except ValueError:

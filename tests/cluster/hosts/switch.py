@@ -67,7 +67,7 @@ class Switch:
             self._ip("link", "del", port)
 
     def set_link(self, port: str, *, up: bool) -> None:
-        """Connect or cut a cable: without it, packets are lost and nobody is told."""
+        """Connect or cut a cable: without it, packets are lost without an error."""
         self._ip("link", "set", port, "up" if up else "down")
 
     def _ip(self, *arguments: str) -> None:

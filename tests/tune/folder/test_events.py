@@ -85,8 +85,12 @@ def test_a_folder_that_cannot_be_written_to_gets_the_events_later(
     assert [event["kind"] for event in read_events(store)] == [HOST_LOST]
 
 
-def test_a_damaged_line_is_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    store.write(EVENTS, b'{"kind": "a"}\n{"kind\n{"kind": "b"}\n')
+@pytest.mark.parametrize("line", ['{"kind', "[]", "3", '{"kind": "c"}', '{"kind": 1, "text": "c"}'])
+def test_a_damaged_line_is_left_out(
+    store: Store, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
+    whole = ['{"kind": "a", "text": "a"}', '{"kind": "b", "text": "b"}']
+    store.write(EVENTS, f"{whole[0]}\n{line}\n{whole[1]}\n".encode())
     assert [event["kind"] for event in read_events(store)] == ["a", "b"]
     assert "damaged" in caplog.text
 
@@ -118,10 +122,11 @@ def test_the_time_of_a_study_is_that_of_all_its_sessions(store: Store) -> None:
     assert {*history.sessions[0]} == {"began", "host", "pid", "seconds"}
 
 
+@pytest.mark.parametrize("content", [b"[", b"{}", b"[3]", b'[{"seconds": 1}]'])
 def test_a_damaged_file_of_sessions_only_costs_its_time(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
-    store.write(SESSIONS, b"[")
+    store.write(SESSIONS, content)
     Session(store, clock=lambda: 0.0).store()
     assert "damaged" in caplog.text
     assert history_of(store).seconds == 0

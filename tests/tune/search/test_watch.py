@@ -1,4 +1,4 @@
-"""Ray Tune's events reach whoever watches a study, in the study's own words."""
+"""Ray Tune's events reach the watch of a study, in the study's own words."""
 
 import itertools
 from types import SimpleNamespace
