@@ -301,10 +301,11 @@ def test_every_weight_gets_a_gradient_whatever_domains_the_batch_has(norm, num_s
 
 
 TWO_RANKS = """
-import os, sys, torch
+import sys, torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from tests.model.test_norm import make_batches, make_network
+from tests.support.rank_end import end_rank
 torch.set_num_threads(1)
 rank = int(sys.argv[1])
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
@@ -318,8 +319,7 @@ for num_source in (4, 4, 2, 0):  # epochs of the source alone come first
     other = [torch.empty_like(gradients) for _ in range(2)]
     distributed.all_gather(other, gradients)
     assert torch.equal(*other)
-distributed.barrier()
-os._exit(0)  # gloo's threads now and then abort a process whose peer is gone while it tears down
+end_rank()
 """
 
 

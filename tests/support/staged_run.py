@@ -17,6 +17,7 @@ from daam.config.schema import RunConfig
 from daam.runs import claims
 from daam.runs.worker import train_run
 from daam.storage import open_store
+from tests.support.rank_end import end_rank
 from tests.support.tiny_runs import tiny_config
 
 NUM_SOURCE_EPOCHS, NUM_EPOCHS = 3, 5
@@ -63,7 +64,7 @@ def main(given: dict[str, Any]) -> None:
         if row["epoch"] == given.get("stop_after"):
             time.sleep(300)
     if num_ranks > 1:
-        distributed.destroy_process_group()
+        end_rank()
 
 
 if __name__ == "__main__":

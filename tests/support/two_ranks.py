@@ -19,6 +19,7 @@ from daam.training.setup.assemble import Run, assemble
 from daam.training.setup.data import manifest_of
 from daam.training.state import state_dict
 from tests.support.images_in_memory import make_images
+from tests.support.rank_end import end_rank
 from tests.support.tiny_runs import tiny_config, untimed_metrics
 
 NUM_RANKS = 2
@@ -90,10 +91,8 @@ def main(rank: int, root: Path, folder: Path) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=NUM_RANKS
     )
-    try:
-        torch.save({preset: found(root, preset) for preset in PRESETS}, folder / f"{rank}.pt")
-    finally:
-        distributed.destroy_process_group()
+    torch.save({preset: found(root, preset) for preset in PRESETS}, folder / f"{rank}.pt")
+    end_rank()
 
 
 if __name__ == "__main__":
