@@ -54,6 +54,7 @@ from daam.runs.run_folder import start_from as start_run_from
 from daam.runs.tracking import tracked
 from daam.runs.worker import train_run
 from daam.storage import Store, open_store
+from daam.storage.local import check_path
 from daam.synthetic import render_domain as render_plan
 from daam.training.loop import StepProgress
 
@@ -160,9 +161,9 @@ def import_domain(
         StorageError: the store cannot be written.
     """
     check_domain(domain)
-    store = open_store(os.fspath(to))
+    store, root = open_store(os.fspath(to)), check_path(Path(folder))
     notes: list[str] = []
-    index = read_layout(layout, Path(folder), pattern=pattern, camera=camera, identity=identity)
+    index = read_layout(layout, root, pattern=pattern, camera=camera, identity=identity)
     if skip_unreadable:
         index = without_unreadable(index, unreadable_images(index))
     manifest = import_index(
@@ -226,7 +227,9 @@ def render_domain(
         height=height,
         width=width,
     )
-    return render_plan(plan, to=Path(to), num_processes=num_processes, progress=progress)
+    return render_plan(
+        plan, to=check_path(Path(to)), num_processes=num_processes, progress=progress
+    )
 
 
 def train(

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,25 @@ def test_errors_of_the_caller_are_daam_errors(config: daam.Config, tmp_path: Pat
     pickle: Any = "pickle"
     with pytest.raises(daam.DaamError, match="choose onnx or torch"):
         daam.export(tmp_path / "run", to=tmp_path / "model", file_format=pickle)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path: daam.load_config(file=path),
+        lambda path: daam.render_domain("plaza", to=path),
+        lambda path: daam.import_domain(path, layout="folder", domain="mine", to="to"),
+        lambda path: daam.import_domain("folder", layout="folder", domain="mine", to=path),
+        lambda path: daam.embed("run", images="images", data_root=path),
+        lambda path: daam.evaluate("run", to=path),
+        lambda path: daam.export(path, to="model.onnx"),
+        lambda path: daam.search("run", gallery="images", queries=[path]),
+    ],
+)
+def test_no_path_holds_a_nul(call: Callable[[str], object], tmp_path: Path) -> None:
+    with pytest.raises(daam.DaamError, match=r"^[^\n]*$"):
+        call(str(tmp_path / "a\0b"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rendered_people_are_a_folder_to_import(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from optuna.distributions import BaseDistribution
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from daam.config.load import Tree, merged, nested, run_config, validated, with_settings
 from daam.config.schema import RunConfig
@@ -16,6 +16,7 @@ from daam.config.section import Section
 from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
 from daam.storage import Store, open_store
+from daam.storage.store import check_name
 from tune.budget import Budget, parse_budget
 from tune.proposals.space import Dimension, search_space, with_float_bounds
 from tune.proposals.space_checks import check_paths, check_values
@@ -24,11 +25,18 @@ from tune.proposals.starts import default_start, user_start
 VALIDATION, LABEL_FREE, TRANSFER = "validation", "label_free", "transfer"
 
 
+def _checked_name(name: str) -> str:
+    try:
+        return check_name(name, of="study")
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 class StudySettings(Section):
     """Which transfers are searched, what for, and the budget."""
 
-    name: str = Field(
-        default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder of the study"
+    name: Annotated[str, AfterValidator(_checked_name)] = Field(
+        default="study", description="folder of the study"
     )
     score: Literal["validation", "label_free", "transfer"] = Field(
         default="validation",

@@ -62,7 +62,9 @@ def train(
         default_name = run.transfer.replace("->", "-")
         if run.stage == "source":
             default_name = f"{run.pair().source}-source"
-        folder = open_store(open_store(storage or "runs").locate(name or default_name))
+        folder = open_store("runs" if storage is None else storage).folder(
+            default_name if name is None else name, of="run"
+        )
     else:
         others = (config, settings, transfer, preset, name, storage, start)
         if any(other is not None for other in others):

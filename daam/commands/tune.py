@@ -118,7 +118,12 @@ def tune(
         score = tree.get("study", {}).get("score", VALIDATION)
         changes |= adapting(f"{source}->{target}", score=changes.get("study.score", score))
     study = study_config(tree, changes)
-    folder = open_store(resume or open_store(storage or "runs").locate(study.study.name))
+    if resume is None:
+        folder = open_store("runs" if storage is None else storage).folder(
+            study.study.name, of="study"
+        )
+    else:
+        folder = open_store(resume)
     if resume is None and or_resume and folder.exists(STUDY):
         resume = folder.uri
     if resume is None:

@@ -91,10 +91,10 @@ def read_toml(path: Path) -> Tree:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"there is no settings file {path}; check the path") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the settings file {path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}; fix that line") from error
+    except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the path
+        raise ConfigError(f"the settings file {path} cannot be read: {error}") from error
 
 
 def read_preset(name: str) -> Tree:

@@ -37,6 +37,7 @@ from daam.plots.calibration import draw_calibration
 from daam.runs.results import Kind, record_result
 from daam.storage import open_store
 from daam.storage.atomic import atomic_write
+from daam.storage.local import check_path
 from daam.training.scoring.retrieval_test import QUERIES_AT_ONCE, RetrievalTest, score
 from daam.training.setup.data import manifest_of
 from daam.training.state import trained_network
@@ -104,7 +105,7 @@ def evaluate(
             pairs for the rate that was requested, or a rate or re-ranking was requested without
             labels.
     """
-    run, to = os.fspath(run), None if to is None else Path(to)
+    run, to = os.fspath(run), None if to is None else check_path(Path(to))
     config, state = open_trained(run, data_root=data_root)
     domain = config.pair().target if domain is None else check_domain(domain)
     manifest = manifest_of(config, domain)

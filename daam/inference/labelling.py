@@ -27,6 +27,7 @@ from daam.metrics.pair_questions import ALLOWED_ERRORS, Measured, PairQuestions
 from daam.spread import spread_evenly
 from daam.storage import open_store
 from daam.storage.atomic import atomic_write
+from daam.storage.local import check_path
 from daam.training.scoring.extract import embed_rows
 from daam.training.setup.compute import compute_of
 from daam.training.setup.data import manifest_of, pixel_reader, shard_cache
@@ -168,7 +169,7 @@ class LabellingSession:
                 "domain": manifest.domain,
                 "images": manifest.digest(splits, with_labels=False),
             },
-            folder=Path(to),
+            folder=check_path(Path(to)),
         )
 
     @property

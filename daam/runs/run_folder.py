@@ -56,7 +56,7 @@ def portable(config: RunConfig) -> RunConfig:
     if "://" in config.data.cache:
         raise ConfigError("data.cache is a folder of each machine, not an address; set its path")
     if not config.data.cache.startswith("~"):
-        changes["data.cache"] = str(Path(config.data.cache).absolute())
+        changes["data.cache"] = str(absolute_folder(Path(config.data.cache)))
     weights = config.model.weights
     if "://" in weights:
         open_parent(weights)

@@ -13,6 +13,7 @@ from daam.errors import StorageError
 from daam.storage.atomic import TEMPORARY_SUFFIX, atomic_write
 from daam.storage.store import (
     CHUNK_SIZE_BYTES,
+    CONTROL_CHARACTERS,
     MissingKeyError,
     Store,
     check_key,
@@ -36,7 +37,7 @@ class LocalStore(Store):
         return self._folder.name
 
     def locate(self, key: str) -> str:
-        return str(self._folder / key)
+        return str(self.local_path(key))
 
     def read(self, key: str) -> bytes:
         with self._explained("read", key):
@@ -130,7 +131,7 @@ class LocalStore(Store):
             ) from error
         except OSError as error:
             raise StorageError(
-                f"cannot {verb} {self.locate(key)}: {error.strerror}; check that it is a folder "
+                f"cannot {verb} {self._folder / key}: {error.strerror}; check that it is a folder "
                 "you have access to"
             ) from error
 
@@ -139,15 +140,27 @@ def absolute_folder(folder: Path) -> Path:
     """The absolute path of a folder or file; a leading `~` or `~user` is that home folder.
 
     Raises:
-        StorageError: there is no such user.
+        StorageError: there is no such user, or as `check_path`.
     """
     try:
-        return folder.expanduser().absolute()
+        return check_path(folder).expanduser().absolute()
     except RuntimeError as error:
         raise StorageError(
             f"{folder} names the home folder of a user that this machine does not know; write "
             "the full path, or ./~name for a folder of that name"
         ) from error
+
+
+def check_path(path: Path) -> Path:
+    """Return a path given by the user.
+
+    Raises:
+        StorageError: it has control characters: no path can have a NUL, and a newline would break
+            the messages and files that name it.
+    """
+    if CONTROL_CHARACTERS.search(str(path)):
+        raise StorageError(f"{str(path)!r} cannot be a path; leave the control characters out")
+    return path
 
 
 def _raise_unless_missing(error: OSError) -> None:

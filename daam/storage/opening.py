@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 from daam.errors import StorageError
 from daam.storage.local import LocalStore
-from daam.storage.store import Store
+from daam.storage.store import Store, check_key
 
 
 def open_store(uri: str) -> Store:
@@ -49,10 +49,10 @@ def open_parent(address: str) -> tuple[Store, str]:
     """Split the address of a file into its store and its key there.
 
     Raises:
-        StorageError: it names no file, or as for `open_store`.
+        StorageError: it names no file or cannot be a key, or as for `open_store`.
     """
     place, mark, settings = address.partition("?") if "://" in address else (address, "", "")
     folder, slash, name = place.rpartition("/")
     if not name or folder.endswith(":/"):
         raise StorageError("the address names a folder; give that of a file")
-    return open_store(f"{folder or slash or '.'}{mark}{settings}"), name
+    return open_store(f"{folder or slash or '.'}{mark}{settings}"), check_key(name)

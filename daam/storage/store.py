@@ -7,10 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-from daam.errors import StorageError
+from daam.errors import ConfigError, StorageError
 from daam.storage.atomic import atomic_write
 
 CHUNK_SIZE_BYTES = 1 << 20
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+MAX_NAME_LENGTH = 200
+NAME_PATTERN = rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{MAX_NAME_LENGTH - 1}}}"
 OUTAGES = "daam.storage.outages"
 """The logger of a line when a store stops answering, and one when it does again."""
 
@@ -23,9 +26,10 @@ class Store(ABC):
     """A flat map from keys (`market/manifest.json`) to bytes, under one URI.
 
     Writes are atomic: a reader sees the old bytes or the new, never a part. Keys are relative,
-    with `/` between parts; a key that would leave the store is refused. A store is safe to share
-    between threads. It pickles to its URI alone, without credentials: the process that unpickles
-    it uses its own.
+    with `/` between parts; a key that would leave the store is refused (`check_key`), and so is a
+    name given by the user that is no plain name (`folder`). No address is made from either without
+    that check. A store is safe to share between threads. It pickles to its URI alone, without
+    credentials: the process that unpickles it uses its own.
 
     Every method raises StorageError, which says what failed, where, and what to do; a missing key
     is a MissingKeyError.
@@ -43,7 +47,7 @@ class Store(ABC):
 
     @abstractmethod
     def locate(self, key: str) -> str:
-        """The address of the key, for messages and for `open_parent`."""
+        """The address of the key, for messages, `open_store` and `open_parent`."""
 
     @abstractmethod
     def read(self, key: str) -> bytes:
@@ -95,6 +99,18 @@ class Store(ABC):
     def child(self, prefix: str) -> Store:
         """The store of all keys below `prefix/`."""
 
+    def folder(self, name: str, *, of: str) -> Store:
+        """The store of a run or study, directly below this one.
+
+        Args:
+            name: given by the user.
+            of: what it names, for the message.
+
+        Raises:
+            ConfigError: as `check_name`.
+        """
+        return self.child(check_name(name, of=of))
+
     @abstractmethod
     def local_path(self, key: str) -> Path | None:
         """The file that holds the key on this machine, for memory-mapping; None if remote."""
@@ -126,11 +142,27 @@ def check_key(key: str) -> str:
             control characters.
     """
     parts = key.split("/")
-    if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\]", key):
+    is_relative = not any(part in ("", ".", "..") for part in parts)
+    if not is_relative or "\\" in key or CONTROL_CHARACTERS.search(key):
         raise StorageError(
             f"{key!r} cannot be a key; use relative names with / between them, without .. or \\"
         )
     return key
+
+
+def check_name(name: str, *, of: str) -> str:
+    """Return the name of a run or study if every store can have a folder of that name.
+
+    Raises:
+        ConfigError: it is empty, longer than 200 characters, begins with neither a letter nor a
+            digit, or has other characters than these and `.`, `_`, `+`, `-`.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ConfigError(
+            f"{name[:MAX_NAME_LENGTH]!r} cannot be the name of a {of}; use up to {MAX_NAME_LENGTH} "
+            "letters, digits, ., _, + and -, a letter or digit first"
+        )
+    return name
 
 
 def check_prefix(prefix: str) -> str:

@@ -106,10 +106,33 @@ def import_market(command: Launch, market: Path) -> Launch:
         (["--config", "no.toml"], ["no settings file no.toml"]),
         (["--storage", "ftp://host/runs"], ["ftp://"]),
         (["--resume", "runs/nothing"], ["alone"]),
+        (["--storage", ""], ["the store's address is empty"]),
+        (["--storage", "two\nlines"], ["control characters"]),
+        (["--set", 'data.root="a\\u0000b"'], ["control characters"]),
+        (["--set", 'data.cache="a\\u0000b"'], ["control characters"]),
+        (
+            ["--set", "model.backbone=resnet18", "--set", 'model.weights="a\\u0000b"'],
+            ["control characters"],
+        ),
     ],
 )
 def test_train_refuses(train: Launch, tmp_path: Path, words: list[str], says: list[str]) -> None:
     assert_refused(train(*words), *says)
+    assert_nothing_written(tmp_path / "work")
+
+
+NO_NAMES = ["", ".", "..", "../up", "/abs", "a/b", "a\\b", "a\nb", " a", "-a", "\u00e4", "x" * 201]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_train_refuses_what_is_no_name(train: Launch, tmp_path: Path, name: str) -> None:
+    assert_refused(train(f"--name={name}"), "cannot be the name of a run", "a letter or digit")
+    assert_nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_tune_refuses_what_is_no_name(tune: Launch, tmp_path: Path, name: str) -> None:
+    assert_refused(tune(f"--name={name}"), "cannot be the name of a study", "a letter or digit")
     assert_nothing_written(tmp_path / "work")
 
 

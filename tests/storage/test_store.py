@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daam.errors import StorageError
+from daam.errors import ConfigError, StorageError
 from daam.storage import MissingKeyError, Store, open_store
 
 
@@ -115,9 +115,19 @@ def test_a_key_that_leaves_the_store_is_refused(store: Store, key: str) -> None:
         lambda: store.delete(key),
         lambda: store.exists(key),
         lambda: store.local_path(key),
+        lambda: store.locate(key),
     ):
         with pytest.raises(StorageError, match="cannot be a key"):
             operation()
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/a", "a/b", "../a", "a\n", "a\0b", "-a", "a" * 201]
+)
+def test_a_folder_has_a_plain_name(store: Store, name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be the name of a run"):
+        store.folder(name, of="run")
+    assert store.folder("a+b-c_1.2", of="run").uri == store.locate("a+b-c_1.2")
 
 
 def test_it_pickles_to_its_address_without_secrets(
@@ -153,6 +163,10 @@ def test_threads_share_a_store(store: Store) -> None:
         ("file://host/x", "not a local folder"),
         ("file:///x?region=a", "no settings"),
         ("s3:/bucket/x", "two slashes"),
+        ("a\0b", "control characters"),
+        ("a\nb", "control characters"),
+        ("file:///a%00b", "control characters"),
+        ("s3://bucket/a\0b", "cannot be a key"),
     ],
 )
 def test_an_invalid_address_is_refused(uri: str, complaint: str) -> None:

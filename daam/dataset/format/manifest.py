@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from daam.domains import VALIDATION_SPLITS, Split, check_domain
 from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store
+from daam.storage.store import NAME_PATTERN
 
 FORMAT = "daam-domain"
 VERSION = 3
@@ -284,5 +285,5 @@ def _check_files(manifest: DomainManifest) -> None:
         if not split.num_rows == num_images == split.index.num_rows == split.labels.num_rows:
             raise ValueError("the rows of its shards, index or labels do not add up")
     for entry in manifest.files:
-        if not re.fullmatch(rf"{re.escape(manifest.domain)}/[^/]+\.arrow", entry.key):
+        if not re.fullmatch(rf"{manifest.domain}/{NAME_PATTERN}\.arrow", entry.key):
             raise ValueError(f"{entry.key!r} is no key of one of its shards")

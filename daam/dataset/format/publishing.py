@@ -17,6 +17,7 @@ from pathlib import Path
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, manifest_key
 from daam.errors import StorageError
 from daam.storage import MissingKeyError, Store
+from daam.storage.store import NAME_PATTERN
 
 PREVIOUS_NAME = "previous.json"
 FILES_NAMED = 3
@@ -181,7 +182,7 @@ def _remove_outdated(
 
 def _files_named_in(data: bytes | None, *, domain: str) -> set[str]:
     # A pattern, because manifests of older versions name their files in the same way.
-    pattern = rf'"key": "({re.escape(domain)}/[^/"]+\.arrow)"'
+    pattern = rf'"key": "({domain}/{NAME_PATTERN}\.arrow)"'
     return {key.decode() for key in re.findall(pattern.encode(), data or b"")}
 
 

@@ -36,6 +36,7 @@ from daam.inference.search.matches import Found, Match, SearchResult
 from daam.inference.search.threshold import Threshold, measured_threshold
 from daam.metrics.reranking import reranked_chunks
 from daam.storage import MissingKeyError, open_parent, open_store
+from daam.storage.local import check_path
 
 NUM_MATCHES = 10
 MAX_MATCHES = 1000
@@ -248,7 +249,9 @@ def search(
         return result
     from daam.inference.search.page import write_matches  # matplotlib
 
-    return write_matches(result, queries=contents, pixels=searcher.gallery.pixels, to=Path(to))
+    return write_matches(
+        result, queries=contents, pixels=searcher.gallery.pixels, to=check_path(Path(to))
+    )
 
 
 def open_searcher(

@@ -46,7 +46,7 @@ class S3Store(Store):
         return self._address.prefix.rpartition("/")[2] or self._address.bucket
 
     def locate(self, key: str) -> str:
-        return self._address.below(key).uri
+        return self._address.below(check_key(key)).uri
 
     def read(self, key: str) -> bytes:
         return b"".join(self.chunks(key))
@@ -146,7 +146,7 @@ class S3Store(Store):
             opened = self._opened[1] if self._opened else None
             explained = as_storage_error(
                 error,
-                doing=f"{verb} {self.locate(key) if key else self.uri}",
+                doing=f"{verb} {self._address.below(key).uri if key else self.uri}",
                 bucket=self._address.bucket,
                 connection=opened,
             )

@@ -137,6 +137,7 @@ def change(*path: str | int, to: object) -> Callable[[Any], None]:
         (change("splits", "train", "labels", "size_bytes", to="9"), "size_bytes: .* valid integer"),
         (change("splits", "train", "shards", 0, "key", to="campus/x.arrow"), "no key of one"),
         (change("splits", "train", "shards", 0, "key", to="plaza/../x.arrow"), "no key of one"),
+        (change("splits", "train", "shards", 0, "key", to="plaza/x\ny.arrow"), "no key of one"),
         (change("settings", "reencoded", to=[128]), r"reencoded\.1: Field required"),
         (change("settings", "reencoded", to=[128, "64"]), r"reencoded\.1: .* valid integer"),
         (change("settings", "without_val", to=0), "without_val: .* valid boolean"),
