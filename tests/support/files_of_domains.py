@@ -33,7 +33,11 @@ def replaced(
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
-    data = sink.getvalue().to_pybytes()
+    return replaced_bytes(store, manifest, key=key, data=sink.getvalue().to_pybytes())
+
+
+def replaced_bytes(store: Store, manifest: DomainManifest, *, key: str, data: bytes) -> str:
+    """Put other bytes in place of a file, with a manifest that names them; gives its key."""
     digest = hashlib.sha256(data).hexdigest()
     content = json.loads(manifest.to_json())
     entries = [

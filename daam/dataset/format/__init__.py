@@ -3,6 +3,7 @@
 Which file answers which question:
     manifest        which files is a domain made of?
     shards          what is in them, and how are they written?
+    arrow_file      how is an Arrow file opened and validated?
     shard_index     where in its shard is an image?
     mapped_shard    how is a local shard read?
     download        how is a file of a store read and verified?

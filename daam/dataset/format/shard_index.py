@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from daam.dataset.format.manifest import ShardEntry
-from daam.dataset.format.shards import INDEX_SCHEMA, known_numbers, numbers, open_shard
-from daam.errors import ShardError
+from daam.dataset.format.shards import INDEX_SCHEMA, bad_content, known_numbers, numbers, open_shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,7 @@ def read_index(
     """
     batches = open_shard(path, entry=entry, schema=INDEX_SCHEMA).to_batches()
     if [batch.num_rows for batch in batches] != [shard.num_rows for shard in shards]:
-        raise _not_theirs(entry, "it has other numbers of rows")
+        raise bad_content(entry, "it has other numbers of rows than its shards")
     indexes = [
         ShardIndex(
             entry=shard,
@@ -65,11 +64,5 @@ def read_index(
     for index in indexes:
         ends = np.asarray(index.offsets) + np.asarray(index.sizes, np.int64)
         if (ends > [*index.offsets[1:], index.entry.size_bytes]).any():
-            raise _not_theirs(entry, f"its images overlap or are outside {index.entry.key}")
+            raise bad_content(entry, f"its images overlap or are outside {index.entry.key}")
     return tuple(indexes)
-
-
-def _not_theirs(entry: ShardEntry, problem: str) -> ShardError:
-    return ShardError(
-        f"{entry.key} is not the index of its split's shards: {problem}; import the domain again"
-    )

@@ -32,9 +32,11 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from daam.dataset.format.arrow_file import read_table
+from daam.dataset.format.download import BadFileError
 from daam.dataset.format.manifest import ShardEntry
 from daam.domains import Split
-from daam.errors import ConfigError, ShardError
+from daam.errors import ConfigError
 
 IMAGE_SCHEMA = pa.schema(
     [
@@ -120,14 +122,15 @@ def write_image_shards(
 
 
 def index_of(path: Path) -> pa.RecordBatch:
-    """The rows of the index for a shard's images, from its file, without tracks and times."""
+    """The rows of the index for a shard's images, from its file, without tracks and times.
+
+    Raises:
+        ValueError: it is no valid Arrow file of images, or its images are compressed.
+    """
     with pa.memory_map(str(path)) as source:
         file = source.read_buffer()
-        parts = [
-            _index_of_batch(batch, file=file)
-            for batch in pa.ipc.open_file(file).read_all().to_batches()
-        ]
-    return pa.concat_batches(parts)
+    batches = read_table(file, schema=IMAGE_SCHEMA).to_batches()
+    return pa.concat_batches([_index_of_batch(batch, file=file) for batch in batches])
 
 
 def write_index(
@@ -185,38 +188,39 @@ def write_labels(
 
 
 def open_shard(
-    path: Path, *, entry: ShardEntry, schema: pa.Schema, columns: Sequence[str] | None = None
+    source: Path | bytes,
+    *,
+    entry: ShardEntry,
+    schema: pa.Schema,
+    columns: Sequence[str] | None = None,
 ) -> pa.Table:
-    """Memory-map a shard; its bytes are read from the disk when they are used.
+    """Read and validate a file of a domain; a shard is memory-mapped.
 
     Args:
-        path: the file.
-        entry: of the shard in its manifest.
+        source: the file, or its content.
+        entry: of the file in its manifest.
         schema: that it must have. Columns that version 2 did not have yet are null.
-        columns: which to read, in the order of the schema; None: all. Compressed columns are read
-            into memory at once.
+        columns: which to read, in the order of the schema; None: all.
 
     Raises:
-        ShardError: it is no Arrow file, or has other columns or rows than its manifest says.
+        BadFileError: it is no valid Arrow file, or has other columns or rows than its manifest
+            says.
     """
     try:
-        with pa.memory_map(str(path)) as source:
-            found = pa.ipc.open_file(source).schema
-            fields = None if columns is None else [schema.get_field_index(name) for name in columns]
-            options = pa.ipc.IpcReadOptions(included_fields=fields)
-            table = pa.ipc.open_file(source, options=options).read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"shard {entry.key} ({path}) is no Arrow file: {error}") from error
-    if not _fits(found, schema) or table.num_rows != entry.num_rows:
-        raise ShardError(
-            f"shard {entry.key} ({path}) has columns {found.names} and {table.num_rows} "
-            f"rows, not {schema.names} and {entry.num_rows} as its manifest says; import the "
-            "domain again"
-        )
-    if columns is None:
-        for field in list(schema)[len(found) :]:
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+        table = read_table(source, schema=schema, columns=columns)
+    except ValueError as error:
+        raise bad_content(entry, str(error)) from error
+    if table.num_rows != entry.num_rows:
+        raise bad_content(entry, f"it has {table.num_rows} rows, not {entry.num_rows}")
     return table
+
+
+def bad_content(entry: ShardEntry, problem: str) -> BadFileError:
+    """The error for a file with the right checksum whose content cannot be used."""
+    return BadFileError(
+        f"{entry.key} cannot be used: {problem}; import the domain again",
+        problem=f"has the right checksum, but cannot be used: {problem}",
+    )
 
 
 def known_numbers(column: pa.Array | pa.ChunkedArray, *, entry: ShardEntry) -> np.ndarray | None:
@@ -226,15 +230,16 @@ def known_numbers(column: pa.Array | pa.ChunkedArray, *, entry: ShardEntry) -> n
         entry: the file it is from, for messages.
 
     Raises:
-        ShardError: it is known for some images only.
+        BadFileError: it is known for some images only.
     """
     if column.null_count == 0:
         return numbers(column)
     if column.null_count == len(column):
         return None
-    raise ShardError(
-        f"{entry.key} has a column that is null in {column.null_count:,} of {len(column):,} rows; "
-        "a split knows it for all images or for none: import the domain again"
+    raise bad_content(
+        entry,
+        f"a column is null in {column.null_count:,} of {len(column):,} rows, and a split knows it "
+        "for all images or for none",
     )
 
 
@@ -257,28 +262,21 @@ def in_groups(items: Iterable[Item], *, size: int) -> Iterator[list[Item]]:
 def _index_of_batch(batch: pa.RecordBatch, *, file: pa.Buffer) -> pa.RecordBatch:
     images = batch["image"]
     _, offsets, data = images.buffers()
-    # A batch without any bytes has no buffer for them.
-    first = data.address - file.address if data is not None else 0
-    bounds = np.frombuffer(offsets, np.int32)[images.offset :][: len(images) + 1].astype(np.int64)
+    # A batch without any bytes has no buffer in the file.
+    first = data.address - file.address if data is not None and data.size else 0
+    if not 0 <= first <= file.size:
+        raise ValueError("its images are compressed, so they cannot be mapped")
+    bounds = np.frombuffer(offsets, np.int32, count=len(images) + 1, offset=4 * images.offset)
     crcs = [zlib.crc32(image.as_buffer()) for image in images]
     return pa.record_batch(
         [
             batch["camera"],
-            pa.array(first + bounds[:-1], pa.uint32()),
+            pa.array(first + bounds[:-1].astype(np.int64), pa.uint32()),
             pa.array(np.diff(bounds), pa.uint32()),
             pa.array(crcs, pa.uint32()),
         ],
         schema=PLACE_SCHEMA,
     )
-
-
-def _fits(found: pa.Schema, schema: pa.Schema) -> bool:
-    """Whether a file has these columns, or the fewer, always known ones of version 2."""
-    shared = list(zip(found, schema, strict=False))
-    return all(
-        have.name == want.name and have.type == want.type and have.nullable <= want.nullable
-        for have, want in shared
-    ) and all(field.nullable for field in list(schema)[len(shared) :])
 
 
 def _grouped(

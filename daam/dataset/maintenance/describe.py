@@ -12,9 +12,14 @@ import pyarrow as pa
 
 from daam.dataset.format.download import checked_chunks
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, SplitManifest
-from daam.dataset.format.shards import known_numbers, numbers
+from daam.dataset.format.shards import (
+    INDEX_SCHEMA,
+    LABEL_SCHEMA,
+    known_numbers,
+    numbers,
+    open_shard,
+)
 from daam.domains import DISTRACTOR, JUNK, Split
-from daam.errors import ShardError
 from daam.storage import Store
 
 
@@ -79,8 +84,8 @@ def cameras_per_identity(sightings: np.ndarray) -> np.ndarray:
 
 
 def _describe_split(store: Store, content: SplitManifest) -> SplitDescription:
-    index = _table(store, content.index)
-    labels = _table(store, content.labels)
+    index = _table(store, content.index, schema=INDEX_SCHEMA)
+    labels = _table(store, content.labels, schema=LABEL_SCHEMA)
     identities = known_numbers(labels["identity"], entry=content.labels)
     cameras = known_numbers(index["camera"], entry=content.index)
     people = sightings = images_per_camera = None
@@ -105,11 +110,5 @@ def _describe_split(store: Store, content: SplitManifest) -> SplitDescription:
     )
 
 
-def _table(store: Store, entry: ShardEntry) -> pa.Table:
-    data = b"".join(checked_chunks(store, entry))
-    try:
-        return pa.ipc.open_file(data).read_all()
-    except (pa.ArrowException, KeyError) as error:
-        raise ShardError(
-            f"{entry.key} in {store.uri} is not a file of ours: {error}; import the domain again"
-        ) from error
+def _table(store: Store, entry: ShardEntry, *, schema: pa.Schema) -> pa.Table:
+    return open_shard(b"".join(checked_chunks(store, entry)), entry=entry, schema=schema)

@@ -11,12 +11,14 @@ import pyarrow as pa
 
 from daam.dataset.format.download import BadFileError, ByteProgress, Progress, verified_file
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, SplitManifest
+from daam.dataset.format.shard_index import read_index
 from daam.dataset.format.shards import (
     DIGEST_DIGITS,
     IMAGE_SCHEMA,
     INDEX_SCHEMA,
     LABEL_SCHEMA,
     PLACE_SCHEMA,
+    bad_content,
     index_of,
     known_numbers,
     numbers,
@@ -24,8 +26,9 @@ from daam.dataset.format.shards import (
 )
 from daam.dataset.importing.import_domain import SHARD_SIZE_BYTES, VALIDATION_SHARE
 from daam.dataset.parallel import parallel_map
+from daam.dataset.pixels.image_file import decode_jpeg, image_size
 from daam.domains import JUNK
-from daam.errors import DaamError
+from daam.errors import DaamError, DataError
 from daam.storage import Store
 
 FILES_AT_ONCE = 4
@@ -45,8 +48,9 @@ def verify_domain(
 ) -> Iterator[FileCheck]:
     """Read every byte of a domain, several files at once, and compare it with the manifest.
 
-    Beyond checksums: that the rows of shards and labels are numbered consecutively, and that the
-    index has the camera, place, size and checksum of each image. Yields each file in turn.
+    Beyond checksums: that files are valid Arrow of the right columns, their rows are numbered
+    consecutively, the index has the camera, place, size and checksum of each image, and each image
+    can be decoded. Yields each file in turn.
 
     Args:
         progress: called with (bytes read, bytes in all).
@@ -109,6 +113,7 @@ def _verify_split(
 
     def problem_of_index(path: Path) -> str | None:
         nonlocal index
+        read_index(path, entry=split.index, shards=split.shards)
         table = open_shard(path, entry=split.index, schema=INDEX_SCHEMA)
         index = table  # memory-mapped, so it outlives the file
         for name, expected in (("camera", split.num_cameras), ("track", split.num_tracks)):
@@ -142,9 +147,13 @@ def _verify_split(
                 return None
             expected = index.slice(first_row, entry.num_rows).select(PLACE_SCHEMA.names)
             expected = expected.cast(PLACE_SCHEMA)
-            if not pa.Table.from_batches([index_of(path)]).equals(expected):
+            try:
+                found = pa.Table.from_batches([index_of(path)])
+            except ValueError as error:
+                raise bad_content(entry, str(error)) from error
+            if not found.equals(expected):
                 return "has other images or cameras than its split's index says"
-            return None
+            return _problem_of_images(images["image"], first_row=first_row)
 
         return check(entry, problem_of_shard)
 
@@ -166,3 +175,14 @@ def _counted(count: int | None, name: str) -> str:
 def _is_numbered(table: pa.Table, *, first_row: int) -> bool:
     rows = numbers(table["row"])
     return np.array_equal(rows, np.arange(first_row, first_row + len(rows)))
+
+
+def _problem_of_images(images: pa.ChunkedArray, *, first_row: int) -> str | None:
+    for row, image in enumerate(images, start=first_row):
+        jpeg = memoryview(image.as_buffer()).cast("B")
+        try:
+            image_size(jpeg)  # before memory is allocated
+            decode_jpeg(jpeg)
+        except (ValueError, DataError) as error:
+            return f"has an image in row {row} that cannot be decoded: {error}"
+    return None

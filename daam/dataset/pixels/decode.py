@@ -6,13 +6,12 @@ Shapes: B = images, H = height, W = width; RGB, channels last.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import simplejpeg
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from daam.dataset.pixels.buffers import pixel_memory
-from daam.dataset.pixels.image_file import decode_jpeg
+from daam.dataset.pixels.image_file import decode_jpeg, image_size
 from daam.errors import DataError
 
 Jpeg = bytes | memoryview
@@ -56,11 +55,11 @@ def decode_into(images: np.ndarray, jpegs: Sequence[Jpeg], *, place: Callable[[i
     height, width = images.shape[1:3]
     for number, (image, jpeg) in enumerate(zip(images, jpegs, strict=True)):
         try:
-            if simplejpeg.decode_jpeg_header(jpeg)[:2] == (height, width):
+            if image_size(jpeg) == (height, width):  # which refuses a size beyond all memory
                 decode_jpeg(jpeg, buffer=image)
             else:
                 image[:] = resized(decode_jpeg(jpeg)[None], height=height, width=width)[0]
-        except ValueError as error:
+        except (ValueError, DataError) as error:
             raise DataError(
                 f"the image in {place(number)} can't be decoded ({error}; {len(jpeg)} bytes); "
                 "replace its file and import its domain again"

@@ -57,7 +57,7 @@ def decode_image(content: bytes) -> np.ndarray:
         raise _undecodable(error) from error
 
 
-def image_size(content: bytes) -> tuple[int, int]:
+def image_size(content: bytes | memoryview) -> tuple[int, int]:
     """Read height and width from a file's header, exchanged if EXIF lays the image on its side.
 
     Raises:
@@ -66,7 +66,7 @@ def image_size(content: bytes) -> tuple[int, int]:
     if not content:
         raise DataError("an empty file")
     try:
-        if content.startswith(JPEG_START):
+        if content[: len(JPEG_START)] == JPEG_START:
             height, width, *_ = map(int, simplejpeg.decode_jpeg_header(content)[:2])
         else:
             with _opened(content) as image:
@@ -120,7 +120,7 @@ def _scaled(grey_HW: np.ndarray) -> np.ndarray:
     return np.rint(scaled_HW.clip(0, 255)).astype(np.uint8)
 
 
-def _opened(content: bytes) -> Image.Image:
+def _opened(content: bytes | memoryview) -> Image.Image:
     return Image.open(BytesIO(content), formats=FORMATS)
 
 

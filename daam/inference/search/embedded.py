@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from daam.dataset.format.arrow_file import read_table
 from daam.dataset.importing.image_files import UnreadableFile
 from daam.dataset.pixels.normalise import normalise
 from daam.errors import DataError
@@ -241,20 +242,21 @@ def _read_files(folder: Path, *, width: int) -> tuple[pa.Array, list[str], list[
     keys: list[pa.Array] = [pa.array([], pa.binary())]
     names: list[str] = []
     files: list[Tensor] = []
+    schema = pa.schema({"key": pa.binary(), "embedding": pa.list_(pa.float32(), width)})
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
-            with pa.memory_map(str(path)) as source:
-                table = pa.ipc.open_file(source).read_all()
+            table = read_table(path, schema=schema)
             (embeddings,) = table["embedding"].chunks
-            values = embeddings.flatten().to_numpy()
-        except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
+            # Both raise on nulls, in numbers and in lists.
+            values_FC = embeddings.flatten().to_numpy().reshape(len(embeddings), width)
+        except ValueError as error:
             log.warning("%s is damaged and ignored: %s", path, error)
             continue
         keys += table["key"].chunks
         names.append(path.name)
         with warnings.catch_warnings():  # torch warns of read-only memory, which is only read here
             warnings.simplefilter("ignore", UserWarning)
-            files.append(torch.from_numpy(values).reshape(-1, width))
+            files.append(torch.from_numpy(values_FC))
     return pa.concat_arrays(keys), names, files
 
 

@@ -140,5 +140,5 @@ def test_a_file_that_is_no_such_shard_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="identity"):
         open_shard(shard.path, entry=shard.entry, schema=LABEL_SCHEMA)
     shard.path.write_bytes(os.urandom(500))
-    with pytest.raises(ShardError, match="no Arrow file"):
+    with pytest.raises(ShardError, match="no valid Arrow file"):
         open_shard(shard.path, entry=shard.entry, schema=IMAGE_SCHEMA)

@@ -2,19 +2,33 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import simplejpeg
 
 from daam.dataset.format.manifest import DomainManifest, ImportSettings, read_manifest
-from daam.dataset.format.shards import DIGEST_DIGITS
+from daam.dataset.format.shards import (
+    DIGEST_DIGITS,
+    index_of,
+    write_image_shards,
+    write_index,
+)
 from daam.dataset.importing.import_domain import import_domain
 from daam.dataset.importing.layouts import read_layout
 from daam.dataset.maintenance.verify import FileCheck, repair_commands, verify_domain
+from daam.domains import Split
 from daam.storage import Store
-from tests.support.files_of_domains import replaced
+from tests.support.arrow_buffers import NUMBERS, OFFSETS, overwritten, uncompressed
+from tests.support.files_of_domains import replaced, replaced_bytes
+
+# A JPEG of 8 x 8 pixels whose header claims 65280 x 65280.
+_SMALL = simplejpeg.encode_jpeg(np.zeros((8, 8, 3), np.uint8))
+HUGE = _SMALL.replace(b"\x08\x00\x08\x00\x08\x03", b"\x08\xff\x00\xff\x00\x03")
 
 
 @pytest.fixture
@@ -97,6 +111,54 @@ def test_files_with_the_right_checksum_must_agree_with_each_other(
     old = next(iter(plaza.list(f"plaza/query-{part}")))
     key = replaced(plaza, manifest, key=old, edit=edit)
     assert problems(plaza) == {key: problem}
+
+
+@pytest.mark.parametrize("part", ["labels", "index", "00000"])
+def test_a_file_with_the_right_checksum_and_hostile_content_is_found(
+    plaza: Store, part: str
+) -> None:
+    manifest = read_manifest(plaza, "plaza")
+    old = next(iter(plaza.list(f"plaza/query-{part}")))
+    data = uncompressed(plaza.read(old))
+    column, buffer = {"labels": ("name", OFFSETS), "index": ("offset", NUMBERS)}.get(
+        part, ("image", OFFSETS)
+    )
+    hostile = overwritten(data, column=column, buffer=buffer, at=8, value=b"\xff\xff\xff\x7f")
+    key = replaced_bytes(plaza, manifest, key=old, data=hostile)
+    problem = problems(plaza)[key]
+    assert problem.startswith("has the right checksum, but cannot be used: ")
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        (b"no image", "not an image"),
+        (b"", "an empty file"),
+        (HUGE, "65280 x 65280 pixels; the most are"),
+    ],
+)
+def test_an_image_that_cannot_be_decoded_is_found(
+    plaza: Store, tmp_path: Path, image: bytes, problem: str
+) -> None:
+    manifest = read_manifest(plaza, "plaza")
+    content = json.loads(manifest.to_json())
+    split = content["splits"]["query"]
+    written = write_image_shards(
+        [(image, 1)] * split["num_rows"],
+        domain="plaza",
+        split=Split.QUERY,
+        folder=tmp_path,
+        shard_size_bytes=1 << 20,
+    )
+    (shard,) = written
+    index = write_index([index_of(shard.path)], domain="plaza", split=Split.QUERY, folder=tmp_path)
+    for file in (shard, index):
+        plaza.write(file.entry.key, file.path.read_bytes())
+    split |= {"shards": [asdict(shard.entry)], "index": asdict(index.entry), "num_cameras": 1}
+    plaza.write("plaza/manifest.json", json.dumps(content).encode())
+    (found,) = problems(plaza).items()
+    assert found[0] == shard.entry.key
+    assert found[1].startswith(f"has an image in row 0 that cannot be decoded: {problem}")
 
 
 @pytest.mark.parametrize(("column", "value"), [("offset", 8), ("size", 1), ("crc32", 1)])

@@ -78,10 +78,16 @@ def test_grey_and_cmyk_become_rgb(mode, tolerance, generator):
     assert np.abs(image - expected).max() <= tolerance
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "not a JPEG"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "not a JPEG", "huge"])
 def test_a_damaged_image_is_named_by_its_place(damage, generator):
     jpeg = encode(random_pixels(generator, height=64, width=32))
-    bad = {"truncated": jpeg[:-200], "empty": b"", "not a JPEG": b"GIF89a" * 20}[damage]
+    start = jpeg.index(b"\x08\x00\x40\x00\x20\x03")  # 8 bits, height, width, 3 colours
+    bad = {
+        "truncated": jpeg[:-200],
+        "empty": b"",
+        "not a JPEG": b"GIF89a" * 20,
+        "huge": jpeg[: start + 1] + b"\xff\x00\xff\x00" + jpeg[start + 5 :],  # 12.8 GB
+    }[damage]
     images = ImagesInMemory(encoded=(jpeg, jpeg, bad), cameras=np.zeros(3, np.int32))
     for keep_decoded_bytes in (0, 2**20):
         reader = PixelReader(images, height=64, width=32, keep_decoded_bytes=keep_decoded_bytes)

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from daam.inference.search import embedded
 from daam.inference.search.embedded import EmbeddedGallery, embed_gallery
 from daam.inference.search.gallery import Gallery, GalleryBatch, open_folder_gallery
 from daam.storage import open_store
+from tests.support.arrow_buffers import OFFSETS, overwritten
 
 
 @pytest.fixture(scope="module")
@@ -173,12 +174,34 @@ def test_what_was_embedded_before_an_interruption_is_not_embedded_again(
     assert found.num_images == 24
 
 
+def with_null(data: bytes) -> bytes:
+    """The file with a null for its first embedding."""
+    table = pa.ipc.open_file(data).read_all()
+    embeddings = pa.array([None, *table["embedding"].to_pylist()[1:]], table["embedding"].type)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.set_column(1, table.schema.field(1), embeddings))
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:200],
+        lambda data: overwritten(data, column="key", buffer=OFFSETS, at=4, value=b"\xff" * 3),
+        with_null,
+    ],
+)
 def test_a_damaged_file_is_ignored_and_its_images_are_embedded_again(
-    embedder: Embedder, images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    embedder: Embedder,
+    images: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[bytes], bytes],
 ) -> None:
     embed_gallery(opened(embedder, images), embedder, folder=tmp_path / "kept")
     (path,) = (tmp_path / "kept").iterdir()
-    path.write_bytes(path.read_bytes()[:200])
+    path.write_bytes(damage(path.read_bytes()))
     found = embed_gallery(opened(embedder, images), embedder, folder=tmp_path / "kept")
     assert found.num_images == 24
     assert str(path) in caplog.text

@@ -118,14 +118,16 @@ def _parquet_rows(table: Path) -> Rows:
                     )
             number = 0
             for batch in parquet.iter_batches(columns=read):
+                batch.validate(full=True)
                 texts = dict(zip(batch.schema.names, map(_texts, batch.columns), strict=True))
                 for row in range(batch.num_rows):
                     number += 1
                     yield number, [texts[name][row] if name in texts else None for name in header]
-    except pa.ArrowException as error:
-        raise LayoutError(
-            f"{table} is not a Parquet table that can be read: {str(error).splitlines()[0]}"
-        ) from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system; Parquet's own have no number
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LayoutError(f"{table} is not a Parquet table that can be read: {reason}") from error
 
 
 def _texts(column: pa.Array) -> list[str | None]:

@@ -282,6 +282,15 @@ def test_parquet_knows_times_and_missing_numbers(tmp_path: Path) -> None:
     ]
 
 
+def test_parquet_with_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    valid = pa.array(["a/1.jpg", "a/2.jpg"])
+    damaged = bytes(valid.buffers()[2] or b"").replace(b"2", b"\xff")
+    paths = pa.Array.from_buffers(pa.string(), 2, [None, valid.buffers()[1], pa.py_buffer(damaged)])
+    root = make_parquet(tmp_path, columns={"path": paths})
+    with pytest.raises(LayoutError, match=r"index\.parquet is not a Parquet table .*UTF8"):
+        read_layout("parquet", root)
+
+
 def test_parquet_names_a_column_of_another_kind_or_a_damaged_table(tmp_path: Path) -> None:
     root = make_parquet(tmp_path, columns={"image": pa.array([{"bytes": b"", "path": "x"}])})
     with pytest.raises(LayoutError, match=r"column image holds struct<.*>, not text or numbers"):
