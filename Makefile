@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Bytecode is compiled here once: without it every Ray worker pays for it at each start.
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes
 
-.PHONY: tune test pytest cluster-lab check coverage format docs wheel lock clean
+.PHONY: tune test pytest cluster-lab check coverage format docs licences sbom wheel lock clean
 .DELETE_ON_ERROR:
 
 tune: $(STAMP)
@@ -45,6 +45,15 @@ format: $(STAMP)
 docs: $(VENV)/.docs-installed
 	$(BIN)/python -m docs.generate
 	$(BIN)/zensical build --clean --strict
+
+licences: $(STAMP)
+	$(BIN)/python -m docs.licences
+
+# What the lock installs, each file with its SHA-256, as CycloneDX 1.6.
+SBOM := sbom.cdx.json
+sbom: $(STAMP)
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+		--output-reproducible --output-file $(SBOM)
 
 # What the hosts of a cluster install, in cluster/wheel/: for an image, or to copy to a login node.
 wheel: $(STAMP)

@@ -14,8 +14,8 @@ def buffers_of(data: bytes) -> dict[tuple[str, int], list[range]]:
     for batch in pa.ipc.open_file(file).read_all().to_batches():
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             for number, buffer in enumerate(column.buffers()):
-                start = -1 if buffer is None else buffer.address - file.address
-                if 0 <= start < file.size:
+                if buffer is not None and 0 <= buffer.address - file.address < file.size:
+                    start = buffer.address - file.address
                     place = range(start, start + buffer.size)
                     found.setdefault((name, number), []).append(place)
     return found
