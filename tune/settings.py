@@ -243,6 +243,11 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
         )
     study = validated(StudySettings, layered.pop("study"), where="[study]")
     run = with_settings(run_config(layered), {"compute.num_workers": study.workers_per_trial})
+    if run.compute.min_workers:
+        raise ConfigError(
+            "compute.min_workers is for `train`: the trials of a study are compared, so all train "
+            "with study.workers_per_trial workers; leave it out"
+        )
     search = {path: with_float_bounds(run, path, spec) for path, spec in search.items()}
     check_paths(without(search, changes), run)
     space = search_space(without(search, changes), run, fixed=changes)

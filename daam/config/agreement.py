@@ -9,9 +9,30 @@ if TYPE_CHECKING:
     from daam.config.schema import RunConfig
 
 
-def check_batches(config: "RunConfig") -> None:
+def check_workers(config: "RunConfig") -> None:
+    """The batches can be divided among the workers, of which no more are needed than there are."""
+    compute = config.compute
+    if compute.min_workers > compute.num_workers:
+        raise ValueError(
+            f"compute.min_workers = {compute.min_workers} is more than compute.num_workers = "
+            f"{compute.num_workers}; use at most that, or more workers"
+        )
+    check_batches(config, workers=compute.num_workers)
+
+
+def usable_workers(config: "RunConfig", *, num_started: int) -> int:
+    """Return among how many of the workers that were started the batches can be divided."""
+    for workers in range(num_started, 1, -1):
+        try:
+            check_batches(config, workers=workers)
+        except ValueError:
+            continue
+        return workers
+    return 1
+
+
+def check_batches(config: "RunConfig", *, workers: int) -> None:
     """Every worker gets complete groups, and two identities if a loss compares identities."""
-    workers = config.compute.num_workers
     for name, value in (
         ("data.identities_per_batch", config.data.identities_per_batch),
         ("data.target_batch_size", config.data.target_batch_size),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from daam.config.agreement import check_batches, check_epochs, check_losses, check_parts
+from daam.config.agreement import check_epochs, check_losses, check_parts, check_workers
 from daam.config.losses import LossSettings
 from daam.config.section import Embedding, Section, Share
 from daam.domains import Transfer
@@ -204,6 +204,12 @@ class ComputeSettings(Section):
     num_workers: int = Field(
         default=1, ge=1, le=4096, description="data-parallel workers, one process each"
     )
+    min_workers: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        description="of them, how many a run needs to go on while hosts are missing; 0: all",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="device of the network; auto uses a GPU if there is one"
     )
@@ -276,7 +282,7 @@ class RunConfig(Section):
             Transfer.parse(self.transfer)
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        for check in (check_batches, check_epochs, check_parts, check_losses):
+        for check in (check_workers, check_epochs, check_parts, check_losses):
             check(self)
         return self
 

@@ -4,6 +4,7 @@
 makes Ray end the process at once, without a message and with code 1.
 """
 
+import logging
 import os
 import shlex
 import tempfile
@@ -15,6 +16,7 @@ import ray.train
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from daam.config.agreement import usable_workers
 from daam.config.load import run_config
 from daam.config.schema import RunConfig
 from daam.errors import DaamError, TrainingError
@@ -22,12 +24,16 @@ from daam.execution.connection import connected, require_reachable
 from daam.execution.environment import RAY_ENVIRONMENT
 from daam.execution.metrics import observed
 from daam.execution.names import job_metadata
-from daam.execution.trainer import is_own_cluster, report_to_ray, run_workers, wants_gpu
+from daam.execution.trainer import is_own_cluster, run_workers, wants_gpu
+from daam.runs.attempts import attempt_keys, read_attempt
 from daam.runs.run_folder import read_reports
 from daam.runs.worker import train_run
 from daam.storage import Store, open_store
+from daam.training import collectives
 
 POLL_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 def train_on_ray(
@@ -55,14 +61,45 @@ def train_on_ray(
         if stages is not None:
             places["--stages"] = stages.uri
         require_reachable(places)
+        restarts = Restarts(folder, most=config.compute.num_workers)
         run = start_driver(folder, config, stages=stages, scratch=scratch)
         has_ended = False
         while not has_ended:
             has_ended = bool(ray.wait([run], timeout=POLL_S)[0])
             rows = read_reports(folder)
+            if len(rows) > done:
+                restarts.say()
             yield from rows[done:]
             done = max(done, len(rows))
         raise_failure(run, folder)
+
+
+class Restarts:
+    """Says when the workers of a run have been started again, from what the run's folder says."""
+
+    def __init__(self, folder: Store, *, most: int) -> None:
+        self._folder = folder
+        self._most = most
+        self._seen = set(attempt_keys(folder))
+        self._num_workers: int | None = None  # of the last attempt
+
+    def say(self) -> None:
+        """Log a line for each attempt that is new, but for the first."""
+        for key in attempt_keys(self._folder):
+            if key in self._seen:
+                continue
+            self._seen.add(key)
+            attempt = read_attempt(self._folder, key)
+            now, before = attempt.num_workers or self._most, self._num_workers
+            if before is not None:
+                log.warning(
+                    "%s: %d of %d workers train from epoch %d on",
+                    "There is room for more" if now > before else "A worker was lost",
+                    now,
+                    self._most,
+                    (attempt.epoch or 0) + 1,
+                )
+            self._num_workers = now
 
 
 def start_driver(
@@ -93,11 +130,12 @@ def start_driver(
 def drive_run(settings: dict[str, Any], scratch: str) -> DaamError | None:
     """Train a run on its workers; return the error it failed with, if it did."""
     config = run_config(settings["config"], where="the run's settings")
+    least, most = config.compute.min_workers, config.compute.num_workers
     try:
         run_workers(
             train_worker,
             settings,
-            num_workers=config.compute.num_workers,
+            num_workers=(least, most) if 0 < least < most else most,
             use_gpu=wants_gpu(config),
             max_failures=config.compute.max_failures,
             scratch=scratch,
@@ -111,9 +149,14 @@ def drive_run(settings: dict[str, Any], scratch: str) -> DaamError | None:
 def train_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray worker; rank 0 stores the reports and the checkpoints."""
     config = run_config(settings["config"], where="the run's settings")
+    num_workers = usable_workers(config, num_started=collectives.num_ranks())
+    if not collectives.keep_first(num_workers):
+        return
     stages, folder = settings["stages"], open_store(settings["folder"])
     epochs = train_run(folder, config, stages=None if stages is None else open_store(stages))
-    report_to_ray(observed(epochs, config, study="train", run=folder.name))
+    # Nothing is reported to Ray Train: it would wait for the workers that are not used.
+    for _ in observed(epochs, config, study="train", run=folder.name):
+        pass
 
 
 def raise_failure(run: ray.ObjectRef, folder: Store) -> None:

@@ -16,12 +16,14 @@ from daam.config.schema import RunConfig
 from daam.errors import DaamError, StorageError, TrainingError, WorkersError
 from daam.training import collectives
 
+LOOK_FOR_ROOM_EVERY_S = 30.0  # growing costs the epoch that is under way
+
 
 def run_workers(
     worker: Callable[[dict[str, Any]], None],
     settings: dict[str, Any],
     *,
-    num_workers: int,
+    num_workers: int | tuple[int, int],
     use_gpu: bool,
     max_failures: int,
     scratch: str,
@@ -33,7 +35,9 @@ def run_workers(
     Args:
         worker: called with the settings in every worker.
         settings: plain values.
-        num_workers: in the group.
+        num_workers: in the group, or the fewest and the most: then it is as large as the cluster
+            allows, goes on with fewer workers when it loses some, and grows when there is room for
+            more.
         use_gpu: whether each gets a GPU.
         max_failures: times the group is started again after losing a worker.
         scratch: local folder for Ray Train's own state.
@@ -44,11 +48,16 @@ def run_workers(
         WorkersError: workers died or lost their store more often than the run may restart them.
         TrainingError: the run itself fails, or the cluster is too small.
     """
-    check_size(num_workers, use_gpu=use_gpu)
+    least = num_workers if isinstance(num_workers, int) else num_workers[0]
+    check_size(least, use_gpu=use_gpu)
     trainer = TorchTrainer(
         worker,
         train_loop_config=settings,
-        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+        scaling_config=ScalingConfig(
+            num_workers=num_workers,
+            use_gpu=use_gpu,
+            elastic_resize_monitor_interval_s=LOOK_FOR_ROOM_EVERY_S,
+        ),
         run_config=RayRunConfig(
             # Ray Train would resume a run of the same name by itself.
             name=f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}-{secrets.token_hex(4)}",

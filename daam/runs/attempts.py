@@ -4,9 +4,10 @@ attempts/0002.json     which process began the second attempt, where, when, and 
 """
 
 from daam.runs.checkpoint import CHECKPOINTS, latest_checkpoint
-from daam.runs.fences import Owner, Turn
+from daam.runs.fences import Owner, Turn, content_of, number_of
 from daam.storage import Store
 from daam.storage.fenced import FencedStore
+from daam.training import collectives
 
 ATTEMPTS = "attempts"
 
@@ -20,7 +21,20 @@ def begin_attempt(folder: Store) -> FencedStore:
     """
     turn = Turn(folder, prefix=ATTEMPTS, what="the run")
     newest = latest_checkpoint(folder.child(CHECKPOINTS))
-    owner = Owner.this_process(epoch=0 if newest is None else newest.num_epochs_done)
+    owner = Owner.this_process(
+        epoch=0 if newest is None else newest.num_epochs_done,
+        num_workers=collectives.num_ranks(),
+    )
     while not turn.take(after=turn.highest(), owner=owner):
         pass
     return turn.fenced()
+
+
+def attempt_keys(folder: Store) -> list[str]:
+    """Return the keys of a run's attempts, the first one first."""
+    return sorted(folder.list(f"{ATTEMPTS}/"), key=number_of)
+
+
+def read_attempt(folder: Store, key: str) -> Owner:
+    """Return which process began an attempt, after which epoch and with how many workers."""
+    return Owner.read(content_of(folder, key))

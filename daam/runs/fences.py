@@ -39,6 +39,7 @@ class Owner:
         since: when its turn began, in ISO 8601.
         token: no other turn has it.
         epoch: the last one that was stored when a run's turn began; None for a driver.
+        num_workers: that train a run in this turn; None for a driver.
     """
 
     host: str
@@ -47,9 +48,10 @@ class Owner:
     since: str
     token: str
     epoch: int | None = None
+    num_workers: int | None = None
 
     @classmethod
-    def this_process(cls, *, epoch: int | None = None) -> "Owner":
+    def this_process(cls, *, epoch: int | None = None, num_workers: int | None = None) -> "Owner":
         """Return this process, for a turn that begins now."""
         return cls(
             host=socket.gethostname(),
@@ -58,6 +60,7 @@ class Owner:
             since=datetime.now().astimezone().isoformat(timespec="seconds"),
             token=secrets.token_hex(8),
             epoch=epoch,
+            num_workers=num_workers,
         )
 
     @classmethod

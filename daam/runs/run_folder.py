@@ -97,7 +97,9 @@ def open_run(folder: Store, *, num_workers: int | None = None) -> RunConfig:
         ) from error
     config = run_config(tree, where=folder.locate(CONFIG))
     if num_workers is not None:
-        config = with_settings(config, {"compute.num_workers": num_workers})
+        least = min(config.compute.min_workers, num_workers)
+        workers = {"compute.num_workers": num_workers, "compute.min_workers": least}
+        config = with_settings(config, workers)
     return config
 
 

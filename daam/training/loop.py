@@ -209,7 +209,9 @@ def data_parallel(run: Run) -> nn.Module:
     if collectives.num_ranks() == 1:
         return run.network
     devices = [run.compute.device] if run.compute.device.type == "cuda" else None
-    return DistributedDataParallel(run.network, device_ids=devices)
+    return DistributedDataParallel(
+        run.network, device_ids=devices, process_group=collectives.group()
+    )
 
 
 def sync_buffers(run: Run) -> None:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from daam.config.agreement import usable_workers
 from daam.config.load import nested, run_config
 from daam.config.schema import RunConfig
 from daam.config.section import Section
@@ -121,6 +122,10 @@ def test_the_transfer_is_a_source_and_a_target():
         (
             {"data.target_batch_size": 66, "compute.num_workers": 4},
             "data.target_batch_size = 66 cannot be divided among compute.num_workers = 4",
+        ),
+        (
+            {"compute.num_workers": 2, "compute.min_workers": 4},
+            "compute.min_workers = 4 is more than compute.num_workers = 2",
         ),
     ],
 )
@@ -247,3 +252,9 @@ def test_triplets_of_one_person_on_a_worker_are_refused(settings, without, compl
 def test_settings_that_could_never_take_effect_are_refused(settings, complaint):
     with pytest.raises(ConfigError, match=complaint):
         run_config(settings)
+
+
+@pytest.mark.parametrize(("num_started", "used"), [(1, 1), (2, 2), (3, 2), (4, 4), (7, 4), (8, 8)])
+def test_batches_are_divided_among_as_many_workers_as_they_can_be(num_started, used):
+    config = run_config(nested({"data.identities_per_batch": 16, "data.target_batch_size": 32}))
+    assert usable_workers(config, num_started=num_started) == used

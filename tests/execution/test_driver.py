@@ -1,5 +1,7 @@
 """What the error says when the process that drives a run's workers is lost."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ import ray
 from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
 from daam.errors import TrainingError
-from daam.execution.driver import raise_failure
+from daam.execution.driver import Restarts, raise_failure
+from daam.runs.attempts import ATTEMPTS
+from daam.runs.fences import Owner
 from daam.runs.run_folder import append_report
 from daam.storage import open_store
 
@@ -34,3 +38,27 @@ def test_the_error_of_a_lost_driver_says_how_to_resume(
     run: Any = object()
     with pytest.raises(TrainingError, match=advice):
         raise_failure(run, folder)
+
+
+def test_each_start_of_the_workers_but_the_first_is_a_line_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = open_store(str(tmp_path))
+
+    def begin(number: int, *, epoch: int, num_workers: int) -> None:
+        owner = Owner.this_process(epoch=epoch, num_workers=num_workers)
+        folder.write(f"{ATTEMPTS}/{number:04d}.json", json.dumps(asdict(owner)).encode())
+
+    begin(1, epoch=0, num_workers=4)  # of an earlier session
+    restarts = Restarts(folder, most=4)
+    begin(2, epoch=3, num_workers=4)
+    restarts.say()
+    assert not caplog.messages
+    begin(3, epoch=5, num_workers=2)
+    begin(4, epoch=9, num_workers=4)
+    restarts.say()
+    restarts.say()
+    assert caplog.messages == [
+        "A worker was lost: 2 of 4 workers train from epoch 6 on",
+        "There is room for more: 4 of 4 workers train from epoch 10 on",
+    ]

@@ -48,6 +48,13 @@ def test_a_run_may_go_on_with_other_workers(store: Store) -> None:
         open_run(store, num_workers=5)
 
 
+def test_a_run_that_needs_two_workers_may_go_on_with_one(store: Store) -> None:
+    compute = {"num_workers": 4, "min_workers": 2}
+    start_run(store.uri, RunConfig.model_validate({"compute": compute}))
+    assert open_run(store, num_workers=1).compute.min_workers == 1
+    assert open_run(store, num_workers=8).compute.min_workers == 2
+
+
 def test_a_folder_without_a_run_is_named(store: Store) -> None:
     with pytest.raises(TrainingError, match=f"there is no run in {store.uri}"):
         open_run(store)

@@ -1,8 +1,17 @@
 """A single process is a group of one; what two do together is in `test_two_ranks`."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 
 from daam.training import collectives
+from tests.support.commands import ROOT
+from tests.support.kept_ranks import NUM_KEPT, NUM_RANKS
 
 
 def test_a_single_process_is_rank_0_of_1():
@@ -35,3 +44,22 @@ def test_a_value_of_rank_zero_and_its_tensors_are_ones_own():
     collectives.overwrite_with_rank_zero([tensor])
     assert collectives.from_rank_zero(value) is value
     assert tensor.tolist() == [1, 1]
+
+
+@pytest.mark.slow
+def test_the_ranks_that_are_kept_are_the_group_and_the_others_are_not_waited_for(tmp_path: Path):
+    module = (sys.executable, "-m", "tests.support.kept_ranks")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    processes = [
+        subprocess.Popen([*module, str(rank), str(tmp_path)], cwd=ROOT, env=environment)
+        for rank in range(NUM_RANKS)
+    ]
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0] * NUM_RANKS
+    finally:
+        for process in processes:
+            process.kill()
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(NUM_RANKS)]
+    seen = {"num_ranks": 2, "mean": [1.5], "gathered": [1, 2], "of_all": [0, 1], "of_zero": 0}
+    assert found[:NUM_KEPT] == [{"rank": rank} | seen for rank in range(NUM_KEPT)]
+    assert found[NUM_KEPT:] == ["not kept"]

@@ -44,9 +44,10 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal received
-        if not received:
-            received = True
-            at_once.start()
+        if received:  # scancel sends two, and the second would interrupt the clean-up
+            return
+        received = True
+        at_once.start()
         on_ctrl_c = signal.getsignal(signal.SIGINT)
         if not callable(on_ctrl_c):  # ignored, as in the background of a shell
             raise KeyboardInterrupt
