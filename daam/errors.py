@@ -1,10 +1,24 @@
 """All errors of daam. A message says what is wrong, where, and what to do about it."""
 
+import re
+
+LINE_END = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+
 
 class DaamError(Exception):
-    """Anything a user can cause and fix; `daam` prints it as one line and exits with 2."""
+    """Anything a user can cause and fix; `daam` prints it as one line and exits with 2.
+
+    Messages quote files of others, which must not control the terminal that they are printed on: a
+    message is one line, and what cannot be printed is escaped.
+    """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        line = LINE_END.sub(" ", super().__str__())
+        return "".join(
+            sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line
+        )
 
 
 class ConfigError(DaamError):
