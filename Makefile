@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Bytecode is compiled here once: without it every Ray worker pays for it at each start.
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes
 
-.PHONY: tune test pytest cluster-lab check coverage format docs licences sbom wheel lock clean
+.PHONY: tune test pytest cluster-lab fuzz check coverage format docs licences sbom wheel lock clean
 .DELETE_ON_ERROR:
 
 tune: $(STAMP)
@@ -26,6 +26,10 @@ pytest: $(STAMP)
 cluster-lab: $(STAMP)
 	OMP_NUM_THREADS=1 CLUSTER_LAB_TABLE=docs/cluster-lab.md \
 		$(BIN)/python -m pytest -m cluster_lab tests/cluster/hosts $(ARGS)
+
+# Damaged and hostile files, as many as wanted: make fuzz ARGS="--inputs 3000 --seed 1".
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --page docs/guides/operations.md $(ARGS)
 
 # Without the tests that start other processes: those are not followed.
 coverage: $(STAMP)
