@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 SCHEMA_VERSION = 2
 NUM_READERS = 8
 STUDY_JSON, BEST, TRIALS = "study.json", "best.toml", "trials.csv"
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_report(
@@ -174,27 +175,28 @@ def trials_csv(result: StudyResult) -> str:
     """A row for each trial; the score is that of complete trials only.
 
     A trial's scores on the single transfers, `score/source->target`, are those after its last
-    epoch. `reason` is why a trial was pruned or failed.
+    epoch. `reason` is why a trial was pruned or failed. Text that a spreadsheet would run as a
+    formula has an apostrophe before it.
     """
     parameters = list(result.config.search)
     transfers = result.config.study.search_transfers
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(
-        ["number", "state", "score", "num_epochs", "seconds", *parameters]
-        + [f"{OF_TRANSFER}{transfer}" for transfer in transfers]
-        + ["reason"]
-    )
+    header = ["number", "state", "score", "num_epochs", "seconds", *parameters]
+    header += [f"{OF_TRANSFER}{transfer}" for transfer in transfers]
+    writer.writerow(map(_disarmed, [*header, "reason"]))
     for trial in result.trials:
         row = trial_document(trial, result)
         scores = row["scores"] or {}
-        writer.writerow(
-            [row["number"], row["state"], row["score"], row["num_epochs"], row["seconds"]]
-            + [row["parameters"].get(path) for path in parameters]
-            + [scores.get(transfer) for transfer in transfers]
-            + [row["reason"]]
-        )
+        cells = [row[name] for name in header[:5]]
+        cells += [row["parameters"].get(path) for path in parameters]
+        cells += [scores.get(transfer) for transfer in transfers]
+        writer.writerow(map(_disarmed, [*cells, row["reason"]]))
     return text.getvalue()
+
+
+def _disarmed(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
 def trial_document(trial: FrozenTrial, result: StudyResult) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The four files of a finished study."""
 
+import copy
 import csv
+import dataclasses
 import io
 import json
 import tomllib
@@ -28,8 +30,9 @@ from tests.support.studies import (
     some_seeds,
 )
 from tune.contenders.final import DEFAULT, SOURCE_ONLY, TUNED
-from tune.report.files import read_epochs, write_report
+from tune.report.files import read_epochs, trials_csv, write_report
 from tune.report.provenance import library_versions
+from tune.search.launching import FAILURE
 from tune.study import StudyResult
 
 
@@ -158,6 +161,19 @@ def test_the_csv_comes_back_with_a_row_for_each_trial(result: StudyResult, folde
         scores = trial.user_attrs.get("scores", {})
         for transfer in result.config.study.search_transfers:
             assert row[f"score/{transfer}"] == str(scores.get(transfer, ""))
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_text_in_the_csv_is_no_formula(result: StudyResult, start: str) -> None:
+    reason = f"{start}HYPERLINK(1)"
+    trials = copy.deepcopy(result.trials)
+    failed = next(trial for trial in trials if trial.state == TrialState.FAIL)
+    failed.user_attrs[FAILURE] = reason
+    failed.params[next(iter(SEARCH))] = -0.5
+    text = trials_csv(dataclasses.replace(result, trials=trials))
+    row = list(csv.DictReader(io.StringIO(text, newline="")))[failed.number]
+    assert row["reason"] == f"'{reason}"
+    assert row[next(iter(SEARCH))] == "-0.5"  # a number stays one
 
 
 def test_the_page_loads_nothing(folder: Store) -> None:
