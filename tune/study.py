@@ -5,7 +5,6 @@ All state is in the study's folder: a process that dies loses at most the epochs
 
 import logging
 import shlex
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from daam.errors import ConfigError, StudyError, StudyInterruptedError, StudyPau
 from daam.execution.trainer import check_size, wants_gpu
 from daam.runs.run_folder import portable
 from daam.storage import Store, open_store
+from daam.storage.scratch import scratch_folder
 from tune.budget import CostMeter, cost_of
 from tune.contenders.final import Contender, are_tested, run_contenders
 from tune.contenders.racing import Race
@@ -56,8 +56,7 @@ def run_study(config: StudyConfig, folder: Store, *, watch: StudyWatch) -> Study
         StudyPausedError: trials fail for reasons outside of them.
         StudyError: no trial finished, or a contender failed.
     """
-    with tempfile.TemporaryDirectory(prefix="daam-study-") as directory:
-        scratch = Path(directory)
+    with scratch_folder() as scratch:
         study, publish = open_study(folder, config, scratch=scratch)
         enqueue_starts(config, study)
         search(config, folder, study, publish=publish, scratch=scratch, watch=watch)
@@ -211,8 +210,8 @@ def is_finished(config: StudyConfig, folder: Store) -> bool:
     """Whether nothing is left to train, so that only the report is written again."""
     if not folder.exists(JOURNAL):
         return False
-    with tempfile.TemporaryDirectory(prefix="daam-study-") as scratch:
-        study, _ = open_study(folder, config, scratch=Path(scratch))
+    with scratch_folder() as scratch:
+        study, _ = open_study(folder, config, scratch=scratch)
         if not is_search_over(config, study):
             return False
         check_finished(config, folder, study)

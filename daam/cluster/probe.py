@@ -15,6 +15,7 @@ from typing import Any
 from daam.commit import source_commit
 from daam.errors import DaamError
 from daam.storage import open_store
+from daam.storage.private import make_folder
 
 LIBRARIES = ("ray", "torch", "daam")
 CONNECT_S = 5
@@ -124,7 +125,7 @@ def _versions() -> dict[str, str]:
 
 def _cache_facts(folder: Path) -> dict[str, Any]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
         return {"cache_error": None, "free_gb": shutil.disk_usage(folder).free / 1e9}

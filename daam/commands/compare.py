@@ -32,7 +32,6 @@ def compare(
     found = compare_runs([open_store(run) for run in runs])
     console.print(comparison_table(found))
     if to is not None:
-        to.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(to, [comparison_page(found).encode()])
         print_files([to])
     if as_json:

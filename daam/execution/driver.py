@@ -7,7 +7,6 @@ makes Ray end the process at once, without a message and with code 1.
 import logging
 import os
 import shlex
-import tempfile
 from collections.abc import Generator
 from typing import Any
 
@@ -29,6 +28,7 @@ from daam.runs.attempts import attempt_keys, read_attempt
 from daam.runs.run_folder import read_reports
 from daam.runs.worker import train_run
 from daam.storage import Store, open_store
+from daam.storage.scratch import scratch_folder
 from daam.training import collectives
 
 POLL_S = 1.0
@@ -51,7 +51,7 @@ def train_on_ray(
     done = len(read_reports(folder))
     with (
         # Its last writers are killed, not waited for, when the connection ends before the run.
-        tempfile.TemporaryDirectory(prefix="daam-train-", ignore_cleanup_errors=True) as scratch,
+        scratch_folder() as scratch,
         connected(
             address=address,
             job=job_metadata(f"train {folder.name}", transfers=[config.transfer]),
@@ -62,7 +62,7 @@ def train_on_ray(
             places["--stages"] = stages.uri
         require_reachable(places)
         restarts = Restarts(folder, most=config.compute.num_workers)
-        run = start_driver(folder, config, stages=stages, scratch=scratch)
+        run = start_driver(folder, config, stages=stages, scratch=str(scratch))
         has_ended = False
         while not has_ended:
             has_ended = bool(ray.wait([run], timeout=POLL_S)[0])

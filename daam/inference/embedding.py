@@ -5,7 +5,6 @@ Shapes: N = images, B = images in a batch, C = embedding width.
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from daam.inference.contract import KEY, EmbeddingContract
 from daam.inference.embedder import Embedder, open_embedder
 from daam.storage import Store, open_parent, open_store
 from daam.storage.atomic import atomic_file
+from daam.storage.scratch import scratch_folder
 from daam.training.setup.compute import compute_of
 
 UNREADABLE_KEY = "unreadable"
@@ -143,8 +143,8 @@ def embed_to_file(
         if "://" not in to:
             with atomic_file(Path(to)) as file:
                 return write_embeddings(batches, file, contract=embedder.contract)
-        with tempfile.TemporaryDirectory(prefix="daam-embed-") as scratch:
-            path = Path(scratch) / "embeddings.parquet"
+        with scratch_folder() as scratch:
+            path = scratch / "embeddings.parquet"
             with path.open("wb") as file:
                 written = write_embeddings(batches, file, contract=embedder.contract)
             folder.upload(path, name)

@@ -159,7 +159,6 @@ def evaluate(
 
     files: list[Path] = []
     if to is not None:
-        to.mkdir(parents=True, exist_ok=True)
         document = {
             **header,
             **result.scores.as_document(),

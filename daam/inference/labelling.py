@@ -28,6 +28,7 @@ from daam.spread import spread_evenly
 from daam.storage import open_store
 from daam.storage.atomic import atomic_write
 from daam.storage.local import check_path
+from daam.storage.private import PRIVATE_FILE, make_folder
 from daam.training.scoring.extract import embed_rows
 from daam.training.setup.compute import compute_of
 from daam.training.setup.data import manifest_of, pixel_reader, shard_cache
@@ -112,7 +113,7 @@ class LabellingSession:
         self._pairs_P2 = pairs_P2
         self._across_cameras = across_cameras
         self._about = about
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._lock = _exclusive(folder / ".lock")
         self._history: list[tuple[int, Answer]] = []
         self._distances_P = distances_P
@@ -336,7 +337,7 @@ def _read_answers(path: Path, *, about: dict[str, Any], num_pairs: int) -> list[
 
 
 def _exclusive(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -187,7 +187,6 @@ def assess_domain(
     assessment = assess(sample.found)
     if to is None:
         return assessment, []
-    to.mkdir(parents=True, exist_ok=True)
     files = [
         to / "assessment.json",
         draw_neighbours(test, sample, title=title, to=to / "neighbours.png"),

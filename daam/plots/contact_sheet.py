@@ -1,6 +1,5 @@
 """A contact sheet of a domain: what its images look like, person by person where they are known."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from daam.errors import DataError
 from daam.plots.sheet import CAPTION_LINE, GAP, HEADER, MARGIN, Box, Sheet, check_format
 from daam.spread import spread_evenly
 from daam.storage import Store
+from daam.storage.scratch import scratch_folder
 
 NUM_COLUMNS = 12
 _IMAGE_GAP = 4
@@ -36,8 +36,8 @@ def draw_contact_sheet(store: Store, *, domain: str, num_people: int, to: Path) 
         StorageError: the domain cannot be read, or the file not be written.
     """
     check_format(to)
-    with tempfile.TemporaryDirectory(prefix="daam-preview-") as directory:
-        cache = ShardCache(Path(directory), capacity_bytes=0)  # only a few images are needed
+    with scratch_folder() as scratch:
+        cache = ShardCache(scratch, capacity_bytes=0)  # only a few images are needed
         manifest = read_manifest(store, domain)
         splits = tuple(split for split in WHOLE_TRAIN_SPLITS if split in manifest.splits)
         images = open_images(store, manifest=manifest, splits=splits, cache=cache)

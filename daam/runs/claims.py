@@ -16,6 +16,7 @@ from typing import Protocol
 
 from daam.errors import StorageError
 from daam.storage import MissingKeyError, Store
+from daam.storage.private import PRIVATE_FILE
 
 LOCK = "stage.lock"
 CLAIM = "claim.json"
@@ -58,7 +59,7 @@ class LockedFile:
             StorageError: the folder cannot be written.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE)
         except OSError as error:
             raise StorageError(
                 f"cannot write {self._path}: {error.strerror}; check that you may write there"

@@ -1,15 +1,14 @@
 """Render and import the demo's domains."""
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from daam.dataset.format.manifest import has_domain
 from daam.dataset.importing.import_domain import import_domain
 from daam.dataset.importing.layouts import read_layout
 from daam.storage import Store
+from daam.storage.scratch import scratch_folder
 from daam.synthetic.render import RenderPlan, render_domain
 
 DEMO_DOMAINS = ("plaza", "campus", "station")
@@ -52,8 +51,8 @@ def prepare_demo(
     """
     missing = [domain for domain in domains if not has_domain(store, domain)]
     for domain in missing:
-        with tempfile.TemporaryDirectory(prefix="daam-render-") as scratch:
-            folder = Path(scratch) / domain
+        with scratch_folder() as scratch:
+            folder = scratch / domain
             render_domain(
                 demo_plan(domain, seed=seed),
                 to=folder,

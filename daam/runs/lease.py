@@ -20,6 +20,7 @@ from typing import TextIO
 from daam.errors import DriverError, StorageError
 from daam.runs.fences import Owner, Turn, content_of, number_of
 from daam.storage import Store
+from daam.storage.private import PRIVATE_FILE
 
 PROBE = "probe"
 RENEWED_EVERY_S = 5.0
@@ -50,6 +51,7 @@ def sole_driver(store: Store, *, lock: str, what: str) -> Iterator[Store]:
             yield fenced
     else:
         with _locked(path, uri=store.uri, what=what):
+            store.remove_unfinished()
             yield store
 
 
@@ -68,7 +70,8 @@ def _locked(path: Path, *, uri: str, what: str) -> Iterator[None]:
 def _locked_file(path: Path, *, uri: str, what: str) -> TextIO:
     while True:
         try:
-            file = path.open("a+")
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            file = os.fdopen(os.open(path, flags, PRIVATE_FILE), "a+")
         except OSError as error:
             raise StorageError(
                 f"cannot write {path}: {error.strerror}; is it another user's {what.split()[-1]}?"

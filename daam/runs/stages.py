@@ -12,8 +12,6 @@ Every epoch is stored, so a stage whose run was stopped is resumed by the next r
 import hashlib
 import json
 import logging
-import os
-import stat
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from daam.runs.run_folder import (
     read_reports,
 )
 from daam.storage import MissingKeyError, Store
+from daam.storage.private import own_folder
 from daam.training import collectives
 from daam.training.setup.assemble import Run
 from daam.training.source_stage import adopted, num_source_epochs, stage_description
@@ -188,21 +187,17 @@ def make_private(store: Store) -> None:
     """Create a local folder that only its owner may enter; do nothing in an object store.
 
     Raises:
-        StorageError: it belongs to another user, who could change what runs start from, or it
-            cannot be created.
+        StorageError: another user could change what runs start from, or it cannot be created.
     """
     path = store.local_path(DESCRIPTION)
     if path is None:
         return
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.parent.lstat()
+        own_folder(path.parent, instead="name another one for stages")
     except OSError as error:
         raise StorageError(
             f"cannot create {store.uri}: {error.strerror}; name a folder of yours for stages"
         ) from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise StorageError(f"{store.uri} is not a folder of yours; name another one for stages")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,10 @@ imported when asked for, and find their servers and keys as they do elsewhere
 """
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -19,6 +17,7 @@ from daam.config.load import flat
 from daam.config.schema import RunConfig
 from daam.errors import ConfigError
 from daam.storage import Store
+from daam.storage.scratch import scratch_folder
 
 PROJECT = "daam"
 EVENTS = "tensorboard"
@@ -102,13 +101,13 @@ class TensorBoardTracker:
     def log(self, metrics: Mapping[str, float], *, epoch: int) -> None:
         from tensorboardX import SummaryWriter
 
-        with tempfile.TemporaryDirectory(prefix="daam-events-") as scratch:
+        with scratch_folder() as scratch:
             # purge_step: what an interrupted run has logged of this epoch and later ones is void.
             suffix = f".{epoch:06d}"
-            with SummaryWriter(scratch, filename_suffix=suffix, purge_step=epoch) as writer:
+            with SummaryWriter(str(scratch), filename_suffix=suffix, purge_step=epoch) as writer:
                 for name, value in metrics.items():
                     writer.add_scalar(name, value, epoch)
-            for file in Path(scratch).iterdir():
+            for file in scratch.iterdir():
                 self._folder.upload(file, f"{EVENTS}/{file.name}")
 
     def close(self) -> None:

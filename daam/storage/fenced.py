@@ -72,6 +72,10 @@ class FencedStore(Store):
         self.ensure_allowed()
         self._store.delete(key)
 
+    def remove_unfinished(self) -> builtins.list[str]:
+        self.ensure_allowed()
+        return self._store.remove_unfinished()
+
     def child(self, prefix: str) -> Store:
         return FencedStore(self._store.child(prefix), ensure_allowed=self.ensure_allowed)
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import builtins
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from daam.errors import StorageError
-from daam.storage.atomic import TEMPORARY_SUFFIX, atomic_write
+from daam.storage.atomic import (
+    TEMPORARY_SUFFIX,
+    ExistsError,
+    atomic_file,
+    atomic_write,
+    remove_unfinished,
+)
 from daam.storage.store import (
     CHUNK_SIZE_BYTES,
     CONTROL_CHARACTERS,
     MissingKeyError,
     Store,
     check_key,
+    check_name,
     check_prefix,
     check_range,
 )
@@ -25,8 +31,15 @@ from daam.storage.store import (
 class LocalStore(Store):
     """Keys are files below a folder, which is created by the first write."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, root: Path | None = None) -> None:
+        """
+        Args:
+            folder: of the keys.
+            root: what is created in this folder gets its permissions from the umask; the folder
+                itself is private, unless it exists. By default it is `folder`.
+        """
         self._folder = absolute_folder(folder)
+        self._root = self._folder if root is None else root
 
     @property
     def uri(self) -> str:
@@ -62,26 +75,19 @@ class LocalStore(Store):
         return data
 
     def write(self, key: str, data: bytes) -> None:
-        atomic_write(self.local_path(key), (data,))
+        atomic_write(self.local_path(key), (data,), root=self._root)
 
     def create(self, key: str, data: bytes) -> bool:
-        path = self.local_path(key)
-        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
-        atomic_write(new, (data,))
         try:
-            os.link(new, path)
-        except FileExistsError:
+            with atomic_file(self.local_path(key), root=self._root, replace=False) as file:
+                file.write(data)
+        except ExistsError:
             return False
-        except OSError as error:
-            raise StorageError(
-                f"cannot write {path}: {error.strerror}; check that its folder is writable"
-            ) from error
-        finally:
-            new.unlink(missing_ok=True)
         return True
 
     def upload(self, path: Path, key: str) -> None:
-        atomic_write(self.local_path(key), LocalStore(path.parent).chunks(path.name))
+        content = LocalStore(path.parent).chunks(path.name)
+        atomic_write(self.local_path(key), content, root=self._root)
 
     def list(self, prefix: str = "") -> builtins.list[str]:
         check_prefix(prefix)
@@ -116,7 +122,14 @@ class LocalStore(Store):
             self.local_path(key).unlink(missing_ok=True)
 
     def child(self, prefix: str) -> LocalStore:
-        return LocalStore(self.local_path(prefix.rstrip("/")))
+        return LocalStore(self.local_path(prefix.rstrip("/")), root=self._root)
+
+    def folder(self, name: str, *, of: str) -> LocalStore:
+        return LocalStore(self._folder / check_name(name, of=of))
+
+    def remove_unfinished(self) -> builtins.list[str]:
+        removed = remove_unfinished(self._folder)
+        return [path.relative_to(self._folder).as_posix() for path in removed]
 
     def local_path(self, key: str) -> Path:
         return self._folder / check_key(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -94,6 +95,13 @@ class Store(ABC):
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove the key; a missing one is no error."""
+
+    def remove_unfinished(self) -> builtins.list[str]:
+        """Remove what writers that were killed have left, and return its names.
+
+        An object store has nothing of the kind: what was not sent whole is no object there.
+        """
+        return []
 
     @abstractmethod
     def child(self, prefix: str) -> Store:

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 from daam.errors import DataError
+from daam.storage.private import make_folder
+from daam.storage.scratch import scratch_folder
 from daam.synthetic.render import TRAIN
 
 HASH_DIGITS = 6
@@ -28,20 +30,17 @@ def write_crops(rendered: Path, *, to: Path) -> int:
     """
     if to.exists():
         raise DataError(f"{to} exists already; choose another folder or remove it first")
-    partial = to.parent / f".{to.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     images = sorted((rendered / TRAIN).iterdir())
     try:
-        partial.mkdir(parents=True)
-        for image in images:
-            shutil.copyfile(image, partial / _scrambled(image.name))
-        partial.rename(to)
+        make_folder(to.parent)
+        with scratch_folder(inside=to.parent, prefix=f".{to.name}.partial-") as partial:
+            for image in images:
+                shutil.copyfile(image, partial / _scrambled(image.name))
+            partial.rename(to)
     except OSError as error:
         raise DataError(
             f"{to} can't be written ({error}); choose a folder with space left"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return len(images)
 
 

@@ -1,8 +1,6 @@
 """Render a domain to disk, in the layout of Market-1501."""
 
 import multiprocessing
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ import simplejpeg
 
 from daam.domains import DISTRACTOR, JUNK, check_domain
 from daam.errors import ConfigError, DataError
+from daam.storage.private import make_folder
+from daam.storage.scratch import scratch_folder
 from daam.synthetic.named import domain_look
 from daam.synthetic.person.people import draw_person
 from daam.synthetic.scene.spot import Framing
@@ -85,7 +85,7 @@ def render_domain(
     """Write a domain's images into the new folder `to` and return how many there are.
 
     The folder appears once it is complete: until then the images are in a sibling folder, which
-    is removed on failure.
+    is removed on failure, or by the next call if this process is killed.
 
     Args:
         num_processes: more than one starts fresh processes (spawn), so the calling script must be
@@ -98,22 +98,21 @@ def render_domain(
     if to.exists():
         raise DataError(f"{to} exists already; choose another folder or remove it first")
     jobs = list(_jobs(plan))
-    partial = to.parent / f".{to.name}.partial-{os.getpid()}"
     try:
-        for folder in (TRAIN, QUERY, GALLERY):
-            (partial / folder).mkdir(parents=True)
-        done = 0
-        for count in _run(jobs, plan=plan, to=partial, num_processes=num_processes):
-            done += count
-            if progress is not None:
-                progress(done, len(jobs))
-        partial.rename(to)
+        make_folder(to.parent)
+        with scratch_folder(inside=to.parent, prefix=f".{to.name}.partial-") as partial:
+            for folder in (TRAIN, QUERY, GALLERY):
+                (partial / folder).mkdir()
+            done = 0
+            for count in _run(jobs, plan=plan, to=partial, num_processes=num_processes):
+                done += count
+                if progress is not None:
+                    progress(done, len(jobs))
+            partial.rename(to)
     except OSError as error:
         raise DataError(
             f"{to} can't be written ({error}); choose a folder with space left"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return len(jobs)
 
 

@@ -57,9 +57,14 @@ def test_the_printed_commands_repair(
 def test_clean_removes_what_verify_tells_of(data: Launch, plaza: Store) -> None:
     orphan = f"plaza/train-00099-{'0' * 16}.arrow"
     plaza.write(orphan, b"of an import that was killed")
+    unfinished = "plaza/.train-00001.arrow.0123456789abcdef.partial"
+    (Path(plaza.uri) / unfinished).touch()
     where = ("--domain", "plaza", "--at", plaza.uri)
     assert f"1 files belong to no finished import: {orphan}" in data("verify", *where)[1]
-    assert f"removed {orphan}" in data("clean", *where)[1]
+    out = data("clean", *where)[1]
+    assert f"removed {orphan}" in out
+    assert f"removed {unfinished}" in out
+    assert not (Path(plaza.uri) / unfinished).exists()
     assert set(plaza.list("plaza/")) == {
         *(entry.key for entry in read_manifest(plaza, "plaza").files),
         "plaza/manifest.json",

@@ -1,6 +1,7 @@
 """A run whose images a GPU decoded is tested and opened anywhere, on the pixels of a CPU."""
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def test_it_is_evaluated_as_any_other(gpu_run: str, tiny_run: str, tmp_path: Pat
     )
     assert found.scores == other.scores
     assert all(path.exists() for path in found.files)
+    assert stat.S_IMODE((tmp_path / "cpu").stat().st_mode) == 0o700  # pictures of people
 
 
 def test_it_embeds_as_any_other(gpu_run: str) -> None:

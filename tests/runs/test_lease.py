@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from daam.errors import DriverError, FencedError
+from daam.errors import DriverError, FencedError, StorageError
 from daam.runs import fences, lease
 from daam.runs.fences import Owner, Turn
 from daam.runs.lease import sole_driver
@@ -167,3 +167,23 @@ def test_a_lock_is_found_free_at_once_after_sigkill(tmp_path: Path) -> None:
     with drive(folder):
         pass
     assert not (tmp_path / "study" / "study.lock").exists()
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    own, folder = tmp_path / "own", open_store(str(tmp_path / "study"))
+    own.write_bytes(b"data")
+    folder.write("study.toml", b"")
+    (tmp_path / "study" / "study.lock").symlink_to(own)
+    with pytest.raises(StorageError, match=r"cannot write .*study\.lock"), drive(folder):
+        pass
+    assert own.read_bytes() == b"data"
+
+
+def test_a_driver_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    folder = open_store(str(tmp_path / "study"))
+    folder.write("trials/state", b"")
+    left = tmp_path / "study" / "trials" / ".state.0123456789abcdef.partial"
+    left.touch()
+    with drive(folder):
+        assert not left.exists()
+    assert folder.list() == ["trials/state"]

@@ -120,6 +120,12 @@ def test_an_existing_folder_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / "mine.txt").read_text() == "keep"
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / ".plaza.partial-abcdefgh").mkdir()
+    render_domain(replace(PLAN, num_test_identities=0, num_junk=0), to=tmp_path / "plaza")
+    assert [path.name for path in tmp_path.iterdir()] == ["plaza"]
+
+
 def test_a_failure_leaves_nothing_behind(tmp_path):
     def fail(done: int, total: int) -> None:
         raise KeyboardInterrupt

@@ -15,7 +15,6 @@ import json
 import logging
 import re
 import shlex
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from optuna.storages.journal import JournalFileBackend
 from daam.errors import ConfigError, FencedError, StudyError
 from daam.runs import lease
 from daam.storage import MissingKeyError, Store, open_store
+from daam.storage.scratch import scratch_folder
 from tune.budget import Cost, cost_of
 from tune.proposals.sampling import pruner_for, sampler_for
 from tune.settings import StudyConfig
@@ -180,8 +180,8 @@ def stored_study(folder: Store, scratch: Path) -> optuna.Study | None:
 
 def spent_on(folder: Store) -> Cost:
     """Return what the search of a study has cost so far."""
-    with tempfile.TemporaryDirectory(prefix="daam-study-") as scratch:
-        study = stored_study(folder, Path(scratch))
+    with scratch_folder() as scratch:
+        study = stored_study(folder, scratch)
         return Cost() if study is None else cost_of(study)
 
 

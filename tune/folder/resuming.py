@@ -7,9 +7,7 @@ keep their number, because their folder is named by it, and become FAIL with the
 
 import copy
 import json
-import tempfile
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from daam.config.load import setting, with_settings
 from daam.errors import ConfigError, StudyError
 from daam.storage import Store
+from daam.storage.scratch import scratch_folder
 from daam.training.state import changed_settings
 from tune.folder.folder import (
     JOURNAL,
@@ -43,8 +42,8 @@ def adopt(folder: Store, config: StudyConfig) -> list[str]:
     Raises:
         StudyError: the journal is damaged, or of a version of daam with other settings.
     """
-    with tempfile.TemporaryDirectory(prefix="daam-study-") as scratch:
-        study = stored_study(folder, Path(scratch))
+    with scratch_folder() as scratch:
+        study = stored_study(folder, scratch)
         if study is None:
             write_settings(folder, config)
             return []
@@ -56,7 +55,7 @@ def adopt(folder: Store, config: StudyConfig) -> list[str]:
                 f"study.minimise was {then.study.minimise!r} and cannot change in a study that has "
                 "begun; start a new one: --name NAME"
             )
-        path = Path(scratch) / "changed.log"
+        path = scratch / "changed.log"
         changed = optuna.create_study(
             study_name=config.study.name, storage=journal_storage(path), directions=study.directions
         )
@@ -71,7 +70,7 @@ def adopt(folder: Store, config: StudyConfig) -> list[str]:
             if reason:
                 set_aside.setdefault(reason, []).append(trial.number)
         num_earlier = len(folder.list("journal-"))
-        folder.upload(Path(scratch) / JOURNAL, f"journal-{num_earlier + 1}.log")
+        folder.upload(scratch / JOURNAL, f"journal-{num_earlier + 1}.log")
         write_settings(folder, config)  # first: repeated if this process dies before the next line
         folder.upload(path, JOURNAL)
     return [

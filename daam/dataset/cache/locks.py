@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from daam.storage.private import open_own
+
 FIRST_WAIT_S = 0.0005
 LONGEST_WAIT_S = 0.01
 
@@ -23,9 +25,9 @@ def held(path: Path, *, timeout_s: float) -> Iterator[bool]:
         Whether it is held.
 
     Raises:
-        OSError: the file cannot be created.
+        OSError: the file cannot be created, or is not this user's own.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         is_held = lock_in_time(descriptor, fcntl.LOCK_EX, timeout_s=timeout_s)
         try:

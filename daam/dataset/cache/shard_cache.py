@@ -4,12 +4,18 @@
     {directory}/files/{sha256}      indexes and labels, whole
     {directory}/locks/              locks of whatever is being fetched
 
+It is private: an image is checked by a CRC-32, which finds damage but no forgery, and a file that
+is mapped can change after any check. So folders are 0700, files 0600, and a folder that another
+user may write to is refused. To share a domain, share a local copy of it (`daam data copy`), which
+needs no cache.
+
 Indexes and labels, some bytes per row, are kept until the folder is removed; shards are evicted to
 make room for others once no process uses them.
 """
 
 import hashlib
 import logging
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +30,9 @@ from daam.dataset.format.manifest import ShardEntry
 from daam.dataset.format.shard_index import ShardIndex
 from daam.errors import ShardError
 from daam.storage import Store
-from daam.storage.atomic import atomic_write
+from daam.storage.atomic import atomic_write, remove_unfinished
 from daam.storage.local import absolute_folder
+from daam.storage.private import PRIVATE_FILE, open_own, own_folder
 
 FILES_AT_ONCE = 4
 FILE_TIMEOUT_S = 30
@@ -45,6 +52,7 @@ class ShardCache:
         self.capacity_bytes = capacity_bytes
         self._directory = absolute_folder(directory)
         self._shards = self._directory / "shards"
+        self._files = self._directory / "files"
         self._locks = self._directory / "locks"
         self._space = CacheSpace(
             self._shards, lock=self._locks / "space", capacity_bytes=capacity_bytes
@@ -61,17 +69,18 @@ class ShardCache:
         Raises:
             ShardError: the file is missing in the store, or its bytes are not what the manifest
                 says.
-            StorageError: the store cannot be read, or the disk is full.
+            StorageError: the store cannot be read, the disk is full, or other users may write to
+                the cache.
         """
         original = store.local_path(entry.key)
         if original is not None:
             for _ in checked_chunks(store, entry):
                 pass
             return original
-        path = self._directory / "files" / f"{entry.sha256}.arrow"
+        path = self._files / f"{entry.sha256}.arrow"
         with self.explained():
-            for folder in (self._shards, self._locks):
-                folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self._directory, self._shards, self._files, self._locks):
+                own_folder(folder, instead="choose another by data.cache")
             if not _has_bytes_of(entry, path):
                 with self.lock(entry.sha256, timeout_s=FILE_TIMEOUT_S) as is_held:
                     if not _has_bytes_of(entry, path):
@@ -143,17 +152,18 @@ class ShardCache:
 
 
 def _download(store: Store, entry: ShardEntry, path: Path) -> None:
+    remove_unfinished(path.parent)
     try:
-        atomic_write(path, checked_chunks(store, entry))
+        atomic_write(path, checked_chunks(store, entry), mode=PRIVATE_FILE)
     except ShardError as error:
         # The bytes may have been damaged on the way: the store is to blame if they are so twice.
         log.warning("%s; reading it again", error)
-        atomic_write(path, checked_chunks(store, entry))
+        atomic_write(path, checked_chunks(store, entry), mode=PRIVATE_FILE)
 
 
 def _has_bytes_of(entry: ShardEntry, path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # missing, or not this user's: it is replaced
         return False

@@ -21,6 +21,7 @@ from daam.dataset.cache.locks import lock_in_time
 from daam.dataset.cache.space import CacheSpace, NoRoomError
 from daam.dataset.format.manifest import ShardEntry
 from daam.dataset.format.shard_index import ShardIndex
+from daam.storage.private import PRIVATE_FILE, open_own
 
 EVICTION_TIMEOUT_S = 1
 
@@ -71,7 +72,7 @@ class ShardFile:
         Raises:
             OSError: they cannot be written.
         """
-        descriptor = os.open(self._path, os.O_WRONLY)
+        descriptor = open_own(self._path, os.O_WRONLY)
         try:
             rest = memoryview(data)
             while rest:
@@ -85,8 +86,12 @@ class ShardFile:
     def _map(self) -> mmap.mmap | None:
         """Map what is there; None if that is nothing, or not valid."""
         try:
-            descriptor = os.open(self._path, os.O_RDWR)
+            descriptor = open_own(self._path, os.O_RDWR)
         except FileNotFoundError:
+            return None
+        except PermissionError as error:
+            log.warning("%s; creating it again", error)
+            self._path.unlink()
             return None
         try:
             # Waits while another process evicts the file, which takes a moment.
@@ -105,7 +110,7 @@ class ShardFile:
             os.close(descriptor)
 
     def _create(self) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         try:
             _allocate(descriptor, size_bytes=cached_size_bytes(self._index.entry))
         except OSError:

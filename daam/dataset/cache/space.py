@@ -13,6 +13,7 @@ from pathlib import Path
 
 from daam.dataset.cache.locks import held, lock_in_time
 from daam.errors import StorageError
+from daam.storage.private import open_own
 
 LOCK_TIMEOUT_S = 30
 REFUSAL_S = 10
@@ -96,15 +97,15 @@ class CacheSpace:
         """When each was last opened, its bytes, its path."""
         for file in os.scandir(self._folder):
             with suppress(FileNotFoundError):  # another process just evicted it
-                status = file.stat()
+                status = file.stat(follow_symlinks=False)
                 yield status.st_mtime_ns, status.st_size, Path(file.path)
 
 
 def _locked_if_unused(path: Path) -> int | None:
     """Keep processes from mapping a file until `_unlock`; None if one has it mapped."""
     try:
-        descriptor = os.open(path, os.O_RDWR)  # for less, NFS gives no exclusive lock
-    except (FileNotFoundError, PermissionError):  # just evicted, or of another user
+        descriptor = open_own(path, os.O_RDWR)  # for less, NFS gives no exclusive lock
+    except (FileNotFoundError, PermissionError):  # just evicted, or not this user's
         return None
     if lock_in_time(descriptor, fcntl.LOCK_EX, timeout_s=0):
         return descriptor

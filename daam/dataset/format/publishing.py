@@ -130,7 +130,7 @@ def unnamed_files(manifest: DomainManifest, *, store: Store) -> tuple[list[str],
 
 
 def remove_unnamed(manifest: DomainManifest, *, store: Store) -> list[str]:
-    """Remove all of `unnamed_files`, and return their keys.
+    """Remove all of `unnamed_files` and what killed imports have left; return their keys.
 
     Not while the domain is imported or copied to this store, or a run reads its previous state.
 
@@ -140,7 +140,8 @@ def remove_unnamed(manifest: DomainManifest, *, store: Store) -> list[str]:
     previous, others = unnamed_files(manifest, store=store)
     for key in (keys := others + previous):
         store.delete(key)
-    return keys
+    domain = manifest.domain
+    return keys + [f"{domain}/{name}" for name in store.child(domain).remove_unfinished()]
 
 
 def _is_stored(entry: ShardEntry, *, store: Store, recheck: bool) -> bool:

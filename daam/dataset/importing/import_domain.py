@@ -38,6 +38,7 @@ from daam.dataset.parallel import num_processors, parallel_map
 from daam.domains import Split, check_domain
 from daam.errors import StorageError
 from daam.storage import Store
+from daam.storage.scratch import scratch_folder
 
 SHARD_SIZE_BYTES = 64 << 20
 VALIDATION_SHARE = 0.25
@@ -102,6 +103,7 @@ def import_domain(
     note = on_note or partial(log.warning, "%s: %s", domain)
     for line in findings(index):
         note(line)
+    to.child(domain).remove_unfinished()
     settings = ImportSettings(
         validation_share=float(validation_share),
         without_val=index.without_val,
@@ -189,8 +191,8 @@ def _write_split(
             yield rows
 
     try:
-        with tempfile.TemporaryDirectory(prefix="daam-import-") as name:
-            where = {"domain": domain, "split": split, "folder": Path(name)}
+        with scratch_folder() as scratch:
+            where = {"domain": domain, "split": split, "folder": scratch}
             with_cameras = zip(jpegs, _values(images["camera"]), strict=True)
             labels = zip(_values(images["identity"]), _values(images["path"]), strict=True)
             shards = parallel_map(

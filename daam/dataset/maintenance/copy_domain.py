@@ -1,8 +1,6 @@
 """Copy a domain to another store, verifying every byte on the way."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from daam.dataset.format.download import ByteProgress, Progress, verified_file
 from daam.dataset.format.manifest import DomainManifest, ShardEntry, manifest_key, stored_manifest
@@ -10,6 +8,7 @@ from daam.dataset.format.publishing import publish, send
 from daam.dataset.parallel import parallel_map
 from daam.errors import ConfigError
 from daam.storage import Store
+from daam.storage.scratch import scratch_folder
 
 FILES_AT_ONCE = 4
 
@@ -48,10 +47,11 @@ def copy_domain(
     manifest = DomainManifest.from_json(data, domain=domain, place=place)
     read = ByteProgress(sum(entry.size_bytes for entry in manifest.files), report=progress)
 
-    with tempfile.TemporaryDirectory(prefix="daam-copy-") as scratch:
+    target.child(domain).remove_unfinished()
+    with scratch_folder() as scratch:
 
         def copy(entry: ShardEntry) -> None:
-            file = verified_file(source, entry, scratch=Path(scratch), progress=read)
+            file = verified_file(source, entry, scratch=scratch, progress=read)
             sent = send(entry, file, to=target, recheck=recheck)
             if not sent:
                 read.add(entry.size_bytes)

@@ -1,7 +1,6 @@
 """Verify every byte of a stored domain, and say how to repair it."""
 
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from daam.dataset.pixels.image_file import decode_jpeg, image_size
 from daam.domains import JUNK
 from daam.errors import DaamError, DataError
 from daam.storage import Store
+from daam.storage.scratch import scratch_folder
 
 FILES_AT_ONCE = 4
 
@@ -60,8 +60,8 @@ def verify_domain(
     """
     read = ByteProgress(sum(entry.size_bytes for entry in manifest.files), report=progress)
     for split in manifest.splits.values():
-        with tempfile.TemporaryDirectory(prefix="daam-verify-") as scratch:
-            yield from _verify_split(store, split, scratch=Path(scratch), progress=read)
+        with scratch_folder() as scratch:
+            yield from _verify_split(store, split, scratch=scratch, progress=read)
 
 
 def repair_commands(manifest: DomainManifest, *, at: str) -> tuple[str, str]:

@@ -12,7 +12,6 @@ k = matches.
 import logging
 import os
 import secrets
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -33,6 +32,8 @@ from daam.inference.contract import KEY
 from daam.inference.embedder import Embedder
 from daam.inference.search.gallery import Gallery
 from daam.storage.atomic import atomic_file
+from daam.storage.private import make_folder
+from daam.storage.scratch import scratch_folder
 from daam.training.scoring.extract import embed_batch
 from daam.training.setup.compute import compute_of
 
@@ -150,9 +151,9 @@ def embed_gallery(
     """
     if (problem := _unwritable(folder)) is not None:
         log.warning("embeddings are not kept for the next search: %s %s", folder, problem)
-        with tempfile.TemporaryDirectory(prefix="daam-search-") as scratch:
+        with scratch_folder() as scratch:
             # Its files stay mapped after they are removed.
-            return embed_gallery(gallery, embedder, folder=Path(scratch), progress=progress)
+            return embed_gallery(gallery, embedder, folder=scratch, progress=progress)
     width = embedder.contract.embedding_width
     keys, names, files = _read_files(folder, width=width)
     missing = np.flatnonzero(_index_in(gallery.keys, keys).is_null())
@@ -286,7 +287,7 @@ def _index_in(values: pa.Array, among: pa.Array) -> pa.Array:
 def _unwritable(folder: Path) -> str | None:
     """Make a folder; return why nothing can be written there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         return f"cannot be made: {error.strerror}"
     return None if os.access(folder, os.W_OK) else "is not writable"

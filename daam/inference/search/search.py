@@ -6,6 +6,7 @@ Shapes: N = images of the gallery, Q = queries, C = embedding width, k = matches
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,8 @@ from daam.inference.search.matches import Found, Match, SearchResult
 from daam.inference.search.threshold import Threshold, measured_threshold
 from daam.metrics.reranking import reranked_chunks
 from daam.storage import MissingKeyError, open_parent, open_store
-from daam.storage.local import check_path
+from daam.storage.local import absolute_folder, check_path
+from daam.storage.private import own_folder
 
 NUM_MATCHES = 10
 MAX_MATCHES = 1000
@@ -314,6 +316,10 @@ def read_query(query: str | Path) -> NDArray[np.uint8]:
 def _folder_of(gallery: Gallery, embedder: Embedder, *, run: str) -> Path:
     local = open_store(run).local_path("search")
     if local is None:
-        local = Path(embedder.config.data.cache).expanduser() / "search"
+        cache = absolute_folder(Path(embedder.config.data.cache))
+        local = cache / "search"
+        with suppress(OSError):  # where nothing can be written, nothing is kept
+            own_folder(cache, instead="choose another by data.cache")
+            own_folder(local, instead="choose another by data.cache")
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", gallery.name)[:64]
     return local / f"{name}-{embedder.digest[:16]}"

@@ -76,6 +76,15 @@ def test_files_that_no_manifest_names_are_listed_and_left_to_a_command(
     assert set(store.list()) == keys(third) | {MANIFEST}
 
 
+def test_an_import_removes_what_a_killed_one_left(small_market: Path, tmp_path: Path) -> None:
+    left = tmp_path / "plaza" / ".train-00000.arrow.0123456789abcdef.partial"
+    left.parent.mkdir()
+    left.touch()
+    index = read_layout("market1501", small_market)
+    import_domain(index, domain="plaza", to=LocalStore(tmp_path))
+    assert not left.exists()
+
+
 def test_a_manifest_of_an_older_format_keeps_its_files_for_one_import(
     imported: Import, store: Store
 ) -> None:
