@@ -73,7 +73,7 @@ class Worker:
         }
         for old in scratch.iterdir():
             shutil.rmtree(old)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.fuzz.worker", str(scratch)],
             cwd=ROOT,
             env=environment,
@@ -81,6 +81,9 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        return process
 
     def _stop(self) -> None:
         process, self._process = self._process, None

@@ -20,6 +20,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "cached-shard": _from("cached_shard", "target"),
     "image": _from("images", "target"),
     "stored-image": _from("images", "stored"),
+    "embeddings": _from("embeddings", "target"),
     "csv": _from("tables", "csv"),
     "parquet": _from("tables", "parquet"),
 }

@@ -58,7 +58,7 @@ def test_what_was_found_once_stays_fixed(worker: Worker, name: str) -> None:
 
 
 def test_every_way_to_end_badly_is_found() -> None:
-    with Worker(timeout_s=10) as worker:
+    with Worker(timeout_s=3) as worker:
         for data, reason in BAD_INPUTS.items():
             outcome = worker.run("misbehaving", data)
             assert outcome.kind == BAD, data

@@ -2,8 +2,9 @@
 
     python -m tests.fuzz.worker FOLDER
 
-Each input on standard input is a line of JSON, [target, size], and its bytes; each answer is a line
-of JSON, [outcome, reason]. Address space is bounded, and so is which files may be opened.
+It first prints "ready". Each input on standard input is a line of JSON, [target, size], and its
+bytes; each answer is a line of JSON, [outcome, reason]. Address space is bounded, and so is which
+files may be opened.
 """
 
 import json
@@ -41,6 +42,8 @@ def serve(folder: Path, *, inputs: BinaryIO, answers: BinaryIO) -> None:
     outside: list[str] = []
     sys.addaudithook(_noting(outside, folder=os.path.realpath(folder)))
     targets: dict[str, Target] = {}
+    answers.write(b"ready\n")
+    answers.flush()
     while line := inputs.readline():
         name, size = json.loads(line)
         data = inputs.read(size)

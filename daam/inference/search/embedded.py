@@ -155,12 +155,12 @@ def embed_gallery(
             # Its files stay mapped after they are removed.
             return embed_gallery(gallery, embedder, folder=scratch, progress=progress)
     width = embedder.contract.embedding_width
-    keys, names, files = _read_files(folder, width=width)
+    keys, names, files = read_embeddings(folder, width=width)
     missing = np.flatnonzero(_index_in(gallery.keys, keys).is_null())
     unreadable: list[UnreadableFile] = []
     if len(missing):
         unreadable = _embed_into(folder, gallery, embedder, rows=missing, progress=progress)
-        keys, names, files = _read_files(folder, width=width)
+        keys, names, files = read_embeddings(folder, width=width)
     elif progress is not None:
         progress(len(gallery), len(gallery))
     rows, places = _placed(_index_in(gallery.keys, keys), files)
@@ -178,6 +178,37 @@ def embed_gallery(
         rows=rows,
         places=places,
     )
+
+
+def read_embeddings(folder: Path, *, width: int) -> tuple[pa.Array, list[str], list[Tensor]]:
+    """Read the kept embeddings of a gallery; a damaged file is ignored, with a warning.
+
+    Args:
+        folder: of the files.
+        width: C of the embeddings.
+
+    Returns:
+        The keys in all files, the files' names, and the embeddings of each: (F, C) float32, mapped.
+    """
+    keys: list[pa.Array] = [pa.array([], pa.binary())]
+    names: list[str] = []
+    files: list[Tensor] = []
+    schema = pa.schema({"key": pa.binary(), "embedding": pa.list_(pa.float32(), width)})
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            table = read_table(path, schema=schema)
+            (embeddings,) = table["embedding"].chunks
+            # Both raise on nulls, in numbers and in lists.
+            values_FC = embeddings.flatten().to_numpy().reshape(len(embeddings), width)
+        except ValueError as error:
+            log.warning("%s is damaged and ignored: %s", path, error)
+            continue
+        keys += table["key"].chunks
+        names.append(path.name)
+        with warnings.catch_warnings():  # torch warns of read-only memory, which is only read here
+            warnings.simplefilter("ignore", UserWarning)
+            files.append(torch.from_numpy(values_FC))
+    return pa.concat_arrays(keys), names, files
 
 
 def embed_images(embedder: Embedder, images_BHWC: torch.Tensor) -> NDArray[np.float32]:
@@ -236,29 +267,6 @@ def _write_file(folder: Path, batches: Iterable[pa.RecordBatch], *, contract: st
         pa.ipc.new_file(file, table.schema) as writer,
     ):
         writer.write_table(table)
-
-
-def _read_files(folder: Path, *, width: int) -> tuple[pa.Array, list[str], list[Tensor]]:
-    """The keys in all files, the files' names, and the embeddings in each."""
-    keys: list[pa.Array] = [pa.array([], pa.binary())]
-    names: list[str] = []
-    files: list[Tensor] = []
-    schema = pa.schema({"key": pa.binary(), "embedding": pa.list_(pa.float32(), width)})
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        try:
-            table = read_table(path, schema=schema)
-            (embeddings,) = table["embedding"].chunks
-            # Both raise on nulls, in numbers and in lists.
-            values_FC = embeddings.flatten().to_numpy().reshape(len(embeddings), width)
-        except ValueError as error:
-            log.warning("%s is damaged and ignored: %s", path, error)
-            continue
-        keys += table["key"].chunks
-        names.append(path.name)
-        with warnings.catch_warnings():  # torch warns of read-only memory, which is only read here
-            warnings.simplefilter("ignore", UserWarning)
-            files.append(torch.from_numpy(values_FC))
-    return pa.concat_arrays(keys), names, files
 
 
 def _placed(
