@@ -13,6 +13,7 @@ from typing import Self
 
 from daam.errors import StorageError
 from daam.storage.local import absolute_folder
+from daam.storage.private import make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class LocalS3:
                 "- and ."
             )
         try:
-            (self._directory / name).mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory / name)
         except OSError as error:
             raise StorageError(
                 f"cannot create the folder {self._directory / name}: {error.strerror}; choose "
@@ -120,7 +121,7 @@ class LocalS3:
         Raises:
             StorageError: rclone is not installed, or the server does not start.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self._directory)
         self._process = subprocess.Popen(
             [
                 _rclone(),

@@ -24,3 +24,7 @@ def test_every_command_is_recognised_in_messages() -> None:
         for command in app.app.registered_commands
     } | {group.name for group in app.app.registered_groups}
     assert all(COMMAND.match(f"daam {name} --help") for name in names)
+
+
+def test_a_terminal_is_sent_no_control_characters() -> None:
+    assert as_started("a\x1b[2Jb\r\x9bc\0\td\ne") == "a\\x1b[2Jb\\r\\x9bc\\x00\td\ne"

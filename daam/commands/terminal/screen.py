@@ -20,6 +20,7 @@ from rich.progress import (
 from daam.errors import ImportInterruptedError
 
 console = Console()
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 COMMAND = re.compile(
     r"\bdaam (?=(tune|dashboard|train|evaluate|compare|label|search|export|embed|config|data"
     r"|cluster) )"
@@ -74,8 +75,10 @@ def print_line(text: str) -> None:
 def as_started(text: str) -> str:
     """Return text with its commands in the form that started this process.
 
-    Only an installed package has `daam`; a checkout with its requirements has `launch.py`.
+    Only an installed package has `daam`; a checkout with its requirements has `launch.py`. Control
+    characters, such as those of a file's name, are written out: a terminal would obey them.
     """
+    text = CONTROL_CHARACTERS.sub(lambda found: repr(found[0])[1:-1], text)
     if Path(sys.argv[0]).name != "launch.py":
         return text
     return COMMAND.sub("python launch.py ", text)

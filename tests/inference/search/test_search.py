@@ -1,6 +1,7 @@
 """A run, a gallery and photos: the matches against those of an evaluation, and what is refused."""
 
 import json
+import stat
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,14 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from daam.config.load import with_settings
 from daam.dataset.cache import ShardCache
 from daam.dataset.format.manifest import read_manifest
 from daam.dataset.reading.labels import read_names
 from daam.domains import Split
-from daam.errors import ConfigError, DataError
+from daam.errors import ConfigError, DataError, StorageError
 from daam.inference.embedder import open_trained
 from daam.inference.search.choice import allowed_images, parse_time, time_text
-from daam.inference.search.search import Searcher, open_searcher, read_query, search
+from daam.inference.search.search import (
+    Searcher,
+    _folder_of,
+    open_searcher,
+    read_query,
+    search,
+)
 from daam.inference.search.threshold import measured_threshold
 from daam.metrics.reranking import reranked_chunks
 from daam.metrics.retrieval import cosine_distances
@@ -108,6 +116,20 @@ def test_a_gallery_in_a_bucket_is_searched(run: str, raw: Path, store: Store) ->
     store.write(f"day/{found.matches[0].name[4:]}", b"not an image any more")
     again = search(run, gallery=store.uri, queries=[query])
     assert len(again.unreadable) == 1  # and not the embedding of what was there
+
+
+def test_embeddings_for_a_run_in_a_bucket_lie_where_nobody_else_may_write(
+    searcher: Searcher, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    config = with_settings(searcher.embedder.config, {"data.cache": str(cache)})
+    embedder = replace(searcher.embedder, config=config)
+    folder = _folder_of(searcher.gallery, embedder, run="s3://bucket/run")
+    assert folder.parent == cache / "search"
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+    folder.parent.chmod(0o770)
+    with pytest.raises(StorageError, match=f"chmod go-w {folder.parent}"):
+        _folder_of(searcher.gallery, embedder, run="s3://bucket/run")
 
 
 def test_reranking_orders_the_shortlist_by_its_reranked_distances(
