@@ -1,6 +1,7 @@
 """Atomic writes to the local disk: a file appears under its name complete, or not at all."""
 
 import errno
+import glob
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -40,7 +41,8 @@ def atomic_file(
     """Open a file for writing that appears under its name once the block ends without an error.
 
     The bytes go to a temporary file beside it, which is flushed to the disk and renamed. After an
-    error nothing is left behind, and a file that was there before is unchanged.
+    error nothing is left behind, and a file that was there before is unchanged. If the process is
+    killed, the temporary file is removed by the next one that writes this file.
 
     Args:
         path: of the file.
@@ -57,6 +59,8 @@ def atomic_file(
     try:
         make_folder(root or path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
+            _remove_if_abandoned(left)
         with _created(partial, mode=mode) as file:
             yield file
             file.flush()
@@ -87,17 +91,23 @@ def remove_unfinished(folder: Path) -> list[Path]:
         for name in names
         if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
     ]
-    removed: list[Path] = []
-    for path in sorted(found):
-        with suppress(OSError):  # a link, just renamed, or of another user
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-            try:
-                if is_abandoned(descriptor):
-                    path.unlink()
-                    removed.append(path)
-            finally:
-                os.close(descriptor)
-    return removed
+    return [path for path in sorted(found) if _remove_if_abandoned(path)]
+
+
+def _remove_if_abandoned(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:  # a link, just renamed, or of another user
+        return False
+    try:
+        if not is_abandoned(descriptor):
+            return False
+        path.unlink()
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _created(partial: Path, *, mode: int) -> BinaryIO:

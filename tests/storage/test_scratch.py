@@ -104,6 +104,19 @@ def test_an_unfinished_file_is_removed_once_its_writer_was_killed(tmp_path: Path
     assert (tmp_path / "other").exists()
 
 
+def test_the_next_writer_of_a_file_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    path = tmp_path / "[a]*"
+    left, others = tmp_path / ".[a]*.0123456789abcdef.partial", tmp_path / ".a.01.partial"
+    left.touch()
+    others.touch()
+    with atomic_file(path) as first, atomic_file(path) as second:
+        assert not left.exists()
+        first.write(b"first")
+        second.write(b"second")
+    assert path.read_bytes() == b"first"  # both are published, the outer one last
+    assert sorted(tmp_path.iterdir()) == [others, path]
+
+
 def test_a_link_that_looks_like_an_unfinished_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"data")
     (tmp_path / ".link.partial").symlink_to("target")
