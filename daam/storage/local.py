@@ -53,17 +53,20 @@ class LocalStore(Store):
         return str(self.local_path(key))
 
     def read(self, key: str) -> bytes:
-        with self._explained("read", key):
+        with self._as_storage_error("read", key):
             return self.local_path(key).read_bytes()
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        with self._explained("read", key), self.local_path(key).open("rb") as file:
+        with self._as_storage_error("read", key), self.local_path(key).open("rb") as file:
             while chunk := file.read(CHUNK_SIZE_BYTES):
                 yield chunk
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
         check_range(start=start, size=size)
-        with self._explained("read", key), self.local_path(key).open("rb", buffering=0) as file:
+        with (
+            self._as_storage_error("read", key),
+            self.local_path(key).open("rb", buffering=0) as file,
+        ):
             data = os.pread(file.fileno(), size, start)
             while len(data) < size and (more := os.pread(file.fileno(), size, start + len(data))):
                 data += more[: size - len(data)]
@@ -94,7 +97,7 @@ class LocalStore(Store):
         # Only the folders that can hold such keys are searched.
         top = self._folder / prefix.rpartition("/")[0]
         keys: builtins.list[str] = []
-        with self._explained("list", prefix):
+        with self._as_storage_error("list", prefix):
             for folder, _, names in os.walk(top, onerror=_raise_unless_missing):
                 relative = Path(folder).relative_to(self._folder)
                 keys += [(relative / name).as_posix() for name in names]
@@ -111,14 +114,14 @@ class LocalStore(Store):
         return found
 
     def size(self, key: str) -> int:
-        with self._explained("look up", key):
+        with self._as_storage_error("look up", key):
             path = self.local_path(key)
             if path.is_dir():
                 raise FileNotFoundError(path)
             return path.stat().st_size
 
     def delete(self, key: str) -> None:
-        with self._explained("delete", key):
+        with self._as_storage_error("delete", key):
             self.local_path(key).unlink(missing_ok=True)
 
     def child(self, prefix: str) -> LocalStore:
@@ -135,7 +138,7 @@ class LocalStore(Store):
         return self._folder / check_key(key)
 
     @contextmanager
-    def _explained(self, verb: str, key: str) -> Iterator[None]:
+    def _as_storage_error(self, verb: str, key: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:

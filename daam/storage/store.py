@@ -16,11 +16,11 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 MAX_NAME_LENGTH = 200
 NAME_PATTERN = rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{MAX_NAME_LENGTH - 1}}}"
 OUTAGES = "daam.storage.outages"
-"""The logger of a line when a store stops answering, and one when it does again."""
+"""The logger that reports when a store stops answering, and when it answers again."""
 
 
 class MissingKeyError(StorageError):
-    """The store works, but has nothing under this key."""
+    """The store can be reached, but has no such key."""
 
 
 class Store(ABC):
@@ -68,9 +68,9 @@ class Store(ABC):
 
     @abstractmethod
     def create(self, key: str, data: bytes) -> bool:
-        """Publish the bytes under the key if there is nothing; return whether there was nothing.
+        """Publish the bytes unless the key exists; return whether they were published.
 
-        Some S3 servers do not know the condition: there it replaces and returns True.
+        S3 servers without conditional writes replace them and return True.
         """
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Store(ABC):
     def versions(self, prefix: str = "") -> dict[str, str]:
         """All keys that start with the prefix (a plain string), sorted, each with its version.
 
-        A version is a text that changes when the bytes under the key are replaced.
+        A version is a string that changes when the bytes under the key are replaced.
         """
 
     def list(self, prefix: str = "") -> list[str]:
@@ -191,4 +191,4 @@ def check_range(*, start: int, size: int) -> None:
         ValueError: a negative start or size.
     """
     if start < 0 or size < 0:
-        raise ValueError(f"{size} bytes from byte {start} are no range")
+        raise ValueError(f"{size} bytes from byte {start} is not a valid range")

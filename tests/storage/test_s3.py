@@ -103,7 +103,7 @@ def test_a_server_that_cannot_be_reached_through_a_proxy_names_the_proxys_variab
     monkeypatch.setenv(name, "http://user:hidden@127.0.0.1:9")
     for other in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(other, "")
-    with pytest.raises(StorageError, match=rf"by way of .*{name}.*NO_PROXY") as caught:
+    with pytest.raises(StorageError, match=rf"not be reached through .*{name}.*NO_PROXY") as caught:
         open_store(s3_uri).write("key", b"")
     assert "hidden" not in str(caught.value)
 

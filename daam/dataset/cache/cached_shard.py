@@ -119,7 +119,7 @@ class CachedShard:
             raise damaged_shard(self.index, place=self._store.uri, row=damaged[0])
         file = self._file
         if keep and file is not None:
-            with self._cache.explained():
+            with self._cache.as_storage_error():
                 file.write(data, start=span.start, rows=span.rows)
         return images
 

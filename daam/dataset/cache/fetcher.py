@@ -25,7 +25,7 @@ class ClosedError(StorageError):
 
 
 class Fetcher:
-    """The requests of one table of images. Any number of threads share it, but no forked process.
+    """Fetches the images of one table. Threads share it; forked processes must not use it.
 
     Args:
         shards: of the table.
@@ -67,7 +67,7 @@ class Fetcher:
                 shard.open(create=self._keeps(shard), timeout_s=timeout_s)
             images: dict[Place, memoryview] = {}
             while missing := set(wanted) - images.keys():
-                fetched = self._fetch(missing, past_locks=time.monotonic() > deadline)
+                fetched = self._fetch(missing, ignore_locks=time.monotonic() > deadline)
                 images |= fetched
                 if len(fetched) < len(missing):
                     time.sleep(POLL_S)
@@ -78,12 +78,12 @@ class Fetcher:
         return [images[place] for place in wanted]
 
     def prefetch(self, numbers: Iterable[int]) -> None:
-        """Complete shards in the background; returns at once."""
+        """Fetch the rest of these shards in the background; return at once."""
         self._check_process()
         self._prefetcher.add(self._shards[number] for number in numbers)
 
     def release(self, numbers: Iterable[int]) -> None:
-        """Let shards be evicted, unless all are kept; images that are still held stay valid."""
+        """Allow shards to be evicted, unless all are kept; images in use stay valid."""
         self._check_process()
         if not self.keeps_all:
             self._prefetcher.remove(self._shards[number] for number in numbers)
@@ -107,8 +107,8 @@ class Fetcher:
                 "fork of it; start processes by spawn, or open the images in each of them"
             )
 
-    def _fetch(self, missing: set[Place], *, past_locks: bool) -> dict[Place, memoryview]:
-        """Images that are in the cache by now, and those that nobody else is fetching."""
+    def _fetch(self, missing: set[Place], *, ignore_locks: bool) -> dict[Place, memoryview]:
+        """Return images that are cached by now, and fetch those whose lock is free."""
         rows_of: dict[tuple[CachedShard, int], list[int]] = defaultdict(list)
         for shard, row in missing:
             rows_of[shard, shard.part_of(row)].append(row)
@@ -119,7 +119,7 @@ class Fetcher:
                 is_locked = stack.enter_context(shard.lock(part))
                 cached = {row: image for row in rows if (image := shard.image(row)) is not None}
                 images |= {(shard, row): image for row, image in cached.items()}
-                if is_locked or past_locks:
+                if is_locked or ignore_locks:
                     spans = shard.spans_of(row for row in rows if row not in cached)
                     requests += [(shard, span, is_locked) for span in spans]
             for (shard, _, _), fetched in zip(requests, self._parallel(requests), strict=True):

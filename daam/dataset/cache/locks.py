@@ -1,4 +1,4 @@
-"""File locks between threads and processes of a node; the kernel releases them with their owner."""
+"""File locks between threads and processes of a node; the kernel releases a dead process's."""
 
 import fcntl
 import os
@@ -14,34 +14,34 @@ LONGEST_WAIT_S = 0.01
 
 
 @contextmanager
-def held(path: Path, *, timeout_s: float) -> Iterator[bool]:
-    """Hold a lock inside the block, if it can be acquired in time.
+def file_lock(path: Path, *, timeout_s: float) -> Iterator[bool]:
+    """Try to acquire a lock, which is released when the block ends.
 
     Args:
-        path: its file, created if missing; two locks of one thread exclude each other.
+        path: of the lock file, created if missing. Not reentrant.
         timeout_s: give up after this long; 0 tries once.
 
     Yields:
-        Whether it is held.
+        Whether it was acquired.
 
     Raises:
         OSError: the file cannot be created, or is not this user's own.
     """
     descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
-        is_held = lock_in_time(descriptor, fcntl.LOCK_EX, timeout_s=timeout_s)
+        is_held = flock_within(descriptor, fcntl.LOCK_EX, timeout_s=timeout_s)
         try:
             yield is_held
         finally:
             if is_held:
-                # Closing alone would leave it held by a child forked meanwhile.
+                # A child forked since would keep the lock if the file were only closed.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
 
-def lock_in_time(descriptor: int, kind: int, *, timeout_s: float) -> bool:
-    """Lock an open file, fcntl.LOCK_EX or LOCK_SH; return whether that succeeded in time."""
+def flock_within(descriptor: int, kind: int, *, timeout_s: float) -> bool:
+    """Lock an open file with fcntl.LOCK_EX or LOCK_SH; return whether it was acquired in time."""
     deadline = time.monotonic() + timeout_s
     wait_s = FIRST_WAIT_S
     while True:

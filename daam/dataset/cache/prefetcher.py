@@ -1,4 +1,4 @@
-"""Shards completed in the background, so that later batches, epochs and runs need no store."""
+"""Background fetching of whole shards, so that later batches, epochs and runs need no store."""
 
 import logging
 import threading
@@ -34,7 +34,7 @@ class Prefetcher:
         self._resume_at = 0.0
 
     def add(self, shards: Iterable[CachedShard]) -> None:
-        """Complete these shards too; returns at once."""
+        """Add shards to fetch; return at once."""
         with self._lock:
             new = [shard for shard in shards if shard not in self._shards]
             self._shards.update(new)
@@ -51,7 +51,7 @@ class Prefetcher:
         return shard in self._shards
 
     def remove(self, shards: Iterable[CachedShard]) -> None:
-        """Stop completing these shards and release them."""
+        """Stop fetching these shards and release them."""
         with self._lock:
             removed = set(shards)
             self._shards -= removed
@@ -114,7 +114,7 @@ class Prefetcher:
                 shard.release()
 
     def _pause(self, seconds: float) -> bool:
-        """Let all threads pause, unless they do already; return whether they did not."""
+        """Pause all threads; return False if they were paused already."""
         with self._lock:
             now = time.monotonic()
             if now < self._resume_at:

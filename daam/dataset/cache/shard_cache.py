@@ -2,7 +2,7 @@
 
     {directory}/shards/             image shards, see `ShardFile`
     {directory}/files/{sha256}      indexes and labels, whole
-    {directory}/locks/              locks of whatever is being fetched
+    {directory}/locks/              lock files
 
 It is private: an image is checked by a CRC-32, which finds damage but no forgery, and a file that
 is mapped can change after any check. So folders are 0700, files 0600, and a folder that another
@@ -22,9 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from daam.dataset.cache.locks import held
+from daam.dataset.cache.locks import file_lock
 from daam.dataset.cache.shard_file import ShardFile
-from daam.dataset.cache.space import CacheSpace, NoRoomError, allow_many_files, explained
+from daam.dataset.cache.space import CacheSpace, NoRoomError, allow_many_files, as_storage_error
 from daam.dataset.format.download import checked_chunks
 from daam.dataset.format.manifest import ShardEntry
 from daam.dataset.format.shard_index import ShardIndex
@@ -36,7 +36,7 @@ from daam.storage.private import PRIVATE_FILE, open_own, own_folder
 
 FILES_AT_ONCE = 4
 FILE_TIMEOUT_S = 30
-NUM_LOCKS = 1024  # files, whatever the number of things to lock: two may share one
+NUM_LOCKS = 1024  # files; names are hashed to them, so two names may share a lock
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class ShardCache:
                 pass
             return original
         path = self._files / f"{entry.sha256}.arrow"
-        with self.explained():
+        with self.as_storage_error():
             for folder in (self._directory, self._shards, self._files, self._locks):
                 own_folder(folder, instead="choose another by data.cache")
             if not _has_bytes_of(entry, path):
@@ -114,7 +114,7 @@ class ShardCache:
         path = self._shards / f"{index.entry.sha256}.images"
         if not create and not path.exists():
             return None
-        with self.lock(index.entry.sha256, timeout_s=timeout_s) as is_held, self.explained():
+        with self.lock(index.entry.sha256, timeout_s=timeout_s) as is_held, self.as_storage_error():
             try:
                 return ShardFile(path, index=index, space=self._space) if is_held else None
             except NoRoomError as error:
@@ -128,27 +128,27 @@ class ShardCache:
                 return None
 
     def retry_refused(self) -> None:
-        """Look for room again: a shard was released."""
+        """Try again to make room: a shard was released."""
         self._space.retry_refused()
 
     @contextmanager
     def lock(self, name: str, *, timeout_s: float) -> Iterator[bool]:
-        """Hold a lock inside the block, as `locks.held`.
+        """Try to acquire the lock of that name, as `locks.file_lock`.
 
         Raises:
             StorageError: the folder cannot be used.
         """
         number = zlib.crc32(name.encode()) % NUM_LOCKS
         with ExitStack() as stack:
-            with self.explained():
+            with self.as_storage_error():
                 is_held = stack.enter_context(
-                    held(self._locks / f"{number:04}", timeout_s=timeout_s)
+                    file_lock(self._locks / f"{number:04}", timeout_s=timeout_s)
                 )
             yield is_held
 
-    def explained(self) -> AbstractContextManager[None]:
-        """Turn errors of the file system inside the block into a StorageError in words."""
-        return explained(self._directory)
+    def as_storage_error(self) -> AbstractContextManager[None]:
+        """Convert OSErrors in the block to StorageErrors that name the setting to change."""
+        return as_storage_error(self._directory)
 
 
 def _download(store: Store, entry: ShardEntry, path: Path) -> None:

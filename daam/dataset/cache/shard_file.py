@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daam.dataset.cache.locks import lock_in_time
+from daam.dataset.cache.locks import flock_within
 from daam.dataset.cache.space import CacheSpace, NoRoomError
 from daam.dataset.format.manifest import ShardEntry
 from daam.dataset.format.shard_index import ShardIndex
@@ -95,7 +95,7 @@ class ShardFile:
             return None
         try:
             # Waits while another process evicts the file, which takes a moment.
-            if not lock_in_time(descriptor, fcntl.LOCK_SH, timeout_s=EVICTION_TIMEOUT_S):
+            if not flock_within(descriptor, fcntl.LOCK_SH, timeout_s=EVICTION_TIMEOUT_S):
                 raise NoRoomError(f"{self._path} has been locked by another process for too long")
             status = os.fstat(descriptor)
             if status.st_nlink == 0:

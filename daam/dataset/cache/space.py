@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from daam.dataset.cache.locks import held, lock_in_time
+from daam.dataset.cache.locks import file_lock, flock_within
 from daam.errors import StorageError
 from daam.storage.private import open_own
 
@@ -27,7 +27,7 @@ class NoRoomError(StorageError):
 
 
 class CacheSpace:
-    """Makes room for a shard by evicting the least recently opened that no process has mapped.
+    """Makes room for shards by evicting the least recently opened that no process has mapped.
 
     A process that maps a file holds a shared lock on it, which the kernel releases with the
     mapping: there is no count that a crash could leave wrong.
@@ -47,7 +47,7 @@ class CacheSpace:
 
     @contextmanager
     def reserved(self, size_bytes: int) -> Iterator[None]:
-        """Make room for a file that the block creates; nobody else gets that room meanwhile.
+        """Make room for a file that the block creates; no other process can claim it until then.
 
         Raises:
             NoRoomError: too much of the cache is in use, or was some seconds ago.
@@ -55,14 +55,14 @@ class CacheSpace:
         too_large, until = self._refused
         if size_bytes >= too_large and time.monotonic() < until:
             raise self._full()
-        with held(self._lock, timeout_s=LOCK_TIMEOUT_S) as is_held:
+        with file_lock(self._lock, timeout_s=LOCK_TIMEOUT_S) as is_held:
             if not is_held:
                 raise NoRoomError(f"{self._lock} has been held by another process for too long")
             self._make_room(size_bytes)
             yield
 
     def retry_refused(self) -> None:
-        """Look for room again, for a shard was released."""
+        """Try again to make room: a shard was released."""
         self._refused = (math.inf, 0)
 
     def _make_room(self, size_bytes: int) -> None:
@@ -107,14 +107,14 @@ def _locked_if_unused(path: Path) -> int | None:
         descriptor = open_own(path, os.O_RDWR)  # for less, NFS gives no exclusive lock
     except (FileNotFoundError, PermissionError):  # just evicted, or not this user's
         return None
-    if lock_in_time(descriptor, fcntl.LOCK_EX, timeout_s=0):
+    if flock_within(descriptor, fcntl.LOCK_EX, timeout_s=0):
         return descriptor
     os.close(descriptor)
     return None
 
 
 def _unlock(descriptor: int) -> None:
-    # Closing alone would leave it held by a child forked meanwhile.
+    # A child forked since would keep the lock if the file were only closed.
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
@@ -132,8 +132,8 @@ def allow_many_files() -> None:
 
 
 @contextmanager
-def explained(directory: Path) -> Iterator[None]:
-    """Turn errors of the file system inside the block into a StorageError that says what to do."""
+def as_storage_error(directory: Path) -> Iterator[None]:
+    """Convert OSErrors in the block to StorageErrors that name the setting to change."""
     try:
         yield
     except OSError as error:

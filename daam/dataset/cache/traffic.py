@@ -7,13 +7,13 @@ from dataclasses import dataclass
 class Traffic:
     """Totals of all tables of images since the process began.
 
-    Threads add to them without a lock, which would stay locked in a child forked meanwhile: a count
-    that is lost does no harm.
+    Threads add to them without a lock, which a child forked at the wrong moment would inherit
+    locked. A lost count does no harm.
 
     Attributes:
         num_images: that were asked for.
         num_missing: of these, how many were not in the cache.
-        size_bytes: of images that were fetched from remote stores, ahead of their use as well.
+        size_bytes: of images that were fetched from remote stores, prefetched ones included.
     """
 
     num_images: int = 0

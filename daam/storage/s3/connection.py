@@ -135,7 +135,7 @@ def connection(settings: S3Settings) -> Connection:
 
     Raises:
         StorageError: the AWS settings cannot be used.
-        BotoCoreError: likewise, in boto3's words.
+        BotoCoreError: likewise, raised by boto3.
     """
     key = (os.getpid(), settings, _environment())
     with _lock:
@@ -162,7 +162,7 @@ def _connect(settings: S3Settings) -> Connection:
             logging.getLogger(name).setLevel(level)
     region = settings.region or os.environ.get("AWS_REGION") or None
     core = botocore.session.Session(profile=settings.profile)
-    # The session needs the region too: a service that issues credentials may be asked there.
+    # The session needs the region too: services that issue credentials are regional.
     session = boto3.Session(botocore_session=core, region_name=region)
     try:
         client = session.client(
@@ -174,8 +174,8 @@ def _connect(settings: S3Settings) -> Connection:
     except ValueError:
         # The cause repeats the address, and people do write passwords into it.
         raise StorageError(
-            "AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config is no address of a server; write it "
-            "as in https://host:9000"
+            "AWS_ENDPOINT_URL or endpoint_url in ~/.aws/config is not the address of a server; "
+            "write it as in https://host:9000"
         ) from None
     if "@" in urlsplit(client.meta.endpoint_url).netloc:
         raise StorageError(

@@ -55,7 +55,7 @@ def as_storage_error(
     if isinstance(error, NO_CREDENTIALS) or is_expired_credentials(error):
         return StorageError(
             f"cannot {doing}: no credentials for S3 ({error}); set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or for an open bucket add anonymous=true to "
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or for a public bucket add anonymous=true to "
             "the address"
         )
     endpoint = "the S3 endpoint" if connection is None else connection.endpoint
@@ -77,13 +77,13 @@ def as_storage_error(
 
 
 def _proxies() -> str:
-    """What to say of proxies if the environment names any; never their addresses."""
+    """A hint at the proxies that the environment names; never their addresses."""
     names = sorted(
         name for name, value in os.environ.items() if value and name.upper() in PROXY_VARIABLES
     )
     if not names:
         return ""
-    return f" (and not to be asked by way of {' and '.join(names)}: NO_PROXY lists exceptions)"
+    return f" (if it must not be reached through {' and '.join(names)}, add it to NO_PROXY)"
 
 
 def is_expired_credentials(error: Exception) -> bool:
@@ -130,20 +130,20 @@ def _reason(
     if code in EXPIRED:
         return (
             f"{endpoint} refuses the credentials: they have expired or their session token is "
-            f"wrong ({code}); get new ones, then go on (used: {using})"
+            f"wrong ({code}); get new ones and try again (used: {using})"
         )
     if code in REFUSED and connection.settings.anonymous:
         return (
-            f"{endpoint} asks for credentials ({code}): bucket {bucket} is not open to everybody, "
-            "or not for this; leave anonymous=true out of the address and set AWS_ACCESS_KEY_ID "
-            "and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE. Where listing is not allowed, AWS says "
-            "this of missing keys too"
+            f"{endpoint} asks for credentials ({code}): bucket {bucket} is not public, "
+            "or not for this operation; leave anonymous=true out of the address and set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE. Where listing is not "
+            "allowed, AWS answers this for missing keys too"
         )
     if code in REFUSED:
         return (
             f"{endpoint} refuses the credentials or what they are used for ({code}); check what "
             f"they may do in bucket {bucket} (used: {using}). Where listing is not allowed, AWS "
-            "says this of missing keys too"
+            "answers this for missing keys too"
         )
     if code == "RequestTimeTooSkewed":
         times = ", ".join(

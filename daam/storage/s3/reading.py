@@ -157,15 +157,15 @@ class ObjectReader:
     def _span(self, headers: Mapping[str, str]) -> tuple[int, int]:
         """Where a response's bytes begin, and the size of the whole object."""
         length = headers.get("content-length", "")
-        # Some servers say 200 where 206 is meant: what counts is which bytes they say they send.
+        # Some servers answer 200 instead of 206, so the range comes from the headers.
         if found := re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("content-range", "")):
             begin, num_bytes = int(found[1]), int(found[2])
         elif length.isdigit():
             begin, num_bytes = 0, int(length)
         else:
             raise StorageError(
-                f"cannot read {self._uri}: {self._connection.endpoint} does not say how large it "
-                "is; check that it is an S3 server, with no proxy before it that changes its "
+                f"cannot read {self._uri}: {self._connection.endpoint} does not send its "
+                "size; check that it is an S3 server, with no proxy before it that changes its "
                 "answers"
             )
         version = (num_bytes, headers.get("etag"))

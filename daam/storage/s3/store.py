@@ -19,7 +19,7 @@ from daam.storage.s3.reading import ObjectReader
 from daam.storage.s3.writing import upload
 from daam.storage.store import MissingKeyError, Store, check_key, check_prefix, check_range
 
-# Answers to a write that is only to create: there is an object, or it is being written now.
+# Error codes of a conditional write: the object exists, or is being written at the moment.
 EXISTS = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 UNKNOWN_CONDITION = frozenset({"501", "NotImplemented"})
 
