@@ -90,8 +90,8 @@ def checked_chunks(store: Store, entry: ShardEntry) -> Iterator[bytes]:
     if digest.hexdigest() != entry.sha256:
         problem = "is damaged: its bytes do not match the checksum in the manifest"
         raise BadFileError(
-            f"{store.locate(entry.key)} {problem}; daam data verify tells how to repair it and "
-            "whether there are more",
+            f"{store.locate(entry.key)} {problem}; run daam data verify to find all damage "
+            "and how to repair it",
             problem=problem,
         )
 
@@ -100,7 +100,7 @@ def missing_file(store: Store, key: str) -> BadFileError:
     """The error for a file that the manifest names and the store does not have."""
     return BadFileError(
         f"{store.locate(key)} is missing: either the domain was replaced since this began (start "
-        "again), or daam data verify tells how to repair it",
+        "again), or run daam data verify to see how to repair it",
         problem="is missing",
     )
 
@@ -113,7 +113,7 @@ def _read(store: Store, entry: ShardEntry, *, into: Path | str, progress: BytePr
     if size_bytes != entry.size_bytes:
         problem = f"is damaged: it has {size_bytes:,} bytes, not {entry.size_bytes:,}"
         raise BadFileError(
-            f"{store.locate(entry.key)} {problem}; daam data verify says how to repair it",
+            f"{store.locate(entry.key)} {problem}; run daam data verify to see how to repair it",
             problem=problem,
         )
     try:

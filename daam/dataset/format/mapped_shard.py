@@ -27,8 +27,8 @@ class MappedShard:
                 self._data = memoryview(source.read_buffer()).cast("B")  # decoders want unsigned
         except FileNotFoundError as error:
             raise ShardError(
-                f"shard {index.entry.key} is missing: there is no {path}; daam data "
-                "verify tells how to repair it"
+                f"shard {index.entry.key} is missing: there is no {path}; run daam "
+                "data verify to see how to repair it"
             ) from error
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"cannot read shard {path}: {error}") from error
@@ -55,5 +55,5 @@ def damaged_shard(index: ShardIndex, *, place: str, row: int | None = None) -> S
     where = f"shard {index.entry.key}" if row is None else f"row {row} of shard {index.entry.key}"
     return ShardError(
         f"{where} is damaged in {place}: its bytes are not those that were imported; "
-        "daam data verify tells how to repair it and whether there are more"
+        "run daam data verify to find all damage and how to repair it"
     )

@@ -92,7 +92,7 @@ def test_a_damaged_labels_file_is_named(plaza: DomainManifest, store: Store) -> 
 def test_a_missing_index_is_named(plaza: DomainManifest, store: Store) -> None:
     key = plaza.split(Split.QUERY).index.key
     store.delete(key)
-    with pytest.raises(ShardError, match=f"{key} is missing: .*data verify tells"):
+    with pytest.raises(ShardError, match=f"{key} is missing: .*data verify to see"):
         describe_domain(store, plaza)
 
 

@@ -234,7 +234,7 @@ def test_a_flipped_byte_is_found_when_its_image_is_used(plaza: Store, tmp_path: 
     assert len(images.jpegs(np.array([6, 8]))) == 2
     for _ in range(2):
         with pytest.raises(
-            ShardError, match=rf"row \d+ of shard {key} is damaged in .*data verify tells"
+            ShardError, match=rf"row \d+ of shard {key} is damaged in .*data verify to find"
         ):
             images.jpegs(np.array([6, 7]))
 
