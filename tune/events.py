@@ -36,6 +36,12 @@ class Event:
     epoch: int | None = None
     time: str = field(default_factory=now_with_zone)
 
+    def __post_init__(self) -> None:
+        if not (self.kind and self.time):
+            raise ValueError("an event has a kind and a time")
+        if not self.run and (self.kind == TRAINS_ON or self.restart is not None):
+            raise ValueError("what is trained or restarted is a run")
+
     @property
     def is_news(self) -> bool:
         """Whether it belongs into the progress of a study."""
