@@ -1,15 +1,17 @@
 """`daam label`: a person answers questions about pairs, for a measured error rate."""
 
-import json
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from pydantic import TypeAdapter
 
 from daam.commands.terminal.options import AsJson, Checkpoint, MovedTo
 from daam.commands.terminal.screen import print_json, print_line, quiet_libraries
 from daam.commands.web.local_page import LocalPage, Request, Response, json_response
+from daam.documents import Count, MalformedError, parse_json
 from daam.errors import ConfigError
 from daam.storage import open_store
 
@@ -18,6 +20,17 @@ if TYPE_CHECKING:
     from daam.inference.labelling import LabellingSession
 
 SIDES = {"left": 0, "right": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAnswer:
+    """What the page sends."""
+
+    question: Count
+    answer: Literal["same", "different", "unsure"]
+
+
+GIVEN = TypeAdapter(GivenAnswer)
 
 
 def label(
@@ -104,11 +117,10 @@ def label_routes(
     def answer(request: Request) -> Response:
         with lock:
             try:
-                given = json.loads(request.body)
-                number, words = int(given["question"]), given["answer"]
-            except (ValueError, KeyError, TypeError) as error:
+                given = parse_json(request.body, GIVEN)
+            except MalformedError as error:
                 return json_response({"error": f"no answer: {error}"}, status=400)
-            session.answer(number, words)
+            session.answer(given.question, given.answer)
             return state()
 
     def undo(_: Request) -> Response:

@@ -14,6 +14,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 
 from daam.config.schema import RunConfig
+from daam.documents import MAX_SHOWN, MalformedError, parse_toml, shortened
 from daam.errors import ConfigError
 
 Tree = dict[str, Any]
@@ -88,13 +89,18 @@ def read_toml(path: Path) -> Tree:
         ConfigError: it is missing, cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_bytes())
     except FileNotFoundError as error:
         raise ConfigError(f"there is no settings file {path}; check the path") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}; fix that line") from error
-    except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the path
-        raise ConfigError(f"the settings file {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"the settings file {path} cannot be read: {error.strerror}; name a file that you may "
+            "read"
+        ) from error
+    except MalformedError as error:
+        raise ConfigError(f"the settings file {path} cannot be read: {error}; fix it") from error
+    except ValueError as error:
+        raise ConfigError(f"the settings file {path!r} has a NUL in its name; fix it") from error
 
 
 def read_preset(name: str) -> Tree:
@@ -138,7 +144,7 @@ def parse_settings(assignments: Iterable[str]) -> Tree:
             )
         try:
             value = tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text.strip()
         settings[path.strip()] = value
     return settings
@@ -210,10 +216,10 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> str:
     settings = set(setting_paths(model))
     several: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
-        path = ".".join(str(part) for part in detail["loc"])
+        path = ".".join(str(part) for part in detail["loc"])[:MAX_SHOWN]
         setting_path = path.rpartition(".")[0]
         if setting_path in settings:
-            several.setdefault(f"{setting_path} = {detail['input']!r}", []).append(
+            several.setdefault(f"{setting_path} = {shortened(detail['input'])}", []).append(
                 detail["msg"].lower()
             )
         elif detail["type"] == "extra_forbidden":
@@ -223,7 +229,7 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> str:
         elif detail["type"] == "value_error":
             found.append(detail["msg"].removeprefix("Value error, "))
         else:
-            found.append(f"{path} = {detail['input']!r}: {detail['msg'].lower()}")
+            found.append(f"{path} = {shortened(detail['input'])}: {detail['msg'].lower()}")
     found += [f"{what}: {', or '.join(problems)}" for what, problems in several.items()]
     return "; ".join(found)
 

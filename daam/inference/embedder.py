@@ -64,7 +64,7 @@ def embedder_of(
 ) -> Embedder:
     """Return what `open_embedder` does, for a run that `open_trained` has opened."""
     domain = config.pair().target if domain is None else check_domain(domain)
-    network = trained_network(config, state)
+    network = trained_network(config, state, where=run)
     digest = hashlib.sha256()
     for name, tensor in sorted(state["network"].items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())

@@ -109,7 +109,7 @@ def evaluate(
     config, state = open_trained(run, data_root=data_root)
     domain = config.pair().target if domain is None else check_domain(domain)
     manifest = manifest_of(config, domain)
-    network = trained_network(config, state)
+    network = trained_network(config, state, where=run)
     title = f"{run} ({config.transfer}) on {domain}"
     warnings = []
     if domain in config.pair().sources:

@@ -16,18 +16,20 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from torch import Tensor
 
 from daam.dataset.format.manifest import DomainManifest
 from daam.dataset.reading.image_table import ImageTable, open_images
+from daam.documents import Count, MalformedError, parse_json
 from daam.domains import WHOLE_TRAIN_SPLITS, Split, check_domain
 from daam.errors import EvaluationError
 from daam.inference.embedder import open_embedder
 from daam.metrics.pair_questions import ALLOWED_ERRORS, Measured, PairQuestions
 from daam.spread import spread_evenly
-from daam.storage import open_store
+from daam.storage import MissingKeyError, open_store
 from daam.storage.atomic import atomic_write
-from daam.storage.local import check_path
+from daam.storage.local import LocalStore, check_path
 from daam.storage.private import PRIVATE_FILE, make_folder
 from daam.training.scoring.extract import embed_rows
 from daam.training.setup.compute import compute_of
@@ -38,6 +40,24 @@ MEANING: dict[str, bool | None] = {"same": True, "different": False, "unsure": N
 ANSWERS_NAME, RESULT_NAME = "answers.json", "labelled.json"
 MAX_PAIRS = 5_000
 QUERIES_AT_ONCE = 512
+
+
+class StoredAnswer(BaseModel):
+    """An answer in a file; the rows of the pair are for readers."""
+
+    pair: Count
+    answer: Answer
+
+
+class StoredAnswers(BaseModel):
+    """A file of answers; the other entries are what they belong to."""
+
+    model_config = ConfigDict(extra="allow")
+
+    answers: list[StoredAnswer]
+
+
+ANSWERS = TypeAdapter(StoredAnswers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,27 +333,20 @@ def nearest_pairs(
 
 
 def _read_answers(path: Path, *, about: dict[str, Any], num_pairs: int) -> list[tuple[int, Answer]]:
+    store = LocalStore(path.parent)
     try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        document = parse_json(store.read_document(path.name), ANSWERS)
+    except MissingKeyError:
         return []
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read ({error}); remove it") from error
-    answers: list[tuple[int, Answer]] = []
-    try:
-        answers = [(item["pair"], item["answer"]) for item in document.pop("answers")]
-        fits = document == about and all(
-            isinstance(pair, int) and 0 <= pair < num_pairs and answer in MEANING
-            for pair, answer in answers
-        )
-    except (AttributeError, KeyError, TypeError):
-        fits = False
-    if not fits:
+    except MalformedError as error:
+        raise EvaluationError(f"{path} is damaged ({error}); remove it") from error
+    given = document.answers
+    if document.model_extra != about or any(each.pair >= num_pairs for each in given):
         raise EvaluationError(
             f"{path} holds answers about another model or other images; choose another folder: "
             "--to FOLDER"
         )
-    return answers
+    return [(each.pair, each.answer) for each in given]
 
 
 def _exclusive(path: Path) -> int:

@@ -5,7 +5,6 @@ whatever it is wrapped in, and the rest (necks, classifiers) is left out.
 """
 
 import logging
-import pickle
 import re
 import shlex
 from collections.abc import Mapping
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import IO
 from urllib.error import URLError
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
+from daam.documents import MalformedError
 from daam.errors import ConfigError
+from daam.model.tensors import is_finite, is_plain, read_tensors
 from daam.storage.local import absolute_folder
 
 log = logging.getLogger(__name__)
@@ -70,18 +70,25 @@ def read_state_dict(file: Path | IO[bytes], *, where: str) -> StateDict:
             unpickling Python objects, which may run any code.
     """
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = read_tensors(file)
     except FileNotFoundError as error:
         raise ConfigError(f"model.weights: there is no file {where}; check the path") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        if (needs := re.search(r"GLOBAL (\S+) was not an allowed", str(error))) is not None:
+    except OSError as error:
+        raise ConfigError(
+            f"model.weights: {where} cannot be read: {error.strerror}; name a file "
+            "that you may read"
+        ) from error
+    except MalformedError as error:
+        needs = re.search(r"GLOBAL (\S+) was not an allowed", str(error.__cause__))
+        if needs is not None:
             raise ConfigError(
                 f"model.weights: {where} is not a PyTorch state dict: it needs {needs[1]}, and "
                 "unpickling Python objects can run any code. If you trust its author, convert it "
                 f"where its project can be imported: {conversion(where)}"
             ) from error
         raise ConfigError(
-            f"model.weights: {where} is not a PyTorch state dict ({type(error).__name__}); "
+            f"model.weights: {where} is not a PyTorch state dict "
+            f"({type(error.__cause__).__name__}); "
             "save one with torch.save(model.state_dict(), path)"
         ) from error
     while isinstance(state, dict):
@@ -90,7 +97,7 @@ def read_state_dict(file: Path | IO[bytes], *, where: str) -> StateDict:
             break
         state = wrapped[0]
     if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+        isinstance(key, str) and is_plain(value) for key, value in state.items()
     ):
         raise ConfigError(
             f"model.weights: {where} holds a {type(state).__name__} and not a state dict; "
@@ -164,6 +171,11 @@ def load_backbone_state(
             )
     stages = {key.partition(".")[0] for key in expected}
     trunk = {new: old for old, new in names.items() if new.partition(".")[0] in stages}
+    if infinite := [old for old in trunk.values() if not is_finite(state.tensors[old])]:
+        raise ConfigError(
+            f"model.weights: {state.where} holds numbers that are not finite in {infinite[0]}; "
+            "choose another file"
+        )
     try:
         missing, unexpected = network.load_state_dict(
             {new: state.tensors[old] for new, old in trunk.items()}, strict=False
@@ -230,7 +242,7 @@ def trunk_names(state: StateDict, *, first: str, network: str) -> tuple[str, dic
 def numbered_to_named(name: str, sequence: tuple[str, ...]) -> str:
     """Replace the number that a name begins with by the stage in that place."""
     place, _, rest = name.partition(".")
-    is_stage = place.isdigit() and int(place) < len(sequence)
+    is_stage = place.isdecimal() and int(place) < len(sequence)
     return f"{sequence[int(place)]}.{rest}" if is_stage else name
 
 

@@ -7,26 +7,35 @@ a process that dies at any moment leaves either the old state or the new one.
 import hashlib
 import io
 import json
-import pickle
+import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, TypeAdapter
 
+from daam.documents import Count, MalformedError, Sha256, parse_json
 from daam.errors import CheckpointError
+from daam.model.tensors import read_tensors
 from daam.storage import MissingKeyError, Store
+from daam.training.state import check_state
 
 CHECKPOINTS = "checkpoints"  # the part of a run's folder that holds them
 POINTER = "latest.json"
+RESTORE = "restore it from a backup, or delete its folder to restart that run"
+NAME = re.compile(r"epoch-(\d{4,9})-[0-9a-f]{16}\.pt", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointEntry:
     """A checkpoint's key in the store and its SHA-256."""
 
-    key: str
-    sha256: str
-    num_epochs_done: int
+    key: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+    sha256: Sha256
+    num_epochs_done: Count
+
+
+ENTRY = TypeAdapter(CheckpointEntry)
 
 
 def save_checkpoint(store: Store, state: dict[str, Any]) -> CheckpointEntry:
@@ -47,7 +56,7 @@ def save_checkpoint(store: Store, state: dict[str, Any]) -> CheckpointEntry:
     store.write(POINTER, json.dumps(asdict(entry), indent=1).encode())
     # Keep the previous one: a process that was thought dead may still be about to name it.
     for key in store.list("epoch-"):
-        if int(key.split("-")[1]) < epoch - 1:
+        if (name := NAME.fullmatch(key)) and int(name[1]) < epoch - 1:
             store.delete(key)
     return entry
 
@@ -60,12 +69,10 @@ def latest_checkpoint(store: Store) -> CheckpointEntry | None:
         StorageError: the store cannot be reached or refuses.
     """
     try:
-        content = store.read(POINTER)
+        return parse_json(store.read_document(POINTER), ENTRY)
     except MissingKeyError:
         return None
-    try:
-        return CheckpointEntry(**json.loads(content))
-    except (ValueError, TypeError) as error:
+    except MalformedError as error:
         raise CheckpointError(
             f"{store.locate(POINTER)} does not name a checkpoint ({error}); "
             "delete it to restart that run"
@@ -83,10 +90,15 @@ def load_checkpoint(store: Store, entry: CheckpointEntry) -> dict[str, Any]:
     where = store.locate(entry.key)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise CheckpointError(
-            f"the checkpoint {where} is damaged: its SHA-256 is not the one in {POINTER}; "
-            "restore it from a backup, or delete its folder to restart that run"
+            f"the checkpoint {where} is damaged: its SHA-256 is not the one in {POINTER}; {RESTORE}"
         )
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{where} is not a checkpoint of daam: {error}") from error
+        state = read_tensors(io.BytesIO(content))
+    except MalformedError as error:
+        raise CheckpointError(f"{where} is not a checkpoint of daam: {error}; {RESTORE}") from error
+    check_state(state, where=where)
+    if state["num_epochs_done"] != entry.num_epochs_done:
+        raise CheckpointError(
+            f"{where} is of another epoch than {POINTER} says, {entry.num_epochs_done}; {RESTORE}"
+        )
+    return state

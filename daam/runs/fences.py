@@ -18,12 +18,17 @@ import socket
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Annotated
 
+from pydantic import Field, TypeAdapter
+
+from daam.documents import Count, MalformedError, parse_json
 from daam.errors import FencedError
 from daam.storage import MissingKeyError, Store
 from daam.storage.fenced import FencedStore
 
 READ_BACK_AFTER_S = 1.0
+MAX_PID = 2**22  # Linux allows no more
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +48,12 @@ class Owner:
     """
 
     host: str
-    pid: int
+    pid: Annotated[int, Field(ge=0, le=MAX_PID)]
     machine: str
     since: str
     token: str
-    epoch: int | None = None
-    num_workers: int | None = None
+    epoch: Count | None = None
+    num_workers: Count | None = None
 
     @classmethod
     def this_process(cls, *, epoch: int | None = None, num_workers: int | None = None) -> "Owner":
@@ -67,9 +72,8 @@ class Owner:
     def read(cls, content: bytes) -> "Owner":
         """Return the owner that an object names; an unknown one if it is damaged."""
         try:
-            known = json.loads(content)
-            return cls(**{name: known.get(name) for name in cls.__dataclass_fields__})
-        except (ValueError, TypeError, AttributeError):
+            return parse_json(content, OWNER)
+        except MalformedError:
             return cls(host="an unknown host", pid=0, machine="", since="?", token="")
 
     def is_dead(self) -> bool:
@@ -88,6 +92,9 @@ class Owner:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
+OWNER = TypeAdapter(Owner)
+
+
 def this_machine() -> str:
     """Return what tells this machine, and the process ids seen from here, from all others."""
     try:
@@ -101,7 +108,7 @@ def this_machine() -> str:
 def number_of(key: str) -> int:
     """Return the number of a turn; 0 for an empty key."""
     number = key.rpartition("/")[2].partition(".")[0]
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isdecimal() else 0
 
 
 def content_of(store: Store, key: str) -> bytes:

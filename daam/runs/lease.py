@@ -15,8 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from pydantic import TypeAdapter
+
+from daam.documents import MalformedError, parse_json
 from daam.errors import DriverError, StorageError
 from daam.runs.fences import Owner, Turn, content_of, number_of
 from daam.storage import Store
@@ -26,6 +29,8 @@ PROBE = "probe"
 RENEWED_EVERY_S = 5.0
 DEAD_AFTER_S = 20.0
 POLL_S = 0.5
+MAX_LOCK_CHARACTERS = 4096
+RELEASE = TypeAdapter(dict[str, Any])
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +77,10 @@ def _locked_file(path: Path, *, uri: str, what: str) -> TextIO:
         try:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
             file = os.fdopen(os.open(path, flags, PRIVATE_FILE), "a+")
+        except IsADirectoryError as error:
+            raise StorageError(
+                f"cannot write {path}: it is a folder, as in a copy of a bucket; delete it"
+            ) from error
         except OSError as error:
             raise StorageError(
                 f"cannot write {path}: {error.strerror}; is it another user's {what.split()[-1]}?"
@@ -82,7 +91,7 @@ def _locked_file(path: Path, *, uri: str, what: str) -> TextIO:
                 return file
         except BlockingIOError as error:
             file.seek(0)
-            owner = Owner.read(file.read().encode())
+            owner = Owner.read(file.read(MAX_LOCK_CHARACTERS).encode())
             file.close()
             raise _refused(owner, uri=uri, what=what) from error
         file.close()  # the process that held the lock has removed the file: there is a new one
@@ -165,8 +174,8 @@ def _wait_until_dead(store: Store, key: str, *, what: str) -> None:
 def is_released(content: bytes) -> bool:
     """Whether the content of a turn says that its holder has left it."""
     try:
-        return bool(json.loads(content).get("released"))
-    except (ValueError, AttributeError):
+        return parse_json(content, RELEASE).get("released") is True
+    except MalformedError:
         return not content
 
 

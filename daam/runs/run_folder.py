@@ -13,13 +13,16 @@ card.md          its model card
 import json
 import shlex
 import time
-import tomllib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from daam.config.load import run_config, to_toml, with_settings
 from daam.config.schema import RunConfig
+from daam.documents import Count, MalformedError, Number, Share, parse_json, parse_toml
 from daam.errors import CheckpointError, ConfigError, TrainingError
 from daam.runs.attempts import ATTEMPTS
 from daam.runs.checkpoint import (
@@ -40,6 +43,29 @@ REPEATS = "repeats"
 """The metric that says how often an epoch was trained again, because its state was lost."""
 # `rclone serve s3` replaces objects in place, so a reader may see half of a file for a moment.
 REWRITTEN_WITHIN_S = 5.0
+
+
+class EpochRow(BaseModel):
+    """The metrics of an epoch as they are stored; those that are not named here are numbers."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Number] = Field(init=False)  # pyright: ignore
+
+    epoch: Annotated[Count, Field(ge=1)]
+    num_epochs: Count
+    seconds: Annotated[float, Field(ge=0)]
+    repeats: Count = 0
+    map: Share = Field(default=0.0, alias="mAP")
+    rank_1: Share = Field(default=0.0, alias="rank-1")
+    outlier_share: Share = Field(default=0.0, alias="diagnostic/outlier_share")
+    self_retrieval: Share = Field(default=0.0, alias="label_free/self_retrieval")
+    trained: str = Field(default="", alias="stage/trained")
+    reused: str = Field(default="", alias="stage/reused")
+    warnings: list[str] = []
+    notes: list[str] = []
+
+
+EPOCH_ROWS = TypeAdapter(list[EpochRow])
 
 
 def portable(config: RunConfig) -> RunConfig:
@@ -88,12 +114,17 @@ def open_run(folder: Store, *, num_workers: int | None = None) -> RunConfig:
 
     Raises:
         TrainingError: there is no run in the folder.
+        ConfigError: its settings are damaged.
     """
     try:
-        tree = tomllib.loads(folder.read(CONFIG).decode())
+        tree = parse_toml(folder.read_document(CONFIG))
     except MissingKeyError as error:
         raise TrainingError(
             f"there is no run in {folder.uri}; name the folder that `train` printed"
+        ) from error
+    except MalformedError as error:
+        raise ConfigError(
+            f"{folder.locate(CONFIG)} is damaged: {error}; fix it, or restore it from a backup"
         ) from error
     config = run_config(tree, where=folder.locate(CONFIG))
     if num_workers is not None:
@@ -168,15 +199,29 @@ def read_reports(folder: Store) -> list[dict[str, Any]]:
     deadline = time.monotonic() + REWRITTEN_WITHIN_S
     while True:
         try:
-            return json.loads(folder.read(REPORTS))
+            content = folder.read_document(REPORTS)
         except MissingKeyError:
             return []
-        except ValueError as error:
-            if time.monotonic() > deadline:
+        try:
+            return parse_reports(content)
+        except MalformedError as error:
+            if content.endswith(b"]") or time.monotonic() > deadline:
                 raise TrainingError(
                     f"{folder.locate(REPORTS)} is damaged ({error}); delete it and resume the run"
                 ) from error
             time.sleep(0.1)
+
+
+def parse_reports(content: bytes) -> list[dict[str, Any]]:
+    """Return the metrics in a file of reports.
+
+    Raises:
+        MalformedError: it is no such file.
+    """
+    rows = parse_json(content, EPOCH_ROWS)
+    if any(after.epoch <= row.epoch for row, after in pairwise(rows)):
+        raise MalformedError("its epochs are not in order")
+    return [row.model_dump(by_alias=True, exclude_unset=True) for row in rows]
 
 
 def trained(folder_uri: str) -> tuple[RunConfig, dict[str, Any]]:

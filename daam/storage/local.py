@@ -145,10 +145,15 @@ class LocalStore(Store):
             raise MissingKeyError(
                 f"{self.uri} has no {key}; check the address and the name"
             ) from error
+        except IsADirectoryError as error:
+            raise StorageError(
+                f"cannot {verb} {self._folder / key}: it is a folder, and a file is expected "
+                "there; move it away"
+            ) from error
         except OSError as error:
             raise StorageError(
-                f"cannot {verb} {self._folder / key}: {error.strerror}; check that it is a folder "
-                "you have access to"
+                f"cannot {verb} {self._folder / key}: {error.strerror}; check that it and its "
+                "folder are yours to use"
             ) from error
 
 

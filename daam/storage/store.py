@@ -15,6 +15,7 @@ CHUNK_SIZE_BYTES = 1 << 20
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 MAX_NAME_LENGTH = 200
 NAME_PATTERN = rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{MAX_NAME_LENGTH - 1}}}"
+MAX_DOCUMENT_BYTES = 256 << 20
 OUTAGES = "daam.storage.outages"
 """The logger that reports when a store stops answering, and when it answers again."""
 
@@ -126,6 +127,22 @@ class Store(ABC):
     def download(self, key: str, path: Path) -> None:
         """Copy the bytes under the key to a local file, atomically."""
         atomic_write(path, self.chunks(key))
+
+    def read_document(self, key: str) -> bytes:
+        """All bytes under the key of a document; a file of any size does not fill the memory.
+
+        Raises:
+            StorageError: there are more than 256 MiB, or it cannot be read.
+        """
+        content = bytearray()
+        for chunk in self.chunks(key):
+            content += chunk
+            if len(content) > MAX_DOCUMENT_BYTES:
+                raise StorageError(
+                    f"{self.locate(key)} is larger than {MAX_DOCUMENT_BYTES >> 20} MiB, and only a "
+                    "small file is expected there; restore it from a backup"
+                )
+        return bytes(content)
 
     def exists(self, key: str) -> bool:
         """Whether there is anything under the key."""

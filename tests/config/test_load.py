@@ -191,7 +191,9 @@ def test_a_file_that_is_not_text_cannot_be_read(tmp_path: Path):
 def test_a_mistake_in_a_file_is_reported_with_its_line(tmp_path: Path):
     file = tmp_path / "run.toml"
     file.write_text("seed = 1\nseed = \n")
-    with pytest.raises(ConfigError, match=r"run\.toml is not valid TOML: .*line 2"):
+    with pytest.raises(
+        ConfigError, match=r"run\.toml cannot be read: it is not valid TOML: .*line 2"
+    ):
         read_toml(file)
 
 

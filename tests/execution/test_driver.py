@@ -34,7 +34,7 @@ def test_the_error_of_a_lost_driver_says_how_to_resume(
     monkeypatch.setattr(ray, "get", get)
     folder = open_store(str(tmp_path))
     for epoch in range(num_epochs_done):
-        append_report(folder, {"epoch": epoch + 1})
+        append_report(folder, {"epoch": epoch + 1, "num_epochs": 2, "seconds": 2.0})
     run: Any = object()
     with pytest.raises(TrainingError, match=advice):
         raise_failure(run, folder)

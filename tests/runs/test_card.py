@@ -14,21 +14,7 @@ from daam.runs.run_folder import append_report, start_run
 from daam.storage import Store, open_store
 from daam.storage.local import LocalStore
 from tests.support.commands import Launch
-
-SCORES = {
-    "mean_average_precision": 0.5321,
-    "cmc": {"1": 0.61},
-    "num_queries": 20,
-    "num_left_out": 2,
-    "calibration": {"threshold": 0.3214, "false_match_rate": 0.001},
-}
-LABELLED = {
-    "num_same": 31,
-    "num_different": 17,
-    "error_rate": {"value": 0.3, "low": 0.21, "high": 0.4},
-    "threshold": {"value": 0.41, "low": 0.35, "high": 0.47},
-    "allowed": 0.1,
-}
+from tests.support.results import LABELLED, SCORES
 
 
 @pytest.fixture
@@ -50,7 +36,8 @@ def test_a_new_run_has_its_data_and_settings_and_says_that_nothing_was_measured(
 
 
 def test_what_was_found_out_is_in_it(run: Store) -> None:
-    append_report(run, {"epoch": 1, "diagnostic/num_groups": 12.0, "diagnostic/silhouette": 0.25})
+    groups = {"diagnostic/num_groups": 12.0, "diagnostic/silhouette": 0.25}
+    append_report(run, {"epoch": 1, "num_epochs": 2, "seconds": 2.5, **groups})
     record_result(run, domain="campus", kind="scores", document=SCORES)
     record_result(run, domain="campus", kind="labelled", document=LABELLED)
     text = run.read(CARD).decode()

@@ -19,15 +19,24 @@ from daam.runs.checkpoint import (
 )
 from daam.storage import Store
 from daam.storage.local import LocalStore
+from daam.training.state import FORMAT
+
+WEIGHT = "shared.classifier.weight"
 
 
 def a_state(epoch: int) -> dict[str, Any]:
     return {
-        "format": 1,
-        "num_epochs_done": epoch,
+        "format": FORMAT,
         "config": {"seed": 1, "loss": {"weight": 0.5}},
-        "network": {"weight": torch.arange(6.0).reshape(2, 3) + epoch},
-        "nominal_centre": None,
+        "num_epochs_done": epoch,
+        "source_digest": "0" * 64,
+        "target_digest": "1" * 64,
+        "windows": (0, 0),
+        "num_identities": 2,
+        "network": {WEIGHT: torch.arange(6.0).reshape(2, 3) + epoch},
+        "teacher": None,
+        "optimiser": {"state": {}, "param_groups": []},
+        **dict.fromkeys(("nominal_centre", "nominal_spread", "source_centre", "exemplars")),
     }
 
 
@@ -46,7 +55,7 @@ def test_what_was_saved_last_is_loaded_again(store: Store) -> None:
     assert entry.num_epochs_done == loaded["num_epochs_done"] == 2
     assert loaded["config"] == a_state(2)["config"]
     assert loaded["nominal_centre"] is None
-    assert torch.equal(loaded["network"]["weight"], a_state(2)["network"]["weight"])
+    assert torch.equal(loaded["network"][WEIGHT], a_state(2)["network"][WEIGHT])
 
 
 def test_only_the_newest_checkpoint_and_the_one_before_are_kept(store: Store) -> None:
@@ -147,7 +156,8 @@ def test_a_checkpoint_that_is_gone_is_a_storage_error(store: Store) -> None:
 def forged(store: Store, content: bytes) -> CheckpointEntry:
     """Store bytes as the newest checkpoint, with a correct pointer."""
     digest = hashlib.sha256(content).hexdigest()
-    entry = {"key": "epoch-0001-forged.pt", "sha256": digest, "num_epochs_done": 1}
-    store.write("epoch-0001-forged.pt", content)
+    key = f"epoch-0001-{digest[:16]}.pt"
+    entry = {"key": key, "sha256": digest, "num_epochs_done": 1}
+    store.write(key, content)
     store.write(POINTER, json.dumps(entry).encode())
     return newest(store)

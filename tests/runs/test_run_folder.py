@@ -84,15 +84,18 @@ def test_portable_leaves_what_is_no_local_path_as_it_is() -> None:
     assert config.data.cache == "~/.cache/daam"
 
 
+def a_row(epoch: int, **metrics: float) -> dict[str, float]:
+    return {"epoch": epoch, "num_epochs": 3, "seconds": 2.0, **metrics}
+
+
 def test_reports_are_kept_in_order_and_an_epoch_done_again_replaces_what_came_after(
     store: Store,
 ) -> None:
     assert read_reports(store) == []
     for epoch in (1, 2, 3):
-        append_report(store, {"epoch": epoch, "loss": 10.0 * epoch})
-    append_report(store, {"epoch": 2, "loss": 5.0})
-    second = {"epoch": 2, "loss": 5.0, "repeats": 1}
-    assert read_reports(store) == [{"epoch": 1, "loss": 10.0}, second]
+        append_report(store, a_row(epoch, loss=10.0 * epoch))
+    append_report(store, a_row(2, loss=5.0))
+    assert read_reports(store) == [a_row(1, loss=10.0), a_row(2, loss=5.0, repeats=1)]
 
 
 class Rewritten(LocalStore):
@@ -100,15 +103,15 @@ class Rewritten(LocalStore):
 
     num_reads = 0
 
-    def read(self, key: str) -> bytes:
+    def read_document(self, key: str) -> bytes:
         self.num_reads += 1
-        content = super().read(key)
+        content = super().read_document(key)
         return content[: len(content) // 2] if self.num_reads == 1 else content
 
 
 def test_reports_that_are_being_written_are_read_again(tmp_path: Path) -> None:
-    append_report(LocalStore(tmp_path), {"epoch": 1, "loss": 2.0})
-    assert read_reports(Rewritten(tmp_path)) == [{"epoch": 1, "loss": 2.0}]
+    append_report(LocalStore(tmp_path), a_row(1, loss=2.0))
+    assert read_reports(Rewritten(tmp_path)) == [a_row(1, loss=2.0)]
 
 
 def test_damaged_reports_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,4 +246,6 @@ def test_a_trained_network_needs_no_file_of_initial_weights(config_of, tmp_path)
     run = assemble(config)
     state = stored(state_dict(run))
     path.unlink()
-    assert same(trained_network(config, state).state_dict(), run.network.state_dict())
+    assert same(
+        trained_network(config, state, where="the run").state_dict(), run.network.state_dict()
+    )

@@ -7,7 +7,6 @@ same budget and the same seeds. A run is tested once, after its training.
 holdout/NAME/seed-S/     a run's folder: settings, checkpoints, reports, scores
 """
 
-import json
 import shlex
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from daam.config.load import merged, read_preset, run_config, to_toml, with_settings
 from daam.config.schema import RunConfig
-from daam.errors import StudyError, StudyInterruptedError
+from daam.errors import EvaluationError, StudyError, StudyInterruptedError
 from daam.execution.metrics import observed
 from daam.execution.names import process_named
 from daam.execution.trainer import hosts_of_ranks, report_to_ray, run_workers, wants_gpu
 from daam.inference.unlabelled import assessed
+from daam.runs.results import read_scores
 from daam.runs.run_folder import CONFIG, SCORES, open_run
 from daam.runs.worker import measured, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
@@ -157,7 +157,10 @@ def read_contenders(config: StudyConfig, best: RunConfig, folder: Store) -> list
                 name=name,
                 config=with_settings(configs[name], {"seed": seeds[0]}),
                 scores={
-                    seed: json.loads(run_folder(folder, run_name(trained[name], seed)).read(SCORES))
+                    seed: scores_of(
+                        run_folder(folder, run_name(trained[name], seed)),
+                        is_measured=config.is_measured,
+                    )
                     for seed in seeds
                 },
                 same_as=None if trained[name] == name else trained[name],
@@ -169,6 +172,22 @@ def read_contenders(config: StudyConfig, best: RunConfig, folder: Store) -> list
             "the study was stopped in its final comparison; resume with: "
             f"daam tune --resume {shlex.quote(folder.uri)}"
         ) from error
+
+
+def scores_of(folder: Store, *, is_measured: bool) -> dict[str, Any]:
+    """Return what the test of a run found.
+
+    Raises:
+        EvaluationError: the file is damaged, or of a test without labels where it had them, or the
+            other way around.
+    """
+    kind, scores = read_scores(folder)
+    if is_measured != (kind == "scores"):
+        raise EvaluationError(
+            f"{folder.locate(SCORES)} is of a test {'without' if is_measured else 'with'} labels; "
+            "delete it, and resume the study to test that run again"
+        )
+    return scores
 
 
 def are_tested(config: StudyConfig, best: RunConfig, folder: Store) -> bool:

@@ -7,6 +7,8 @@ from statistics import fmean, stdev
 
 from scipy.special import stdtrit
 
+from daam.documents import Count, Finite
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
@@ -20,11 +22,11 @@ class PairedDifference:
         num_above: how many of them are positive.
     """
 
-    mean: float
-    low: float | None
-    high: float | None
-    num_pairs: int
-    num_above: int
+    mean: Finite
+    low: Finite | None
+    high: Finite | None
+    num_pairs: Count
+    num_above: Count
 
     @property
     def is_above(self) -> bool:

@@ -18,8 +18,8 @@ three trials with up to three seeds on two transfers find the best of the three 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Self
 
+from daam.documents import Count, Share
 from tune.contenders.paired import PairedDifference, paired_difference
 
 CONFIDENCE = 0.9
@@ -43,17 +43,11 @@ class Dropout:
         failure: why it failed; empty if it did not.
     """
 
-    trial: int
-    seed: int
-    leader: int | None
+    trial: Count
+    seed: Count
+    leader: Count | None
     behind: PairedDifference | None
     failure: str = ""
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` and JSON have made of a dropout."""
-        behind = document["behind"]
-        return cls(**{**document, "behind": None if behind is None else PairedDifference(**behind)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,25 +62,11 @@ class Race:
         dropouts: in their order.
     """
 
-    winner: int
+    winner: Count
     is_decided: bool
-    scores: dict[int, dict[int, dict[str, float]]]
-    means: dict[int, float]
+    scores: dict[Count, dict[Count, dict[str, Share]]]
+    means: dict[Count, Share]
     dropouts: list[Dropout]
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` and JSON have made of a race."""
-        return cls(
-            winner=document["winner"],
-            is_decided=document["is_decided"],
-            scores={
-                int(trial): {int(seed): dict(scores) for seed, scores in by_seed.items()}
-                for trial, by_seed in document["scores"].items()
-            },
-            means={int(trial): mean for trial, mean in document["means"].items()},
-            dropouts=[Dropout.from_document(dropout) for dropout in document["dropouts"]],
-        )
 
 
 def run_race(

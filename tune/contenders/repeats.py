@@ -5,7 +5,7 @@ race.json                   the race, once it is over
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 
 import ray.tune
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
 from ray.tune import Result
 
-from daam.errors import StudyInterruptedError, StudyPausedError
+from daam.documents import MalformedError, parse_json
+from daam.errors import StudyError, StudyInterruptedError, StudyPausedError
 from daam.storage import MissingKeyError, Store
 from tune.contenders.racing import Race, run_race
 from tune.folder.folder import how_to_resume
@@ -34,8 +36,20 @@ from tune.search.watch import StudyWatch, WatchCallback
 from tune.settings import StudyConfig
 
 RACE = "race.json"
+
 # A study of few trials gets more from another trial than from a repeated one.
 TRIALS_PER_RACER, MAX_RACERS = 6, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRace:
+    """A race in its file, and what decided it."""
+
+    began_with: dict[str, Any]
+    race: Race
+
+
+STORED_RACE = TypeAdapter(StoredRace)
 
 
 def race_trials(
@@ -72,20 +86,38 @@ def race_trials(
             ),
             how=config.study.aggregate,
         )
-        document = {"began_with": began_with(config, first), "race": asdict(race)}
-        folder.write(RACE, json.dumps(document, indent=1).encode())
+        stored = StoredRace(began_with=began_with(config, first), race=race)
+        folder.write(RACE, json.dumps(asdict(stored), indent=1).encode())
     return race
 
 
 def read_race(config: StudyConfig, trials: Sequence[FrozenTrial], folder: Store) -> Race | None:
     """Return the race between the best trials; None if it is not over, or was of other ones."""
+    first = racers(config, trials)
     try:
-        document = json.loads(folder.read(RACE))
+        stored = parse_json(folder.read_document(RACE), STORED_RACE)
+        if stored.began_with != began_with(config, first):
+            return None
+        check_race(stored.race, first)
     except MissingKeyError:
         return None
-    if document["began_with"] != began_with(config, racers(config, trials)):
-        return None
-    return Race.from_document(document["race"])
+    except MalformedError as error:
+        raise StudyError(
+            f"{folder.locate(RACE)} is damaged ({error}); delete it, and resume the study to race "
+            "again: runs that have finished are not repeated"
+        ) from error
+    return stored.race
+
+
+def check_race(race: Race, first: Collection[int]) -> None:
+    """Check that a stored race is one of these trials.
+
+    Raises:
+        MalformedError: it names others, or leaves some out.
+    """
+    named = {race.winner, *(out.trial for out in race.dropouts)}
+    if not (race.scores.keys() == race.means.keys() == set(first) and named <= set(first)):
+        raise MalformedError("its trials are not those that it began with")
 
 
 def racers(config: StudyConfig, trials: Sequence[FrozenTrial]) -> dict[int, dict[str, float]]:

@@ -10,10 +10,10 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from daam.documents import Count, MalformedError, Sha256, Share, parse_json, shortened
 from daam.domains import VALIDATION_SPLITS, Split, check_domain
 from daam.errors import ShardError
 from daam.storage import MissingKeyError, Store
@@ -23,8 +23,6 @@ FORMAT = "daam-domain"
 VERSION = 3
 READABLE_VERSIONS = (2, 3)
 MANIFEST_NAME = "manifest.json"
-
-Count = Annotated[int, Field(ge=0)]
 
 
 class OutdatedDomainError(ShardError):
@@ -38,7 +36,7 @@ class ShardEntry:
     key: str
     num_rows: Count
     size_bytes: Count
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +80,11 @@ class ImportSettings:
         without_unreadable: whether images that could not be read were left out.
     """
 
-    validation_share: float
+    validation_share: Share
     without_val: bool
-    reencoded: tuple[int, int] | None
+    reencoded: tuple[Count, Count] | None
     shard_size_bytes: Count
-    cut_test: float = 0.0
+    cut_test: Share = 0.0
     options: Mapping[str, str] = field(default_factory=dict)
     without_unreadable: bool = False
 
@@ -182,29 +180,26 @@ class DomainManifest:
             ShardError: it is damaged, of a newer version, or of another domain.
         """
         try:
-            _check_header(json.loads(data), domain=domain, place=place)
-            manifest = MANIFEST.validate_json(data, strict=True)
+            _check_header(parse_json(data, HEADER), domain=domain, place=place)
+            manifest = parse_json(data, MANIFEST)
             _check_files(manifest)
-        except ValidationError as error:
-            first = error.errors()[0]
-            problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            cause: Exception = error
-        except KeyError as error:
-            problem = f"{error} is missing"
-            cause = error
-        except (ValueError, TypeError) as error:
-            problem = str(error)
-            cause = error
-        else:
-            splits = {split: manifest.splits[split] for split in Split if split in manifest.splits}
-            return replace(manifest, splits=splits)
-        raise ShardError(
-            f"{place} is no manifest of domain {domain} that can be used: {problem}; rebuild it "
-            f"with: daam data import --layout LAYOUT --root FOLDER --domain {domain}"
-        ) from cause
+        except MalformedError as error:
+            raise ShardError(
+                f"{place} is no manifest of domain {domain} that can be used: {error}; rebuild it "
+                f"with: daam data import --layout LAYOUT --root FOLDER --domain {domain}"
+            ) from error
+        splits = {split: manifest.splits[split] for split in Split if split in manifest.splits}
+        return replace(manifest, splits=splits)
 
 
-MANIFEST = TypeAdapter(DomainManifest)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    format: str
+    version: Count
+    domain: str
+
+
+HEADER, MANIFEST = TypeAdapter(_Header), TypeAdapter(DomainManifest)
 
 
 def read_manifest(store: Store, domain: str) -> DomainManifest:
@@ -228,7 +223,7 @@ def stored_manifest(store: Store, domain: str) -> bytes:
     """
     key = manifest_key(domain)
     try:
-        return store.read(key)
+        return store.read_document(key)
     except MissingKeyError as error:
         raise ShardError(
             f"{store.uri} has no domain {domain} (no {key}); import it with: daam data "
@@ -261,29 +256,25 @@ def manifest_key(domain: str) -> str:
     return f"{check_domain(domain)}/{MANIFEST_NAME}"
 
 
-def _check_header(content: object, *, domain: str, place: str) -> None:
-    if not isinstance(content, dict):
-        raise TypeError("it is no JSON object")
-    version = content["version"]
-    is_older = isinstance(version, int) and version < min(READABLE_VERSIONS)
-    if content["format"] == FORMAT and is_older:
+def _check_header(header: _Header, *, domain: str, place: str) -> None:
+    if header.format == FORMAT and header.version < min(READABLE_VERSIONS):
         raise OutdatedDomainError(
-            f"{place} is of version {version}, which daam no longer reads; "
+            f"{place} is of version {header.version}, which daam no longer reads; "
             "import it again: daam data import --layout LAYOUT --root FOLDER "
             f"--domain {domain} (shards that are there already are not uploaded again)"
         )
     for name, expected in (("format", FORMAT), ("domain", domain)):
-        if content[name] != expected:
-            raise ValueError(f"its {name} is {content[name]!r}, not {expected!r}")
-    if version not in READABLE_VERSIONS:
-        raise ValueError(f"its version is {version!r}, not {VERSION!r}")
+        if (found := getattr(header, name)) != expected:
+            raise MalformedError(f"its {name} is {shortened(found)}, not {expected!r}")
+    if header.version not in READABLE_VERSIONS:
+        raise MalformedError(f"its version is {header.version}, not {VERSION}")
 
 
 def _check_files(manifest: DomainManifest) -> None:
     for split in manifest.splits.values():
         num_images = sum(entry.num_rows for entry in split.shards)
         if not split.num_rows == num_images == split.index.num_rows == split.labels.num_rows:
-            raise ValueError("the rows of its shards, index or labels do not add up")
+            raise MalformedError("the rows of its shards, index or labels do not add up")
     for entry in manifest.files:
         if not re.fullmatch(rf"{manifest.domain}/{NAME_PATTERN}\.arrow", entry.key):
-            raise ValueError(f"{entry.key!r} is no key of one of its shards")
+            raise MalformedError(f"{shortened(entry.key)} is no key of one of its shards")

@@ -20,12 +20,14 @@ from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 
+from daam.documents import Count, parse_json
 from daam.errors import ConfigError, StorageError
 from daam.inference.search.embedded import EmbeddedGallery, Progress
 from daam.inference.search.matches import IndexQuality
@@ -51,6 +53,18 @@ ROUNDING = 1e-6  # of a cosine
 UNMEASURED = IndexQuality(recall_at_10=0.0, recall_at_100=0.0, num_measured=0)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexHeader:
+    """The first line of the file: what FAISS does not keep."""
+
+    names: list[str]
+    num_probes: Annotated[Count, Field(ge=1)]
+    quality: IndexQuality
+
+
+HEADER = TypeAdapter(IndexHeader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,11 +279,7 @@ def _measured(index: GalleryIndex) -> GalleryIndex:
 
 
 def _write(path: Path, index: GalleryIndex, *, faiss: Any) -> None:
-    header = {
-        "names": index.names,
-        "num_probes": index.lists.nprobe,
-        "quality": asdict(index.quality),
-    }
+    header = IndexHeader(names=[*index.names], num_probes=index.lists.nprobe, quality=index.quality)
     digest = hashlib.sha256()
     with atomic_file(path) as file:
 
@@ -277,7 +287,7 @@ def _write(path: Path, index: GalleryIndex, *, faiss: Any) -> None:
             digest.update(content)
             file.write(content)
 
-        write(json.dumps(header).encode() + b"\n")
+        write(json.dumps(asdict(header)).encode() + b"\n")
         faiss.write_index(index.lists, faiss.PyCallbackIOWriter(write))
         file.write(digest.digest())
 
@@ -287,14 +297,13 @@ def _read(path: Path, *, faiss: Any) -> _Kept | None:
     try:
         with path.open("rb") as file:
             _check_digest(file)  # before FAISS, which trusts what it reads
-            header = json.loads(file.readline())
+            header = parse_json(file.readline(), HEADER)
             lists = faiss.read_index(faiss.PyCallbackIOReader(file.read))
-            lists.nprobe = header["num_probes"]
-            quality = IndexQuality(**header["quality"])
-            return _Kept(lists=lists, names=header["names"], quality=quality)
+            lists.nprobe = header.num_probes
+            return _Kept(lists=lists, names=header.names, quality=header.quality)
     except FileNotFoundError:
         return None
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         log.warning("%s is damaged and built again: %s", path, error)
         return None
 

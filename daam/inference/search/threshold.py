@@ -2,11 +2,8 @@
 
 from dataclasses import dataclass
 
-from daam.runs.results import Kind, read_results
+from daam.runs.results import read_results
 from daam.storage import Store
-
-# What a person has labelled comes first: it is about this domain as it is now.
-KINDS: tuple[Kind, ...] = ("labelled", "scores")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,19 +21,22 @@ class Threshold:
 def measured_threshold(run: Store, *, domain: str, num_epochs: int) -> Threshold | None:
     """Return the threshold that `daam label` or `daam evaluate` measured, if either did.
 
+    What a person has labelled comes first: it is about this domain as it is now.
+
     Args:
         run: folder of the run.
         domain: whose images are searched.
         num_epochs: of the run's checkpoint; answers about an earlier one do not count.
     """
     results = read_results(run)
-    for kind in KINDS:
-        document = results.get((domain, kind), {})
-        if document.get("num_epochs", num_epochs) != num_epochs:
-            continue
-        found = document.get("threshold", document.get("calibration", {}).get("threshold"))
-        distance = found["value"] if isinstance(found, dict) else found
-        if distance:  # 0 where no distance is small enough
-            source = {"labelled": "daam label", "scores": "daam evaluate"}[kind]
-            return Threshold(distance=float(distance), source=source)
+    labelled = results.get((domain, "labelled"))
+    if labelled is not None and labelled.get("num_epochs", num_epochs) == num_epochs:
+        distance = labelled["threshold"]["value"]
+        if distance > 0:  # 0 where no distance is small enough
+            return Threshold(distance=distance, source="daam label")
+    scores = results.get((domain, "scores"))
+    if scores is not None and scores.get("num_epochs", num_epochs) == num_epochs:
+        distance = scores.get("calibration", {}).get("threshold")
+        if distance:
+            return Threshold(distance=distance, source="daam evaluate")
     return None

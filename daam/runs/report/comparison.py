@@ -1,6 +1,5 @@
 """Several runs beside each other: where their settings differ, and how far each has come."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,7 +11,7 @@ from daam.config.schema import RunConfig
 from daam.plots.page import NONE, arrow, duration, html_page, html_table
 from daam.runs.card import settings_of
 from daam.runs.report.learning_curves import Row, comparison_section
-from daam.runs.results import read_results
+from daam.runs.results import read_results, read_scores
 from daam.runs.run_folder import SCORES, read_reports
 from daam.storage import Store
 
@@ -96,7 +95,8 @@ def figures_of(folder: Store, rows: Sequence[Row], config: RunConfig) -> Iterato
             if name.startswith(prefix):
                 yield called.format(name.removeprefix(prefix)), value
     if folder.exists(SCORES):
-        yield from of_scores(config.pair().target, json.loads(folder.read(SCORES)))
+        kind, found = read_scores(folder)
+        yield from OF_RESULTS[kind](config.pair().target, found)
     for (domain, kind), found in sorted(read_results(folder).items()):
         yield from OF_RESULTS[kind](domain, found)
 

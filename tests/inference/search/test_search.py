@@ -31,6 +31,7 @@ from daam.metrics.retrieval import cosine_distances
 from daam.storage import Store, open_store
 from daam.training.scoring.retrieval_test import RetrievalTest, score
 from daam.training.state import trained_network
+from tests.support.results import LABELLED, NO_THRESHOLD, SCORES
 
 
 @pytest.fixture
@@ -60,7 +61,9 @@ def test_a_domain_is_searched_as_it_is_evaluated(
     found = search(run, gallery="campus", queries=queries, count=1000)
     config, state = open_trained(run, data_root=None)
     result = score(
-        trained_network(config, state), RetrievalTest.on_test(config, domain="campus"), config
+        trained_network(config, state, where="the run"),
+        RetrievalTest.on_test(config, domain="campus"),
+        config,
     )
     distances_QG = cosine_distances(result.query_NC, result.gallery_NC).numpy()
     store = open_store(str(tiny_root))
@@ -216,17 +219,17 @@ def test_the_threshold_is_the_one_a_person_labelled_then_the_one_of_the_evaluati
     where = {"domain": "campus", "num_epochs": 2}
     assert measured_threshold(store, **where) is None
     for kind, document, distance in (
-        ("scores", {"calibration": {"threshold": None}}, None),
-        ("scores", {"calibration": {"threshold": 0.4}}, 0.4),
-        ("labelled", {"threshold": {"value": 0.0}, "num_epochs": 2}, 0.4),
-        ("labelled", {"threshold": {"value": 0.3}, "num_epochs": 2}, 0.3),
+        ("scores", SCORES | {"calibration": {"threshold": None}}, None),
+        ("scores", SCORES, 0.3214),
+        ("labelled", LABELLED | {"threshold": NO_THRESHOLD, "num_epochs": 2}, 0.3214),
+        ("labelled", LABELLED | {"num_epochs": 2}, 0.41),
     ):
         store.write(f"results/campus.{kind}.json", json.dumps(document).encode())
         found = measured_threshold(store, **where)
         assert (None if found is None else found.distance) == distance
     older = measured_threshold(store, domain="campus", num_epochs=3)
     assert older is not None
-    assert older.distance == 0.4
+    assert older.distance == 0.3214
     assert measured_threshold(store, domain="plaza", num_epochs=2) is None
 
 

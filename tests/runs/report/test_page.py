@@ -72,12 +72,12 @@ def run(store: Store, tiny_config: RunConfig) -> Store:
 def test_a_report_is_one_file_that_fetches_nothing(run: Store, tmp_path: Path) -> None:
     picture = tmp_path / "projection.png"
     picture.write_bytes(PNG)
-    scores = {"mean_average_precision": 0.5, "cmc": {"1": 0.75}, "num_queries": 9}
+    scores = {"mean_average_precision": 0.5, "mean_inp": 0.25, "cmc": {"1": 0.75, "5": 0.875}}
     record_result(
         run,
         domain="campus",
         kind="scores",
-        document=scores | {"num_left_out": 1},
+        document=scores | {"num_queries": 9, "num_left_out": 1},
         pictures=[picture],
     )
     page = run.read("report.html").decode()

@@ -11,8 +11,8 @@ from ray.tune import Result
 
 from daam.errors import StudyInterruptedError, StudyPausedError
 from daam.storage import Store, open_store
-from tests.support.studies import a_race, a_result, a_study
-from tune.contenders.racing import Race
+from tests.support.studies import a_result, a_study
+from tune.contenders.racing import Race, run_race
 from tune.contenders.repeats import RACE, Repeats, began_with, race_trials, racers, read_race
 from tune.progress import StudyProgress
 from tune.search.launching import EPOCH, FAILURE, IS_OUTSIDE, LAST_EPOCH, OF_TRANSFER
@@ -63,8 +63,9 @@ def test_a_study_of_few_trials_has_no_race_unless_it_is_set(
 
 
 def stored(config: StudyConfig, trials: list[FrozenTrial], folder: Store) -> Race:
-    race = a_race(config)
-    document = {"began_with": began_with(config, racers(config, trials)), "race": asdict(race)}
+    first = racers(config, trials)
+    race = run_race(first, config.seeds(1), repeat=lambda *_: {}, how="mean")
+    document = {"began_with": began_with(config, first), "race": asdict(race)}
     folder.write(RACE, json.dumps(document).encode())
     return race
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from optuna.trial import TrialState
+from pydantic import TypeAdapter
 
 from daam.storage import open_store
 from tests.support.studies import COMMIT, SECONDS, VERSIONS, a_race, a_result, a_study
@@ -22,7 +23,7 @@ def test_the_page_and_the_files_show_the_race(tmp_path: Path) -> None:
     folder = open_store(str(tmp_path))
     write_report(result, folder, seconds=SECONDS, baseline=None, versions=VERSIONS, commit=COMMIT)
     document = json.loads(folder.read("study.json"))
-    assert Race.from_document(document["race"]) == race
+    assert TypeAdapter(Race).validate_json(json.dumps(document["race"])) == race
     assert document["best"]["trial"] == 4
     page = folder.read("report.html").decode()
     for words in (

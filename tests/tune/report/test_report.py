@@ -281,9 +281,10 @@ def test_damaged_metrics_of_a_run_stop_no_report(
 ) -> None:
     monkeypatch.setattr("daam.runs.run_folder.REWRITTEN_WITHIN_S", 0)
     store = open_store(str(tmp_path))
-    store.write("trials/trial-0000/a-b/reports.json", b'[{"epoch": 1}]')
+    row = {"epoch": 1, "num_epochs": 2, "seconds": 2.0}
+    store.write("trials/trial-0000/a-b/reports.json", json.dumps([row]).encode())
     store.write("trials/trial-0001/a-b/reports.json", b'[{"epo')
     assert read_epochs(store) == {
-        "trials/trial-0000/a-b": [{"epoch": 1}],
+        "trials/trial-0000/a-b": [row],
         "trials/trial-0001/a-b": [],
     }

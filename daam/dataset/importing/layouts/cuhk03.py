@@ -94,7 +94,7 @@ def _names(split_list: Path) -> dict[Split, list[str]]:
         raise LayoutError(
             f"cannot read {split_list}: {error.strerror}; it belongs beside the folder of images"
         ) from error
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         raise LayoutError(
             f"{split_list} is not a list of one split with train, query and gallery ({error!r}); "
             "make it again"
