@@ -7,8 +7,8 @@ from optuna.storages import JournalStorage
 
 from daam.errors import StudyError
 from daam.storage import Store
-from tune.folder.folder import JOURNAL
 from tune.folder.journal import PublishedJournal
+from tune.folder.journal_file import read_journal
 
 REREAD_AFTER_S = 2.0
 
@@ -25,10 +25,10 @@ def optuna_dashboard(folder: Store) -> WSGIApplication:
         folder: of the study.
 
     Raises:
-        StudyError: no trial has started yet.
+        StudyError: no trial has started yet, or the journal is damaged.
     """
     from optuna_dashboard import wsgi
 
-    if not folder.exists(JOURNAL):
+    if not read_journal(folder):
         raise StudyError(f"no trial of {folder.uri} has started yet; try again once one has")
     return wsgi(JournalStorage(PublishedJournal(folder, reread_after_s=REREAD_AFTER_S)))

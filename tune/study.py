@@ -24,7 +24,8 @@ from tune.budget import CostMeter, cost_of
 from tune.contenders.final import Contender, are_tested, run_contenders
 from tune.contenders.racing import Race
 from tune.contenders.repeats import race_trials, racers, read_race
-from tune.folder.folder import JOURNAL, how_to_resume, open_study
+from tune.folder.folder import how_to_resume, open_study
+from tune.folder.journal_file import JOURNAL
 from tune.search.launching import FAILURE, tuner_for
 from tune.search.searcher import EXHAUSTED, SET_ASIDE, OptunaPruning, OptunaSearcher, num_finished
 from tune.search.trial import run_trial, trial_name, trial_plan
@@ -243,7 +244,7 @@ def ends_of(trials: list[optuna.trial.FrozenTrial]) -> str:
         if trial.state == TrialState.FAIL and SET_ASIDE not in trial.user_attrs
     ]
     num_pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-    reasons = dict.fromkeys(trial.user_attrs[FAILURE] for trial in failed)
+    reasons = dict.fromkeys(trial.user_attrs.get(FAILURE) or "its process died" for trial in failed)
     ends = [f"{len(failed)} failed ({'; '.join(reasons)})"] if failed else []
     ends += [f"{num_pruned} stopped early"] if num_pruned else []
     ends += [f"{num_set_aside} set aside"] if num_set_aside else []

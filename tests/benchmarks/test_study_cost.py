@@ -38,7 +38,7 @@ from benchmarks.study_cost_tables import (
     shares_at,
 )
 from daam.runs.stages import REUSED, TRAINED
-from tune.folder.folder import JOURNAL
+from tune.folder.journal_file import JOURNAL
 from tune.settings import study_config
 
 UNITS = Units(source_s=1.0, adaptation_s=10.0)

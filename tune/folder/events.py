@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from daam.documents import Count, Finite, parse_json
 from daam.errors import StorageError
 from daam.storage import OUTAGES, MissingKeyError, Store
 from tune.events import STORE, TRAINS_ON, Event, now_with_zone
@@ -32,8 +33,8 @@ class SessionRow:
 
     began: str
     host: str
-    pid: int
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    pid: Count
+    seconds: Annotated[Finite, Field(ge=0)]
 
 
 EVENT, SESSION_ROWS = TypeAdapter(Event), TypeAdapter(list[SessionRow])
@@ -105,7 +106,7 @@ def _parsed(lines: Sequence[bytes], *, where: str) -> list[dict[str, Any]]:
     events = []
     for line in lines:
         try:
-            events.append(_fields_of(EVENT.validate_json(line)))
+            events.append(_fields_of(parse_json(line, EVENT)))
         except ValueError:
             logger.warning("a line of %s is damaged and left out", where)
     return events
@@ -119,7 +120,7 @@ def _fields_of(event: Event) -> dict[str, Any]:
 
 def _lines_of(folder: Store) -> list[bytes]:
     try:
-        return folder.read(EVENTS).splitlines(keepends=True)
+        return folder.read_document(EVENTS).splitlines(keepends=True)
     except MissingKeyError:
         return []
 
@@ -174,7 +175,7 @@ class Session:
 def read_sessions(folder: Store) -> list[dict[str, Any]]:
     """Return the sessions of a study so far."""
     try:
-        return [asdict(row) for row in SESSION_ROWS.validate_json(folder.read(SESSIONS))]
+        return [asdict(row) for row in parse_json(folder.read_document(SESSIONS), SESSION_ROWS)]
     except MissingKeyError:
         return []
     except ValueError:

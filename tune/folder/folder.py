@@ -2,7 +2,8 @@
 
 study.lock        locked by the process that runs the study; on S3 its lease, `study.lock/0001.json`
 study.toml        the settings of the study, from its first trial on
-journal.log       Optuna's journal: every trial, its parameters, scores and state
+journal.log       Optuna's journal: every trial, its parameters, scores and state; with its seal and
+                  the one before, see `tune.folder.journal_file`
 journal-N.log     the journal before the N-th change of the settings, see `tune.folder.resuming`
 stages/           the source stages that its runs share (elsewhere with study.stages)
 trials/           a folder for each trial, with the checkpoints of its transfers
@@ -11,11 +12,8 @@ holdout/          the same for the contenders of the final comparison
 study.json, trials.csv, best.toml, report.html     the results
 """
 
-import json
-import logging
 import re
 import shlex
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,22 +24,18 @@ import tomlkit
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from daam.errors import ConfigError, FencedError, StudyError
+from daam.documents import MalformedError, parse_toml
+from daam.errors import ConfigError, StudyError
 from daam.runs import lease
 from daam.storage import MissingKeyError, Store, open_store
 from daam.storage.scratch import scratch_folder
 from tune.budget import Cost, cost_of
+from tune.folder.journal_file import JOURNAL, SETTINGS, JournalPublisher, read_journal
 from tune.proposals.sampling import pruner_for, sampler_for
 from tune.settings import StudyConfig
 
-logger = logging.getLogger(__name__)
-
 LOCK = "study.lock"
 STUDY = "study.toml"
-JOURNAL = "journal.log"
-SETTINGS = "settings"
-"""The attribute of an Optuna study that holds the settings its trials were run with."""
-RESTORE = "restore it from a backup, or start a new study: --name NAME"
 TRIAL_FOLDER = re.compile(r"trials/trial-(\d+)")
 
 
@@ -98,15 +92,11 @@ def read_folder(uri: str) -> tuple[Store, dict[str, Any]]:
     """
     folder = open_store(uri)
     try:
-        content = folder.read(STUDY)
+        return folder, parse_toml(folder.read_document(STUDY))
     except MissingKeyError as error:
         raise StudyError(f"there is no study in {uri}; name the folder that it printed") from error
-    try:
-        return folder, tomllib.loads(content.decode())
-    except ValueError as error:
-        raise ConfigError(
-            f"{folder.locate(STUDY)} is not valid TOML: {error}; fix that line"
-        ) from error
+    except MalformedError as error:
+        raise ConfigError(f"{folder.locate(STUDY)} cannot be read: {error}; fix it") from error
 
 
 def open_study(
@@ -121,7 +111,7 @@ def open_study(
         StudyError: the journal is damaged, or missing beside trials.
     """
     journal = scratch / JOURNAL
-    content = sound_journal(folder)
+    content = read_journal(folder)
     if content:
         journal.write_bytes(content)
     settings = config.study
@@ -141,35 +131,21 @@ def open_study(
     # A resumed study must not draw the same samples again.
     study.sampler = sampler_for(settings, config.space(), seed=settings.seed + num_trials)
     is_new = not folder.exists(STUDY)
-    published_bytes = journal_bytes(folder)
+    publisher = JournalPublisher(folder, content)
 
     def publish() -> None:
-        nonlocal is_new, published_bytes
+        nonlocal is_new
         if is_new:
             write_settings(folder, config)
             is_new = False
-        if journal_bytes(folder) > published_bytes:
-            raise FencedError(
-                f"{folder.locate(JOURNAL)} has grown meanwhile: another process is running the "
-                "study; this one has stopped, and writes nothing more there"
-            )
-        folder.upload(journal, JOURNAL)
-        published_bytes = journal.stat().st_size
+        publisher.publish(journal.read_bytes())
 
     return study, publish
 
 
-def journal_bytes(folder: Store) -> int:
-    """Return the size of the journal in a folder; 0 if there is none."""
-    try:
-        return folder.size(JOURNAL)
-    except MissingKeyError:
-        return 0
-
-
 def stored_study(folder: Store, scratch: Path) -> optuna.Study | None:
     """Return a copy of the Optuna study in a folder, whatever its name; None if it has none."""
-    content = sound_journal(folder)
+    content = read_journal(folder)
     if not content:
         return None
     (scratch / JOURNAL).write_bytes(content)
@@ -195,34 +171,6 @@ def settings_document(config: StudyConfig) -> str:
     return config.model_dump_json()
 
 
-def sound_journal(folder: Store) -> bytes:
-    """Return the journal of a study without a last line that was cut; empty if there is none.
-
-    Optuna would append to such a line, and then could not read either of the two.
-
-    Raises:
-        StudyError: another line is damaged.
-    """
-    try:
-        content = folder.read(JOURNAL)
-    except MissingKeyError:
-        return b""
-    *lines, cut = content.split(b"\n")
-    if cut:
-        logger.warning(
-            "%s ends within a line, which is ignored: what it recorded is done again",
-            folder.locate(JOURNAL),
-        )
-    for number, line in enumerate(lines, start=1):
-        try:
-            json.loads(line)
-        except ValueError as error:
-            raise StudyError(
-                f"{folder.locate(JOURNAL)} is damaged in line {number}; {RESTORE}"
-            ) from error
-    return b"".join(line + b"\n" for line in lines)
-
-
 def check_trials_are_known(folder: Store, num_trials: int) -> None:
     """Refuse a journal that is missing, empty or shorter than it was: trials would mix.
 
@@ -236,5 +184,6 @@ def check_trials_are_known(folder: Store, num_trials: int) -> None:
         what = f"ends after {num_trials} trials" if num_trials else "is missing or empty"
         raise StudyError(
             f"{folder.locate(JOURNAL)} {what}, and {folder.locate('trials')} holds trial "
-            f"{max(numbers)}; {RESTORE}"
+            f"{max(numbers)}; restore the journal from a backup, delete the folders of the trials "
+            "that it lacks, or start a new study: --name NAME"
         )

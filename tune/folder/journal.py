@@ -1,6 +1,5 @@
 """The journal that a study publishes in its folder, for those who only read it."""
 
-import json
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -10,9 +9,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial
 
+from daam.documents import MalformedError
 from daam.errors import StudyError
 from daam.storage import MissingKeyError, Store
-from tune.folder.folder import JOURNAL
+from tune.folder.journal_file import JOURNAL, parse_entries
 
 
 class PublishedJournal(BaseJournalBackend):
@@ -33,11 +33,18 @@ class PublishedJournal(BaseJournalBackend):
         self.reread_at = 0.0
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        """Return the entries from a number on."""
+        """Return the entries from a number on.
+
+        Raises:
+            StudyError: the journal is damaged.
+        """
         if time.monotonic() >= self.reread_at:
-            whole_lines, _, _ = self.folder.read(JOURNAL).rpartition(b"\n")
-            new = whole_lines.splitlines()[len(self.logs) :]
-            self.logs += [json.loads(line) for line in new]
+            whole_lines, _, _ = self.folder.read_document(JOURNAL).rpartition(b"\n")
+            lines = whole_lines.splitlines()[len(self.logs) :]
+            try:
+                self.logs += parse_entries(b"\n".join(lines))
+            except MalformedError as error:
+                raise StudyError(f"{self.folder.locate(JOURNAL)} is damaged: {error}") from error
             self.reread_at = time.monotonic() + self.reread_after_s
         return self.logs[log_number_from:]
 

@@ -6,31 +6,35 @@ keep their number, because their folder is named by it, and become FAIL with the
 """
 
 import copy
-import json
+import re
 from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
 
 from daam.config.load import setting, with_settings
+from daam.documents import parse_json
 from daam.errors import ConfigError, StudyError
 from daam.storage import Store
 from daam.storage.scratch import scratch_folder
 from daam.training.state import changed_settings
 from tune.folder.folder import (
-    JOURNAL,
-    SETTINGS,
     journal_storage,
     settings_document,
     stored_study,
     write_settings,
 )
+from tune.folder.journal_file import JOURNAL, SETTINGS, replace_journal
 from tune.proposals.starts import parameters_of
 from tune.search.launching import FAILURE
 from tune.search.searcher import EXHAUSTED, SET_ASIDE
 from tune.search.trial import aggregate
 from tune.settings import StudyConfig
+
+KEPT = re.compile(r"journal-(\d{1,9})\.log", re.ASCII)
+TREE = TypeAdapter(dict[str, Any])
 
 
 def adopt(folder: Store, config: StudyConfig) -> list[str]:
@@ -69,10 +73,10 @@ def adopt(folder: Store, config: StudyConfig) -> list[str]:
             changed.add_trial(carried)
             if reason:
                 set_aside.setdefault(reason, []).append(trial.number)
-        num_earlier = len(folder.list("journal-"))
-        folder.upload(scratch / JOURNAL, f"journal-{num_earlier + 1}.log")
+        kept = [int(found[1]) for key in folder.list("journal-") if (found := KEPT.fullmatch(key))]
+        folder.upload(scratch / JOURNAL, f"journal-{max(kept, default=0) + 1}.log")
         write_settings(folder, config)  # first: repeated if this process dies before the next line
-        folder.upload(path, JOURNAL)
+        replace_journal(folder, path.read_bytes())
     return [
         f"Set aside: trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}: {reason}"
         for reason, numbers in set_aside.items()
@@ -86,7 +90,8 @@ def settings_of(study: optuna.Study, *, where: str) -> StudyConfig:
         StudyError: this version of daam does not know them.
     """
     try:
-        return StudyConfig.model_validate(json.loads(study.user_attrs[SETTINGS]))
+        text = study.user_attrs[SETTINGS]
+        return StudyConfig.model_validate(parse_json(text.encode(), TREE))
     except (KeyError, ValueError) as error:
         raise StudyError(
             f"{where} was written by another version of daam; start a new study: --name NAME"

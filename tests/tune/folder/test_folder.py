@@ -10,7 +10,8 @@ from daam.errors import ConfigError, DriverError, FencedError, StorageError, Stu
 from daam.storage import Store
 from daam.storage.local import LocalStore
 from tests.support.commands import ROOT
-from tune.folder.folder import JOURNAL, LOCK, STUDY, open_study, read_folder, sole_driver
+from tune.folder.folder import LOCK, STUDY, open_study, read_folder, sole_driver
+from tune.folder.journal_file import JOURNAL, SEAL
 from tune.settings import StudyConfig, study_config
 
 HOLD = """
@@ -50,7 +51,7 @@ def test_a_folder_that_cannot_be_written_is_refused(place):
 
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "study" / LOCK).mkdir(parents=True)
-    with pytest.raises(StorageError, match=f"cannot write {tmp_path}/study/{LOCK}: Is a dir"):
+    with pytest.raises(StorageError, match=f"cannot write {tmp_path}/study/{LOCK}: it is a folder"):
         sole_driver(str(tmp_path / "study")).__enter__()
 
 
@@ -65,7 +66,7 @@ def test_a_store_that_refuses_is_named_before_anything_starts(
 def test_settings_that_were_edited_to_nonsense_are_named(tmp_path: Path) -> None:
     folder = LocalStore(tmp_path / "study")
     folder.write(STUDY, b"[study]\nname = small\n")
-    expected = rf"^{folder.locate(STUDY)} is not valid TOML: .*line 2"
+    expected = rf"^{folder.locate(STUDY)} cannot be read: it is not valid TOML: .*line 2"
     with pytest.raises(ConfigError, match=expected):
         read_folder(folder.uri)
 
@@ -90,6 +91,7 @@ def folder(config: StudyConfig, tmp_path: Path) -> LocalStore:
     study, publish = open_study(folder, config, scratch=scratch)
     for number in range(2):
         trial = study.ask(config.distributions())
+        trial.set_user_attr("scores", {"plaza->campus": 0.5})
         study.tell(trial, 0.5)
         folder.write(f"trials/trial-{number:04d}/plaza-campus/reports.json", b"[]")
     publish()
@@ -109,18 +111,22 @@ def test_nothing_is_in_the_folder_before_the_first_trial(
     _, publish = open_study(folder, config, scratch=scratch)
     assert folder.list() == []
     publish()
-    assert folder.list() == [JOURNAL, STUDY]
+    assert folder.list() == [JOURNAL, SEAL, STUDY]
 
 
-@pytest.mark.parametrize("num_bytes", [1, 20])
-def test_a_journal_that_was_cut_in_its_last_line_goes_on(
+@pytest.mark.parametrize("has_seal", [True, False], ids=["sealed", "of an older daam"])
+@pytest.mark.parametrize("cut", [b"{", b'{"op_code": 5, "worker_id"'])
+def test_a_journal_whose_last_line_was_cut_goes_on(
     config: StudyConfig,
     folder: Store,
     scratch: Path,
-    num_bytes: int,
+    cut: bytes,
+    has_seal: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    folder.write(JOURNAL, folder.read(JOURNAL)[:-num_bytes])
+    folder.write(JOURNAL, folder.read(JOURNAL) + cut)
+    if not has_seal:
+        folder.delete(SEAL)
     study, publish = open_study(folder, config, scratch=scratch)
     assert f"{folder.locate(JOURNAL)} ends within a line" in caplog.text
     assert len(study.get_trials()) == 2
@@ -135,6 +141,7 @@ def test_a_journal_that_is_gone_beside_trials_is_refused(
     config: StudyConfig, folder: Store, scratch: Path, content: bytes | None
 ) -> None:
     folder.delete(JOURNAL)
+    folder.delete(SEAL)  # as after an older daam
     if content is not None:
         folder.write(JOURNAL, content)
     expected = f"{folder.locate(JOURNAL)} is missing or empty, and .*trials holds trial 1; restore"
@@ -156,7 +163,10 @@ def test_a_journal_that_is_damaged_in_its_middle_is_refused(
     lines = folder.read(JOURNAL).splitlines(keepends=True)
     lines[2] = lines[2][:10] + b"\n"
     folder.write(JOURNAL, b"".join(lines))
-    with pytest.raises(StudyError, match="damaged in line 3; restore"):
+    with pytest.raises(StudyError, match=r"is not what was written there|has .* bytes and had"):
+        open_study(folder, config, scratch=scratch)
+    folder.delete(SEAL)
+    with pytest.raises(StudyError, match=r"is damaged: line 3: .*; restore"):
         open_study(folder, config, scratch=scratch)
 
 
