@@ -1,6 +1,8 @@
 """Strategies for inputs close to real files: a few edits of bytes, or of a document's values."""
 
+import copy
 import json
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -50,13 +52,16 @@ def mutated_bytes(
         for _ in range(draw(st.integers(1, MAX_EDITS))):
             if not data:
                 break
-            data = _edited(draw, data, hot=hot[sample], others=samples)
+            data = edited(draw, data, hot=hot[sample], others=samples)
         return seal(data) if seal is not None and draw(st.booleans()) else data
 
     return mutate().map(Input)
 
 
-def _edited(draw: DrawFn, data: bytes, *, hot: Sequence[range], others: Sequence[bytes]) -> bytes:
+def edited(
+    draw: DrawFn, data: bytes, *, hot: Sequence[range] = (), others: Sequence[bytes] = ()
+) -> bytes:
+    """Bytes, of which there is at least one, after one edit; see `mutated_bytes`."""
     inside = [span for span in hot if span.stop <= len(data) and span]
     if inside and draw(st.booleans()):
         span = draw(st.sampled_from(inside))
@@ -82,7 +87,7 @@ def _edited(draw: DrawFn, data: bytes, *, hot: Sequence[range], others: Sequence
         case "repeat":
             return data[:end] + data[at:]
         case _:  # a span of another file, at the same place
-            other = draw(st.sampled_from(others))
+            other = draw(st.sampled_from((data, *others)))
             return data[:at] + other[at:end] + data[end:]
 
 
@@ -109,53 +114,99 @@ VALUES: tuple[object, ...] = (
     [[]] * 3,
     {"a": {"b": None}},
 )
+TOML_VALUES = (
+    *("true", "-1", "0", "7", "1e400", "nan", "-inf", "9" * 400, "0x7fffffffffffffff", "1.0", ""),
+    *('""', '"\\u0000"', '"\\n"', '"../../outside"', '"/outside"', '"s3://bucket/prefix"'),
+    *("[]", "{}", "[[], {}]", '["a", 1]', "{a = {b = 1}}", "2026-11-30", "12:00:00", '"""'),
+    f'"{"a" * 10_000}"',
+)
 DEPTHS = (100, 10_000, 200_000)
 
 
-def mutated_json(
-    samples: Sequence[bytes], *, seal: Callable[[Any], Any] | None = None
-) -> SearchStrategy[bytes]:
-    """JSON documents after one to four edits of values or keys; some are nested beyond all use.
-
-    Args:
-        seal: recomputes checksums inside a document.
-    """
+def mutated_json(samples: Sequence[bytes]) -> SearchStrategy[bytes]:
+    """JSON documents after one to four edits of values or keys; some are nested beyond all use."""
 
     @st.composite
     def mutate(draw: DrawFn) -> bytes:
         document = json.loads(draw(st.sampled_from(samples)))
         for _ in range(draw(st.integers(1, MAX_EDITS))):
             document = _edited_document(draw, document)
-        if seal is not None and draw(st.booleans()):
-            document = seal(document)
-        text = json.dumps(document)
-        if draw(st.integers(0, 19)) == 0:
-            depth = draw(st.sampled_from(DEPTHS))
-            text = text.replace("null", "[" * depth + "]" * depth, 1)
-        return text.encode()
+        return _nested(draw, json.dumps(document)).encode()
 
     return mutate().map(Input)
+
+
+def mutated_json_lines(samples: Sequence[bytes]) -> SearchStrategy[bytes]:
+    """Files of JSON documents, one a line, after edits of a few documents or of their order."""
+
+    @st.composite
+    def mutate(draw: DrawFn) -> bytes:
+        lines = draw(st.sampled_from(samples)).splitlines()
+        for _ in range(draw(st.integers(1, MAX_EDITS))):
+            at = draw(st.integers(0, len(lines) - 1))
+            match draw(st.sampled_from(("edit", "edit", "edit", "remove", "copy"))):
+                case "edit":
+                    document = _edited_document(draw, json.loads(lines[at]))
+                    lines[at] = json.dumps(document).encode()
+                case "remove" if len(lines) > 1:
+                    del lines[at]
+                case _:
+                    lines.insert(draw(st.integers(0, len(lines))), lines[at])
+        return b"".join(line + b"\n" for line in lines)
+
+    return mutate().map(Input)
+
+
+def mutated_toml(samples: Sequence[bytes]) -> SearchStrategy[bytes]:
+    """TOML documents after one to four edits of lines: another value, gone, twice, elsewhere."""
+
+    @st.composite
+    def mutate(draw: DrawFn) -> bytes:
+        lines = draw(st.sampled_from(samples)).decode().splitlines()
+        for _ in range(draw(st.integers(1, MAX_EDITS))):
+            at = draw(st.integers(0, len(lines) - 1))
+            key, equals, _ = lines[at].partition(" = ")
+            match draw(st.sampled_from(("value", "value", "value", "remove", "copy"))):
+                case "value" if equals:
+                    value = _nested(draw, draw(st.sampled_from(TOML_VALUES)))
+                    lines[at] = f"{key} = {value}"
+                case "remove" if len(lines) > 1:
+                    del lines[at]
+                case _:
+                    lines.insert(draw(st.integers(0, len(lines))), lines[at])
+        return "\n".join(lines).encode()
+
+    return mutate().map(Input)
+
+
+def _nested(draw: DrawFn, text: str) -> str:
+    """The text, once in twenty times with a value nested too deeply."""
+    if draw(st.integers(0, 19)):
+        return text
+    depth = draw(st.sampled_from(DEPTHS))
+    return re.sub(r"null|true|\d+", lambda _: "[" * depth + "]" * depth, text, count=1)
 
 
 def _edited_document(draw: DrawFn, document: Any) -> Any:
     """The document with a value replaced, removed or copied to elsewhere, or a key added."""
     places = list(_places_in(document))
     if not places:
-        return draw(st.sampled_from(VALUES))
+        return copy.deepcopy(draw(st.sampled_from(VALUES)))
     holder, key = draw(st.sampled_from(places))
     match draw(st.sampled_from(("replace", "replace", "remove", "copy", "add"))):
         case "replace":
-            holder[key] = draw(st.sampled_from(VALUES))
+            holder[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))
         case "remove":
             del holder[key]
         case "copy":
             other, other_key = draw(st.sampled_from(places))
-            holder[key] = json.loads(json.dumps(other[other_key]))
+            holder[key] = copy.deepcopy(other[other_key])
         case _:
             if isinstance(holder, dict):
-                holder[draw(st.sampled_from(("", "\0", "../x", "unknown")))] = holder[key]
+                new = draw(st.sampled_from(("", "\0", "../x", "unknown")))
+                holder[new] = copy.deepcopy(holder[key])
             else:
-                holder.append(holder[key])
+                holder.append(copy.deepcopy(holder[key]))
     return document
 
 

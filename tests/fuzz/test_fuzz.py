@@ -15,7 +15,7 @@ from tests.fuzz.runner import Worker
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.worker import BAD, REFUSED, RIGHT
 
-NUM_INPUTS = 50  # of each target
+NUM_INPUTS = 20  # of each target
 
 every_target = pytest.mark.parametrize("name", TARGETS)
 

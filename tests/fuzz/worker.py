@@ -28,7 +28,7 @@ MEMORY_BYTES = 1 << 30  # for an input
 ROOT = Path(__file__).parents[2]
 # Modules are imported when they are needed first, from anywhere here.
 READABLE = (sys.prefix, sys.base_prefix, str(ROOT), "/usr/lib", "/usr/share", "/etc", "/proc/self")
-READABLE += ("/dev/urandom", "/sys/devices/system", "/dev/null")
+READABLE += ("/dev/urandom", "/dev/null", "/sys/devices/system", "/proc/sys/kernel")
 WRITABLE = ("/dev/null",)
 # Events of the interpreter's audit: those whose arguments are paths, and those that must not be.
 LISTING = ("os.listdir", "os.scandir", "os.walk", "os.fwalk", "glob.glob", "glob.glob/2")
@@ -97,7 +97,7 @@ def _noting(outside: list[str], *, folder: str) -> Callable[[str, tuple[object, 
             outside.append(f"{event} {arguments!r}"[:500])
         elif event == "open" or event in LISTING:
             check(event, arguments[:1], writable if _writes(arguments) else readable)
-        elif event in CHANGING:
+        elif event in CHANGING and not _is_relative_to_a_folder(event, arguments):
             check(event, arguments[:2], writable)
 
     def check(event: str, paths: Iterable[object], folders: tuple[str, ...]) -> None:
@@ -108,6 +108,12 @@ def _noting(outside: list[str], *, folder: str) -> Callable[[str, tuple[object, 
         )
 
     return hook
+
+
+def _is_relative_to_a_folder(event: str, arguments: tuple[object, ...]) -> bool:
+    """Whether the path starts from an open folder, which was checked when it was opened."""
+    folder = arguments[-1]
+    return event in ("os.remove", "os.rmdir") and isinstance(folder, int) and folder >= 0
 
 
 def _writes(arguments: tuple[object, ...]) -> bool:
