@@ -13,7 +13,6 @@ from pathlib import Path
 
 from daam.dataset.cache.locks import file_lock, flock_within
 from daam.errors import StorageError
-from daam.storage.private import open_own
 
 LOCK_TIMEOUT_S = 30
 REFUSAL_S = 10
@@ -104,8 +103,9 @@ class CacheSpace:
 def _locked_if_unused(path: Path) -> int | None:
     """Keep processes from mapping a file until `_unlock`; None if one has it mapped."""
     try:
-        descriptor = open_own(path, os.O_RDWR)  # for less, NFS gives no exclusive lock
-    except (FileNotFoundError, PermissionError):  # just evicted, or not this user's
+        # For less than O_RDWR, NFS gives no exclusive lock.
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:  # just evicted, another user's, or a link
         return None
     if flock_within(descriptor, fcntl.LOCK_EX, timeout_s=0):
         return descriptor

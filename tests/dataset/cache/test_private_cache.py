@@ -112,7 +112,7 @@ def test_a_link_in_the_place_of_a_folder_is_refused(
 ) -> None:
     (tmp_path / "target").mkdir()
     link = tmp_path / "cache" / name
-    link.parent.mkdir(exist_ok=True)
+    link.parent.mkdir(mode=0o700, exist_ok=True)
     link.symlink_to(tmp_path / "target")
     with pytest.raises(StorageError, match=f"{link} is a link"):
         open_rows(plaza, tmp_path / "cache")

@@ -118,7 +118,7 @@ def test_a_file_that_another_process_fetches_for_ever_is_fetched_here_too(
 ) -> None:
     store, cache = open_store(s3_uri), ShardCache(tmp_path)
     entry = put(store, b"data")
-    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks").mkdir(mode=0o700)
     monkeypatch.setattr(shard_cache, "FILE_TIMEOUT_S", 0)
     with cache.lock(entry.sha256, timeout_s=0) as is_held:
         assert is_held
