@@ -1,19 +1,24 @@
 """A study asks for what its score needs, and for no label that it must not see."""
 
+import random
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import simplejpeg
+import tomlkit
 
 from daam.dataset.importing.dataset_index import IndexBuilder
 from daam.dataset.importing.import_domain import import_domain
 from daam.domains import Split
-from daam.errors import ConfigError
+from daam.errors import ConfigError, DaamError
 from daam.storage import open_store
 from tests.support.commands import Launch
+from tests.support.damage import changed, damaged_bytes, paths_of, without
 from tune.domains import check_targets
+from tune.folder.folder import STUDY, read_folder, write_settings
 from tune.settings import StudyConfig, adapting, study_config
 
 ONE_WAY = ["plaza->mine"]
@@ -101,3 +106,25 @@ def test_a_file_changes_what_a_preset_says(command: Launch, tmp_path: Path) -> N
     assert f"{tmp_path}/nothing has no domain mine, plaza" in command("tune", *words).err
     file.write_text('[study]\nscore = "validation"\n')
     assert "this study scores by labels" in command("tune", *words).err
+
+
+def test_a_damaged_study_file_is_a_study_or_refused_in_a_line(tmp_path: Path) -> None:
+    folder = open_store(str(tmp_path))
+    write_settings(folder, study_of(search_transfers=ONE_WAY, holdout="plaza->campus"))
+    content = folder.read(STUDY)
+    tree = tomllib.loads(content.decode())
+    damaged = [damaged for _, damaged in damaged_bytes(content)]
+    for path in paths_of(tree):
+        if path and random.Random(repr(path)).random() < 0.3:
+            damaged.append(tomlkit.dumps(without(tree, path)).encode())
+            for value in (True, 2**62, "text", [[[]]], {"a": {"low": 0}}, float("nan")):
+                new = changed(tree, path, lambda _, new=value: new)
+                damaged.append(tomlkit.dumps(new).encode())
+    num_refused = 0
+    for content in damaged:
+        folder.write(STUDY, content)
+        try:
+            study_config(read_folder(folder.uri)[1], {})
+        except DaamError:
+            num_refused += 1
+    assert num_refused > 0.7 * len(damaged)

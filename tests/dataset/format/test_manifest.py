@@ -19,6 +19,7 @@ from daam.dataset.format.manifest import (
 from daam.domains import Split
 from daam.errors import ConfigError, ShardError
 from daam.storage import open_store
+from tests.support.damage import damaged_json
 
 
 def entry(name: str, *, num_rows: int) -> ShardEntry:
@@ -152,3 +153,18 @@ def test_a_wrong_field_is_named(edit: Callable[[Any], None], complaint: str) -> 
     edit(content)
     with pytest.raises(ShardError, match=complaint):
         DomainManifest.from_json(json.dumps(content).encode(), domain="plaza", place="here")
+
+
+def test_a_damaged_manifest_is_the_same_domain_or_refused_in_a_line(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    num_refused = 0
+    for _, content in damaged_json(MANIFEST.to_json()):
+        store.write("plaza/manifest.json", content)
+        try:
+            manifest = read_manifest(store, "plaza")
+        except ShardError:
+            num_refused += 1
+        else:
+            assert manifest.domain == "plaza"
+            assert manifest.splits.keys() <= MANIFEST.splits.keys()
+    assert num_refused > 300
