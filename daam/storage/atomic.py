@@ -1,7 +1,6 @@
 """Atomic writes to the local disk: a file appears under its name complete, or not at all."""
 
 import errno
-import glob
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -59,8 +58,10 @@ def atomic_file(
     try:
         make_folder(root or path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
-            _remove_if_abandoned(left)
+        beginning = f".{path.name}."
+        for name in os.listdir(path.parent):
+            if name.startswith(beginning) and name.endswith(TEMPORARY_SUFFIX):
+                _remove_if_abandoned(path.with_name(name))
         with _created(partial, mode=mode) as file:
             yield file
             file.flush()
