@@ -6,6 +6,8 @@ from datetime import datetime
 TRAINS_ON, HOST_JOINED, HOST_LOST = "trains_on", "host_joined", "host_lost"
 PROCESS_KILLED, OUT_OF_MEMORY, ERROR = "process_killed", "out_of_memory", "error"
 STORE, DRIVER = "store", "driver"
+FAILURE = "failure"
+"""The metric of a failed run, and the attribute of its Optuna trial, with the reason."""
 
 
 def now_with_zone() -> str:

@@ -24,9 +24,10 @@ from tune.budget import CostMeter, cost_of
 from tune.contenders.final import Contender, are_tested, run_contenders
 from tune.contenders.racing import Race
 from tune.contenders.repeats import race_trials, racers, read_race
+from tune.events import FAILURE
 from tune.folder.folder import how_to_resume, open_study
 from tune.folder.journal_file import JOURNAL
-from tune.search.launching import FAILURE, tuner_for
+from tune.search.launching import tuner_for
 from tune.search.searcher import EXHAUSTED, SET_ASIDE, OptunaPruning, OptunaSearcher, num_finished
 from tune.search.trial import run_trial, trial_name, trial_plan
 from tune.search.watch import StudyWatch, WatchCallback

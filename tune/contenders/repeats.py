@@ -20,11 +20,11 @@ from daam.documents import MalformedError, parse_json
 from daam.errors import StudyError, StudyInterruptedError, StudyPausedError
 from daam.storage import MissingKeyError, Store
 from tune.contenders.racing import Race, run_race
+from tune.events import FAILURE
 from tune.folder.folder import how_to_resume
 from tune.search.faults import reason_of
 from tune.search.launching import (
     EPOCH,
-    FAILURE,
     IS_OUTSIDE,
     LAST_EPOCH,
     OF_TRANSFER,

@@ -34,7 +34,7 @@ from daam.documents import (
 from daam.errors import FencedError, StudyError
 from daam.storage import MissingKeyError, Store
 from tune.budget import SPENT, Cost
-from tune.search.launching import FAILURE
+from tune.events import FAILURE
 
 logger = logging.getLogger(__name__)
 

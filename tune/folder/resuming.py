@@ -20,6 +20,7 @@ from daam.errors import ConfigError, StudyError
 from daam.storage import Store
 from daam.storage.scratch import scratch_folder
 from daam.training.state import changed_settings
+from tune.events import FAILURE
 from tune.folder.folder import (
     journal_storage,
     settings_document,
@@ -28,7 +29,6 @@ from tune.folder.folder import (
 )
 from tune.folder.journal_file import JOURNAL, SETTINGS, replace_journal
 from tune.proposals.starts import parameters_of
-from tune.search.launching import FAILURE
 from tune.search.searcher import EXHAUSTED, SET_ASIDE
 from tune.search.trial import aggregate
 from tune.settings import StudyConfig

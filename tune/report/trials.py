@@ -7,7 +7,7 @@ from statistics import median
 from optuna.trial import FrozenTrial, TrialState
 
 from daam.plots.page import percent
-from tune.search.launching import FAILURE
+from tune.events import FAILURE
 
 RUNG = "completed_rung_"  # of Optuna's successive halving
 STATE_COLOURS = {

@@ -24,6 +24,7 @@ from daam.errors import (
     WorkersError,
 )
 from daam.execution.trainer import wants_gpu
+from tune.events import FAILURE
 from tune.search.actors import Slot, named_actor
 from tune.search.faults import ATTEMPT, HOSTS, Hosts, last_error, reason_of
 
@@ -32,7 +33,6 @@ TRAINING_S = "training_s"  # seconds of the epochs so far, without scoring and w
 EPOCH = "epoch"
 LAST_EPOCH = "num_epochs"
 OF_TRANSFER = "score/"  # followed by a transfer
-FAILURE = "failure"  # its reason
 IS_OUTSIDE = "is_outside"  # whether that reason lies outside the run's settings
 # Disk, store, memory, machines and stored files, which the settings of a run cannot change.
 OUTSIDE = (StorageError, ShardError, CheckpointError, WorkersError, OSError, MemoryError, RayError)

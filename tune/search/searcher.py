@@ -24,12 +24,12 @@ from ray.tune.search import Searcher
 
 from daam.errors import StorageError
 from tune.budget import Budget, CostMeter
+from tune.events import FAILURE
 from tune.proposals.sampling import untried
 from tune.proposals.space import Dimension, suggest
 from tune.search.faults import last_error
 from tune.search.launching import (
     EPOCH,
-    FAILURE,
     IS_OUTSIDE,
     LAST_EPOCH,
     OF_TRANSFER,

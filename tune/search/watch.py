@@ -8,9 +8,9 @@ from ray.tune.experiment import Trial as RayTrial
 
 from daam.runs.run_folder import REPEATS
 from daam.runs.worker import REPORTED_BEFORE
-from tune.events import HOST_JOINED, HOST_LOST, TRAINS_ON, Event
+from tune.events import FAILURE, HOST_JOINED, HOST_LOST, TRAINS_ON, Event
 from tune.search.faults import ATTEMPT, HOSTS, Hosts, last_error, restarted
-from tune.search.launching import EPOCH, FAILURE, LAST_EPOCH, SCORE, NotSaved
+from tune.search.launching import EPOCH, LAST_EPOCH, SCORE, NotSaved
 
 
 class StudyWatch(Protocol):

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from daam.errors import StudyError
 from daam.storage.local import LocalStore
+from tune.events import FAILURE
 from tune.folder.folder import (
     JOURNAL,
     SETTINGS,
@@ -17,7 +18,6 @@ from tune.folder.folder import (
     write_settings,
 )
 from tune.folder.resuming import adopt
-from tune.search.launching import FAILURE
 from tune.search.searcher import SET_ASIDE, num_finished
 from tune.settings import StudyConfig, study_config
 from tune.study import enqueue_starts, is_search_over

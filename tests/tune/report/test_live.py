@@ -12,10 +12,10 @@ from daam.config.load import setting
 from daam.errors import StorageError
 from daam.storage import Store, open_store
 from tests.support.studies import a_study
+from tune.events import FAILURE
 from tune.folder.folder import open_study
 from tune.progress import StudyProgress
 from tune.report.live import LiveReport
-from tune.search.launching import FAILURE
 from tune.settings import StudyConfig
 
 

@@ -30,9 +30,9 @@ from tests.support.studies import (
     some_seeds,
 )
 from tune.contenders.final import DEFAULT, SOURCE_ONLY, TUNED
+from tune.events import FAILURE
 from tune.report.files import read_epochs, trials_csv, write_report
 from tune.report.provenance import library_versions
-from tune.search.launching import FAILURE
 from tune.study import StudyResult
 
 

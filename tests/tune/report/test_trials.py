@@ -8,10 +8,10 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.support.studies import a_study
+from tune.events import FAILURE
 from tune.proposals.sampling import pruner_for
 from tune.report.charts.trials import front_chart
 from tune.report.trials import best_of, front_of, ranked, short_names, why_ended
-from tune.search.launching import FAILURE
 
 START = datetime(2025, 3, 4, 10)
 
