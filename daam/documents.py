@@ -1,7 +1,7 @@
-"""JSON and TOML documents, read as if a stranger had written them.
+"""JSON and TOML documents as untrusted input.
 
-A file in the folder of a run may have been cut by a full disk, edited by hand or made by somebody
-else. Encoding, depth and every value are checked before anything is believed.
+A file in the folder of a run may have been truncated by a full disk, edited by hand or written by
+somebody else. Encoding, depth and every value are checked before anything is used.
 """
 
 import re

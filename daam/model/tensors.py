@@ -1,4 +1,4 @@
-"""Tensors from files that anybody may have written: read without code, compared with a network."""
+"""Tensors from untrusted files: loaded without running code, compared with a network."""
 
 from collections.abc import Mapping
 from pathlib import Path

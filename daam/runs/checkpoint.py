@@ -99,6 +99,7 @@ def load_checkpoint(store: Store, entry: CheckpointEntry) -> dict[str, Any]:
     check_state(state, where=where)
     if state["num_epochs_done"] != entry.num_epochs_done:
         raise CheckpointError(
-            f"{where} is of another epoch than {POINTER} says, {entry.num_epochs_done}; {RESTORE}"
+            f"{where} is of epoch {state['num_epochs_done']}, and {POINTER} names epoch "
+            f"{entry.num_epochs_done}; {RESTORE}"
         )
     return state

@@ -126,7 +126,7 @@ class StoredClaim:
         if self._beating is None:
             return
         self._stop.set()
-        self._beating.join()  # a beat on its way would create the object anew
+        self._beating.join()  # a beat under way would create the object again
         self._beating = None
         try:
             if self._is_own(self._read()):

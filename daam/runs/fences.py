@@ -1,6 +1,6 @@
 """Numbered turns at changing a folder: a later turn ends all earlier ones.
 
-A turn is an object whose key ends in its number; its content says whose it is. A process may change
+A turn is an object whose key ends in its number; its content names its owner. A process may change
 the folder while no higher number exists, which it checks before every change. So one that was
 stopped or cut off, and replaced meanwhile, changes nothing once it continues. What is left is the
 time of the one request that was under way when it was cut off.
@@ -77,7 +77,7 @@ class Owner:
             return cls(host="an unknown host", pid=0, machine="", since="?", token="")
 
     def is_dead(self) -> bool:
-        """Whether it ran on this machine and has ended; False also means that nobody can tell."""
+        """Whether it ran on this machine and has ended; False if that cannot be known."""
         if self.machine != this_machine():
             return False
         try:
@@ -112,7 +112,7 @@ def number_of(key: str) -> int:
 
 
 def content_of(store: Store, key: str) -> bytes:
-    """Return what a turn's object says; nothing if there is none."""
+    """Return the content of a turn's object; empty if there is none."""
     try:
         return store.read(key) if key else b""
     except MissingKeyError:
@@ -138,11 +138,11 @@ class Turn:
         self._lost: FencedError | None = None
 
     def highest(self) -> str:
-        """Return the key of the last turn that somebody has taken; empty if nobody has."""
+        """Return the key of the last turn that was taken; empty if there is none."""
         return max(self.store.list(f"{self.prefix}/"), key=number_of, default="")
 
     def take(self, *, after: str, owner: Owner) -> bool:
-        """Take the turn that follows another; return False if somebody else was faster.
+        """Take the turn that follows another; return False if another process was faster.
 
         Raises:
             StorageError: the store cannot be reached or refuses.
@@ -165,10 +165,10 @@ class Turn:
         return True
 
     def ensure_held(self) -> None:
-        """Return if nobody has taken a later turn.
+        """Return if no other process has taken a later turn.
 
         Raises:
-            FencedError: somebody has.
+            FencedError: one has.
             StorageError: the store cannot be reached or refuses.
         """
         if self._lost is None:

@@ -140,7 +140,7 @@ def _renew(turn: Turn, stop: threading.Event) -> None:
 
 
 def _release(turn: Turn) -> None:
-    """Say that nobody need wait for this turn; the next one still has a higher number."""
+    """Mark this turn as released, so that the next driver does not wait for it to expire."""
     try:
         turn.ensure_held()
         turn.store.write(turn.key, json.dumps({**asdict(turn.owner), "released": True}).encode())
@@ -172,7 +172,7 @@ def _wait_until_dead(store: Store, key: str, *, what: str) -> None:
 
 
 def is_released(content: bytes) -> bool:
-    """Whether the content of a turn says that its holder has left it."""
+    """Whether the content of a turn marks it as released by its holder."""
     try:
         return parse_json(content, RELEASE).get("released") is True
     except MalformedError:

@@ -1,4 +1,4 @@
-"""What was found out about a finished run, kept in its folder: one JSON file per domain and kind.
+"""Results of evaluating a finished run, kept in its folder: one JSON file per domain and kind.
 
 results/mine.scores.json        query and gallery with labels
 results/mine.labelled.json      pairs that a person answered
@@ -124,8 +124,7 @@ def record_result(
 
     Pictures are local PNG files, kept by their names.
 
-    A folder that may not be written does not fail the command that found the result: that is said
-    in a warning.
+    A folder that cannot be written to is a warning: the command that found the result goes on.
     """
     from daam.runs.card import write_card  # which reads the results
     from daam.runs.report.page import write_report

@@ -40,7 +40,7 @@ REPORTS = "reports.json"
 SCORES = "scores.json"
 LOCK = "run.lock"
 REPEATS = "repeats"
-"""The metric that says how often an epoch was trained again, because its state was lost."""
+"""The metric that counts how often an epoch was trained again, because its state was lost."""
 # `rclone serve s3` replaces objects in place, so a reader may see half of a file for a moment.
 REWRITTEN_WITHIN_S = 5.0
 

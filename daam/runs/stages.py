@@ -110,7 +110,7 @@ class SharedStage:
                 entry = latest_checkpoint(self.checkpoints)
                 state = None if entry is None else load_checkpoint(self.checkpoints, entry)
             except (CheckpointError, MissingKeyError) as error:
-                log.warning("the source stage is trained anew: %s", error)
+                log.warning("training the source stage again: %s", error)
                 self.checkpoints.delete(POINTER)
                 entry = None
         entry = collectives.from_rank_zero(entry)

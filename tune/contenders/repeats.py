@@ -128,7 +128,14 @@ def racers(config: StudyConfig, trials: Sequence[FrozenTrial]) -> dict[int, dict
     best = best[: min(MAX_RACERS, len(trials) // TRIALS_PER_RACER) if limit == "auto" else limit]
     if len(best) < 2 or config.study.race_seeds < 2:
         return {}
-    return {trial.number: trial.user_attrs["scores"] for trial in best}
+    # Of a study that went on with fewer transfers, older trials have scores on others, too.
+    return {
+        trial.number: {
+            transfer: trial.user_attrs["scores"][transfer]
+            for transfer in config.study.search_transfers
+        }
+        for trial in best
+    }
 
 
 def began_with(config: StudyConfig, first: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:

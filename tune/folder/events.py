@@ -1,4 +1,4 @@
-"""What happened to a study, in its folder: for those who watch it, and for later.
+"""What happened to a study, kept in its folder for its report and its dashboard.
 
 events.jsonl      one JSON object a line, the fields of `tune.events.Event`; the newest ones
 sessions.json     when each process that ran the study began, on which host, and how long it ran
@@ -179,7 +179,9 @@ def read_sessions(folder: Store) -> list[dict[str, Any]]:
     except MissingKeyError:
         return []
     except ValueError:
-        logger.warning("%s is damaged: its time is counted anew", folder.locate(SESSIONS))
+        logger.warning(
+            "%s is damaged: the time of earlier sessions is lost", folder.locate(SESSIONS)
+        )
         return []
 
 

@@ -23,6 +23,7 @@ import optuna
 import tomlkit
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from daam.documents import MalformedError, parse_toml
 from daam.errors import ConfigError, StudyError
@@ -30,7 +31,7 @@ from daam.runs import lease
 from daam.storage import MissingKeyError, Store, open_store
 from daam.storage.scratch import scratch_folder
 from tune.budget import Cost, cost_of
-from tune.folder.journal_file import JOURNAL, SETTINGS, JournalPublisher, read_journal
+from tune.folder.journal_file import JOURNAL, SCORES, SETTINGS, JournalPublisher, read_journal
 from tune.proposals.sampling import pruner_for, sampler_for
 from tune.settings import StudyConfig
 
@@ -77,7 +78,7 @@ def write_settings(folder: Store, config: StudyConfig) -> None:
 
 
 def how_to_resume(folder: Store) -> str:
-    """Return in words how to go on with a study that was stopped."""
+    """Describe how to resume a study that was stopped."""
     if folder.exists(STUDY):
         return f"resume with: daam tune --resume {shlex.quote(folder.uri)}"
     return "no trial had begun, so give the same command again"
@@ -126,6 +127,7 @@ def open_study(
     )
     if SETTINGS not in study.user_attrs:
         study.set_user_attr(SETTINGS, settings_document(config))
+    check_scores(folder, study, config)
     num_trials = len(study.get_trials(deepcopy=False))
     check_trials_are_known(folder, num_trials)
     # A resumed study must not draw the same samples again.
@@ -169,6 +171,21 @@ def journal_storage(path: Path) -> JournalStorage:
 def settings_document(config: StudyConfig) -> str:
     """Return a study's settings as text, to compare them when it is resumed."""
     return config.model_dump_json()
+
+
+def check_scores(folder: Store, study: optuna.Study, config: StudyConfig) -> None:
+    """Refuse complete trials that were not scored on every search transfer.
+
+    Raises:
+        StudyError: there is one.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        missing = set(config.study.search_transfers) - trial.user_attrs[SCORES].keys()
+        if missing or len(trial.values) != len(study.directions):
+            raise StudyError(
+                f"{folder.locate(JOURNAL)} is damaged: trial {trial.number} has no score on "
+                f"{', '.join(sorted(missing)) or 'every objective'}; restore it from a backup"
+            )
 
 
 def check_trials_are_known(folder: Store, num_trials: int) -> None:

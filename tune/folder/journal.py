@@ -1,4 +1,4 @@
-"""The journal that a study publishes in its folder, for those who only read it."""
+"""The published journal of a study, for its report and dashboard, which only read it."""
 
 import time
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """A run's report, one HTML page in its folder: curves, warnings, results, pictures, settings.
 
-It says what the run's folder says, so it can be written at any moment.
+It is made from the run's folder alone, so it can be written at any moment.
 """
 
 import base64
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 def write_report(folder: Store) -> None:
     """Write `report.html` into a run's folder, from what is there now.
 
-    A folder that may not be written fails nothing: that is said in a warning.
+    A folder that cannot be written to is a warning, not an error.
 
     Raises:
         DaamError: there is no run in the folder, or a file of it is damaged.

@@ -41,6 +41,15 @@ def test_the_best_complete_trials_race_and_the_best_comes_first() -> None:
         assert scores == trials[number].user_attrs["scores"]
 
 
+def test_a_trial_that_was_scored_on_more_transfers_races_on_those_of_the_study() -> None:
+    config = a_study(race_trials=2)
+    trials = trials_of(config, 6)
+    trials[0].user_attrs["scores"]["campus->station"] = 0.9
+    assert all(
+        list(scores) == config.study.search_transfers for scores in racers(config, trials).values()
+    )
+
+
 @pytest.mark.parametrize(
     ("num_trials", "settings", "num_racers"),
     [
