@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from daam.config.load import Tree, merged, nested, run_config, validated, with_settings
 from daam.config.schema import RunConfig
 from daam.config.section import Section
+from daam.documents import shortened
 from daam.domains import VALIDATION_SPLITS, Split, Transfer
 from daam.errors import ConfigError
 from daam.storage import Store, open_store
@@ -224,11 +225,9 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
         ConfigError: what is wrong, in one line.
     """
     study_tree = dict(tree)
-    search = study_tree.pop("search", {})
-    own = study_tree.pop("study", {})
-    for name, table in (("search", search), ("study", own)):
-        if not isinstance(table, dict):
-            raise ConfigError(f"{name} = {table!r}: write it as a table, [{name}]")
+    search, own = table_of(study_tree, "search"), table_of(study_tree, "study")
+    for name in ("search", "study"):
+        study_tree.pop(name, None)
     changes = dict(settings)
     search = search | {
         path.removeprefix("search."): changes.pop(path)
@@ -269,6 +268,18 @@ def study_config(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyC
     check_values(space, run)
     config.starting_points()  # refuses a default outside the space
     return config
+
+
+def table_of(tree: Mapping[str, Any], name: str) -> Tree:
+    """Return a table of a study file; an empty one if it has none.
+
+    Raises:
+        ConfigError: it is not a table.
+    """
+    table = tree.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name} = {shortened(table)}: write it as a table, [{name}]")
+    return table
 
 
 def without(search: Tree, paths: Collection[str]) -> Tree:

@@ -78,7 +78,7 @@ def tune(
     from tune.budget import parse_budget
     from tune.domains import check_targets
     from tune.folder.folder import STUDY, read_folder, sole_driver, spent_on, unused_folder
-    from tune.settings import VALIDATION, adapting, study_config
+    from tune.settings import VALIDATION, adapting, study_config, table_of
 
     quiet_libraries()
     changes = parse_settings(settings or [])
@@ -95,6 +95,7 @@ def tune(
         changes["study.num_trials"] = 0
     if resume is None and budget is not None and budget.startswith("+"):
         raise ConfigError(f"--budget {budget} is for a study to go on with; add --resume FOLDER")
+    before = None
     if resume is not None:
         if any(other is not None for other in (source, target, name, storage)):
             raise ConfigError(
@@ -102,7 +103,7 @@ def tune(
                 "--storage are for a new one"
             )
         before, tree = read_folder(resume)
-        changes["study.name"] = tree.get("study", {}).get("name", before.name)
+        changes["study.name"] = table_of(tree, "study").get("name", before.name)
         if budget is not None and budget.startswith("+"):
             changes["study.budget"] = str(parse_budget(budget[1:]).beyond(spent_on(before)))
     else:
@@ -115,9 +116,16 @@ def tune(
     if (source is None) != (target is None):
         raise ConfigError("--source and --target name a transfer together; give both")
     if source is not None:
-        score = tree.get("study", {}).get("score", VALIDATION)
+        score = table_of(tree, "study").get("score", VALIDATION)
         changes |= adapting(f"{source}->{target}", score=changes.get("study.score", score))
-    study = study_config(tree, changes)
+    try:
+        study = study_config(tree, changes)
+    except ConfigError as error:
+        if before is None or config is not None or preset is not None:
+            raise
+        raise ConfigError(
+            f"{before.locate(STUDY)}, with what this command sets: {error}"
+        ) from error
     if resume is None:
         folder = open_store("runs" if storage is None else storage).folder(
             study.study.name, of="study"
