@@ -130,8 +130,7 @@ def open_study(
     check_scores(folder, study, config)
     num_trials = len(study.get_trials(deepcopy=False))
     check_trials_are_known(folder, num_trials)
-    # A resumed study must not draw the same samples again.
-    study.sampler = sampler_for(settings, config.space(), seed=settings.seed + num_trials)
+    study.sampler = sampler_for(settings, config.space())
     is_new = not folder.exists(STUDY)
     publisher = JournalPublisher(folder, content)
 

@@ -33,7 +33,7 @@ from daam.documents import (
 )
 from daam.errors import FencedError, StudyError
 from daam.storage import MissingKeyError, Store
-from tune.budget import SPENT, Cost
+from tune.budget import SPENT
 from tune.events import FAILURE
 
 logger = logging.getLogger(__name__)
@@ -68,11 +68,18 @@ class Entry(Strict):
     worker_id: str
 
 
+class Spent(Strict):
+    """What the search has cost, as `tune.budget.Cost` has it."""
+
+    seconds: Annotated[Finite, Field(ge=0)] = 0.0
+    gpu_seconds: Annotated[Finite, Field(ge=0)] = 0.0
+
+
 class StudyAttributes(Strict):
     """What a study keeps beside its trials."""
 
     settings: str = Field(default="", alias=SETTINGS)
-    spent: Cost = Field(default=Cost(), alias=SPENT)
+    spent: Spent = Field(default=Spent(), alias=SPENT)
 
 
 class TrialAttributes(Strict):

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -22,7 +23,24 @@ MAX_DRAWS = 50
 
 
 class RoundedTPE(TPESampler):
-    """Optuna's TPE sampler, with floats rounded to three significant digits."""
+    """Optuna's TPE sampler, with floats rounded to three significant digits.
+
+    Args:
+        seed: of its draws.
+        settings: Optuna's.
+    """
+
+    def __init__(self, *, seed: int, **settings: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            super().__init__(seed=seed, **settings)
+        self._seed = seed
+        self._settings = settings
+
+    def for_trial(self, number: int) -> "RoundedTPE":
+        """Return the sampler that draws one trial, the same after a restart of the study."""
+        seed = np.random.SeedSequence((self._seed, number)).generate_state(1)[0]
+        return RoundedTPE(seed=int(seed), **self._settings)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -43,21 +61,19 @@ class RoundedTPE(TPESampler):
         return rounded_within(param_distribution, value)
 
 
-def sampler_for(settings: StudySettings, space: Sequence[Dimension], *, seed: int) -> TPESampler:
+def sampler_for(settings: StudySettings, space: Sequence[Dimension]) -> RoundedTPE:
     """Return the sampler of a study.
 
     It models the settings jointly (those with a condition in groups that occur together), and takes
     running trials for bad ones, so that trials that run side by side differ.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return RoundedTPE(
-            n_startup_trials=settings.num_startup_trials,
-            multivariate=True,
-            group=any(dimension.when for dimension in space),
-            constant_liar=True,
-            seed=seed,
-        )
+    return RoundedTPE(
+        n_startup_trials=settings.num_startup_trials,
+        multivariate=True,
+        group=any(dimension.when for dimension in space),
+        constant_liar=True,
+        seed=settings.seed,
+    )
 
 
 def pruner_for(settings: StudySettings, *, num_epochs: int) -> BasePruner:
@@ -81,14 +97,18 @@ def untried(study: optuna.Study, space: Sequence[Dimension]) -> dict[str, Any] |
     """Return parameters that no trial has had; None if every combination has been tried.
 
     The sampler draws in a copy of the study until it draws something new. The study itself never
-    holds a trial twice.
+    holds a trial twice. What is drawn depends on the trials so far and on their number, not on the
+    process: a study that was interrupted goes on as if it had not been.
     """
     trials = study.get_trials(deepcopy=False)
     tried = {identity_of(trial.params) for trial in trials}
+    sampler = study.sampler
+    if isinstance(sampler, RoundedTPE):
+        sampler = sampler.for_trial(len(trials))
     copy = optuna.create_study(
         study_name=study.study_name,
         directions=study.directions,
-        sampler=study.sampler,
+        sampler=sampler,
         pruner=study.pruner,
     )
     copy.add_trials(trials)

@@ -361,6 +361,25 @@ def test_an_interrupted_trial_is_taken_up_again_with_its_number_and_parameters(
     assert again.searcher.suggest("d")["number"] == 2
 
 
+def test_a_study_that_is_resumed_draws_what_it_would_have_drawn(
+    config: StudyConfig, tmp_path: Path
+) -> None:
+    def parameters(name: str, *, processes: int) -> list[dict[str, Any]]:
+        """Run two trials in each process; the first process ends with the second's begun."""
+        folder, found = LocalStore(tmp_path / name), []
+        process = Process(config, folder, tmp_path / f"{name}-0")
+        for number in range(4):
+            if number and processes > 1:
+                process.searcher.suggest("interrupted")
+                process = Process(config, folder, tmp_path / f"{name}-{number}")
+            found.append(process.run(f"ray-{number}", 0.3 + 0.1 * number)["parameters"])
+        return found
+
+    undisturbed = parameters("one", processes=1)
+    assert parameters("four", processes=4) == undisturbed
+    assert len({str(found) for found in undisturbed}) == 4
+
+
 def test_a_driver_that_is_killed_leaves_its_trials_open(start: Callable[[], Process]) -> None:
     samples = [start().searcher.suggest("a")]
     samples.append(start().searcher.suggest("b"))
