@@ -38,6 +38,8 @@ def folder(tmp_path: Path) -> Store:
     for score in (0.25, None):
         trial = study.ask(config.distributions())
         if score is not None:
+            transfers = config.study.search_transfers
+            trial.set_user_attr("scores", dict.fromkeys(transfers, score))
             study.tell(trial, score)
     publish()
     return folder
@@ -185,5 +187,5 @@ def test_without_optuna_dashboard_there_is_the_report_alone(
 
 def test_a_journal_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    store.write("journal.log", b'{"op_code": 0}\n{"op_co')
-    assert list(PublishedJournal(store).read_logs(0)) == [{"op_code": 0}]
+    store.write("journal.log", b'{"op_code": 0, "worker_id": "w"}\n{"op_co')
+    assert list(PublishedJournal(store).read_logs(0)) == [{"op_code": 0, "worker_id": "w"}]
