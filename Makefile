@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Bytecode is compiled here once: without it every Ray worker pays for it at each start.
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes
 
-.PHONY: tune test pytest cluster-lab fuzz check coverage format docs licences sbom wheel lock clean
+.PHONY: tune test pytest cluster-lab fuzz kills check coverage format docs licences sbom wheel lock clean
 .DELETE_ON_ERROR:
 
 tune: $(STAMP)
@@ -34,6 +34,11 @@ fuzz: $(STAMP)
 # Without the tests that start other processes: those are not followed.
 coverage: $(STAMP)
 	$(BIN)/python -m pytest -m "not cluster and not slow" --cov --cov-report=term:skip-covered $(ARGS)
+
+# Commands killed at random moments and given again: make kills ARGS="--kills 40 -k 'import or copy'".
+kills: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults/test_killed.py --timeout 0 --kills 40 \
+		--kills-page docs/guides/operations.md $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

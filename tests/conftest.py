@@ -27,6 +27,12 @@ BUCKET = "daam-tests"
 SERVER_FIXTURES = {"s3_server", "s3_uri", "swift_server", "real_server"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of `make kills`."""
+    parser.addoption("--kills", type=int, help="how often to kill each command of test_killed.py")
+    parser.addoption("--kills-page", help="page of the docs with the table of what came of it")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
     """Mark what needs an S3 server, and run the longest files first.
 
