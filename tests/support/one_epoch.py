@@ -43,8 +43,13 @@ class SourceFile:
 
 
 def write_source(root: Path) -> dict[str, SourceFile]:
-    """Write the data set's folder; its files by their names."""
-    write_market(root, name=DOMAIN)
+    """Write the data set's folder, whose name seeds what is in it; its files by their names."""
+    write_market(root, name=root.name)
+    return read_source(root)
+
+
+def read_source(root: Path) -> dict[str, SourceFile]:
+    """The files of such a folder by their names."""
     return {
         path.relative_to(root).as_posix(): SourceFile(
             jpeg=path.read_bytes(), identity=int(path.name[:4]), camera=int(path.name[6])
@@ -65,18 +70,24 @@ def check_an_epoch(
     *,
     source: dict[str, SourceFile],
     cache: Path,
+    capacity_bytes: int | None = None,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Read the domain as training and evaluation do, and check every row against its source file.
 
     Args:
+        capacity_bytes: of the cache.
         meanwhile: called once, between two batches.
 
     Raises:
         DaamError: as the readers do.
     """
     manifest = read_manifest(store, DOMAIN)
-    where = {"manifest": manifest, "splits": tuple(Split), "cache": ShardCache(cache)}
+    where = {
+        "manifest": manifest,
+        "splits": tuple(Split),
+        "cache": ShardCache(cache, capacity_bytes=capacity_bytes),
+    }
     with open_images(store, **where) as images:
         identities = read_identities(store, **where)
         names = read_names(store, **where)
