@@ -31,6 +31,5 @@ export RAY_health_check_failure_threshold="${RAY_health_check_failure_threshold:
 export RAY_raylet_start_wait_time_s="${RAY_raylet_start_wait_time_s:-120}"
 export RAY_agent_register_timeout_ms="${RAY_agent_register_timeout_ms:-120000}"
 # Reports in 0.2 s, not 2 s; no minute of waiting for a host that will not return.
-export RAY_TRAIN_ENABLE_STATE_TRACKING="${RAY_TRAIN_ENABLE_STATE_TRACKING:-1}"
 export RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="${RAY_TRAIN_HEALTH_CHECK_INTERVAL_S:-0.2}"
 export RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="${RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S:-20}"

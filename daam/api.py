@@ -16,7 +16,7 @@ the one to the other, evaluate, embed.
     photos = daam.embed(run.folder, images="photos")
     print(photos.names[0], photos.embeddings[0])
 
-Nothing here needs Ray unless a run has several workers. Folders may be local or on S3
+Nothing here needs Ray unless a run is trained on a cluster. Folders may be local or on S3
 (`s3://bucket/prefix`). An error that the caller can fix is a `DaamError`, whose message says what
 is wrong, where, and what to do. Ctrl-C and errors leave no domain, run or file half-written.
 """
@@ -48,6 +48,7 @@ from daam.inference.search.search import search
 from daam.runs.card import write_card
 from daam.runs.demo_domains import demo_plan
 from daam.runs.lease import sole_driver
+from daam.runs.ranks import train_in_processes
 from daam.runs.report.page import write_report
 from daam.runs.run_folder import CONFIG, LOCK, abandon_run, portable, read_reports, start_run
 from daam.runs.run_folder import start_from as start_run_from
@@ -260,13 +261,13 @@ def train(
         resume: go on with the run that is in the folder, if there is one. Its settings must be the
             same, but for `compute` and where its data are.
         address: of a Ray cluster (`auto`: the one of this machine). By default one worker trains in
-            this process, and several on a cluster that is started here for the run.
+            this process, and several are processes beside it.
         on_epoch: called after each epoch with its metrics: `epoch`, `num_epochs`, `seconds`,
             `loss/NAME`, `diagnostic/NAME`; where the adaptation seems not to work, `warnings`: a
             list of sentences; and with `stages` the key of the source stage that the epoch is part
             of, as `stage/trained`, or as `stage/reused` if it was taken from there.
         on_step: called at the start of each epoch and after each step of it, where training is in
-            this process: the steps of Ray workers cannot be seen from here.
+            this process: the steps of several workers cannot be seen from here.
         track: an experiment tracker that gets each epoch's metrics, too: `tensorboard` (event files
             in the folder), `mlflow`, `wandb` or `trackio`.
 
@@ -344,8 +345,10 @@ def _epochs(
     address: str | None,
     on_step: Callable[[StepProgress], None] | None,
 ) -> Generator[dict[str, Any], None, None]:
-    if config.compute.num_workers == 1 and address is None:
+    if address is None and config.compute.num_workers == 1:
         return train_run(folder, config, stages=stages, on_step=on_step)
+    if address is None:
+        return train_in_processes(folder, config, stages=stages)
     prepare_environment(address=address)
     from daam.execution.driver import train_on_ray  # the only part of the API that needs Ray
 

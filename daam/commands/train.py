@@ -45,7 +45,7 @@ def train(
     ] = None,
     as_json: AsJson = False,  # noqa: FBT002  (typer's way)
 ) -> None:
-    """Train one model from a source to a target, in this process or on Ray workers."""
+    """Train one model from a source to a target, on this machine or on a Ray cluster."""
     prepare_environment(address=address)
     quiet_libraries()
     # Everything that can be refused is, before torch and Ray are imported.

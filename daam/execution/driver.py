@@ -23,7 +23,7 @@ from daam.execution.connection import connected, require_reachable
 from daam.execution.environment import RAY_ENVIRONMENT
 from daam.execution.metrics import observed
 from daam.execution.names import job_metadata
-from daam.execution.trainer import is_own_cluster, run_workers, wants_gpu
+from daam.execution.trainer import run_workers, wants_gpu
 from daam.runs.attempts import attempt_keys, read_attempt
 from daam.runs.run_folder import read_reports
 from daam.runs.worker import train_run
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def train_on_ray(
-    folder: Store, config: RunConfig, *, stages: Store | None = None, address: str | None
+    folder: Store, config: RunConfig, *, stages: Store | None = None, address: str
 ) -> Generator[dict[str, Any], None, None]:
     """Train on Ray workers; yield each epoch's metrics as they appear in the run's folder.
 
@@ -107,18 +107,16 @@ def start_driver(
 ) -> ray.ObjectRef:
     """Start the driving process on this node; the result is what `drive_run` returns."""
     here = ray.get_runtime_context().get_node_id()
-    options: dict[str, Any] = {
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)
+    read_by_ray_train = {
+        name: value
+        for name, value in os.environ.items()
+        if name in RAY_ENVIRONMENT or name.startswith("RAY_TRAIN_")
     }
-    if not is_own_cluster():  # one that was started here has this process's environment
-        read_by_ray_train = {
-            name: value
-            for name, value in os.environ.items()
-            if name in RAY_ENVIRONMENT or name.startswith("RAY_TRAIN_")
-        }
-        options["runtime_env"] = {"env_vars": read_by_ray_train}
-    name = f"train {folder.name}"
-    drive = ray.remote(num_cpus=0, max_retries=0)(drive_run).options(name=name, **options)
+    drive = ray.remote(num_cpus=0, max_retries=0)(drive_run).options(
+        name=f"train {folder.name}",
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+        runtime_env={"env_vars": read_by_ray_train},
+    )
     settings = {
         "config": config.model_dump(),
         "folder": folder.uri,

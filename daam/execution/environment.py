@@ -8,7 +8,6 @@ RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # `ray.train.report` waits for one; 2 s by default
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -21,10 +20,6 @@ ONE_MACHINE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Otherwise gloo listens on the address that the machine's name resolves to.
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
-    # A process each for nothing: no page of the dashboard shows the state of Ray Train, and nobody
-    # takes this machine away.
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
 

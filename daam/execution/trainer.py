@@ -11,12 +11,32 @@ import ray.util
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import (
+    PlacementGroupCleanerCallback,
+)
 
 from daam.config.schema import RunConfig
 from daam.errors import DaamError, StorageError, TrainingError, WorkersError
 from daam.training import collectives
 
 LOOK_FOR_ROOM_EVERY_S = 30.0  # growing costs the epoch that is under way
+
+
+class Workers(TorchTrainer):
+    """Ray Train's group without two processes that it starts beside each, and that have no work.
+
+    One hands out Ray's own data sets, of which there are none. The other frees what the group had
+    if its controller dies; that dies with the job, whose end frees it.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        idle = (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [
+            callback
+            for callback in super()._create_default_callbacks()
+            if not isinstance(callback, idle)
+        ]
 
 
 def run_workers(
@@ -50,7 +70,7 @@ def run_workers(
     """
     least = num_workers if isinstance(num_workers, int) else num_workers[0]
     check_size(least, use_gpu=use_gpu)
-    trainer = TorchTrainer(
+    trainer = Workers(
         worker,
         train_loop_config=settings,
         scaling_config=ScalingConfig(

@@ -1,4 +1,4 @@
-"""Two runs on Ray workers: one undisturbed, and one to which everything happens.
+"""Two runs on a Ray cluster: one undisturbed, and one to which everything happens.
 
 The second loses a worker, then the process that drives its workers; it is resumed, stopped by
 Ctrl-C, and resumed again. It must end with the weights of the first.
@@ -14,12 +14,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from daam.execution.environment import ONE_MACHINE
 from daam.runs.run_folder import read_reports, trained
 from daam.storage import open_store
-from tests.support.commands import Finished, processes_of, ran, started
+from tests.support.commands import (
+    ROOT,
+    Command,
+    Finished,
+    processes_of,
+    ran,
+    started,
+    started_python,
+)
 from tests.support.private_s3 import PrivateS3, assert_holds_no_secret, private_s3
 
-# Four starts of Ray: a busy machine needs patience.
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 # Enough that each thing happens in the middle of the run.
@@ -52,10 +60,38 @@ class Disturbed:
 
 
 @pytest.fixture(scope="module")
-def arguments(tiny_file: Path) -> list[str]:
+def server(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateS3]:
+    """A store; what is started later has its keys in the environment."""
+    with private_s3(tiny_root, scratch=tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(server: PrivateS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """A cluster, which has printed its address."""
+    script = str(ROOT / "tests" / "support" / "cluster_of_two.py")
+    scratch = tmp_path_factory.mktemp("cluster")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        started_python(script, scratch=scratch, stays=True) as command,
+    ):
+        # As on every cluster, and as on one that listens on loopback alone.
+        for name, value in {"RAY_AUTH_MODE": "token", **ONE_MACHINE}.items():
+            patch.setenv(name, value)
+        command.until(lambda: command.out.endswith("\n"))
+        yield command
+
+
+@pytest.fixture(scope="module")
+def on_cluster(cluster: Command) -> list[str]:
+    return ["--address", cluster.out.strip()]
+
+
+@pytest.fixture(scope="module")
+def arguments(tiny_file: Path, on_cluster: list[str]) -> list[str]:
     return [
         *("train", "--transfer", "plaza->campus", "--workers", "2", "--config", str(tiny_file)),
-        *("--set", f"optimiser.num_epochs={NUM_EPOCHS}"),
+        *("--set", f"optimiser.num_epochs={NUM_EPOCHS}", *on_cluster),
     ]
 
 
@@ -69,43 +105,47 @@ def undisturbed(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def disturbed(
-    arguments: list[str], tiny_root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Disturbed]:
-    scratch = tmp_path_factory.mktemp("disturbed")
-    with private_s3(tiny_root, scratch=scratch) as server:
-        folder = f"{server.uri}/runs/plaza-campus"
-        store = open_store(folder)
+    arguments: list[str],
+    cluster: Command,
+    on_cluster: list[str],
+    server: PrivateS3,
+) -> Disturbed:
+    of_cluster = cluster.process.pid
+    scratch = server.scratch  # its files are searched for secrets
+    folder = f"{server.uri}/runs/plaza-campus"
+    store = open_store(folder)
 
-        def num_epochs() -> int:
-            return len(read_reports(store))
+    def num_epochs() -> int:
+        return len(read_reports(store))
 
-        with started(*arguments, *server.settings, scratch=scratch / "first") as command:
-            command.until(num_epochs)
-            workers = set(processes_of(command.process.pid, title=WORKER))
-            others = set(processes_of(command.process.pid)) - workers
-            addresses = [listening_addresses(processes) for processes in (workers, others)]
-            os.kill(max(workers), signal.SIGKILL)
-            command.until(lambda: not workers & set(processes_of(command.process.pid)))
-            at_loss = num_epochs()
-            command.until(lambda: num_epochs() > at_loss)
-            (driver,) = processes_of(command.process.pid, title=DRIVER)
-            os.kill(driver, signal.SIGKILL)
-            lost_its_driver = command.finished()
-        at_resume = num_epochs()
-        with started("train", "--resume", folder, scratch=scratch / "second") as command:
-            command.until(lambda: num_epochs() > at_resume)
-            os.kill(command.process.pid, signal.SIGINT)
-            stopped = command.finished(within_s=120)
-        assert num_epochs() < NUM_EPOCHS
-        yield Disturbed(
-            folder=folder,
-            server=server,
-            addresses_of_workers=addresses[0],
-            addresses_of_others=addresses[1],
-            lost_its_driver=lost_its_driver,
-            stopped=stopped,
-            finished=ran("train", "--resume", folder, scratch=scratch / "third"),
-        )
+    with started(*arguments, *server.settings, scratch=scratch / "first") as command:
+        command.until(num_epochs)
+        workers = set(processes_of(of_cluster, title=WORKER))
+        others = set(processes_of(of_cluster)) - workers
+        addresses = [listening_addresses(processes) for processes in (workers, others)]
+        os.kill(max(workers), signal.SIGKILL)
+        command.until(lambda: not workers & set(processes_of(of_cluster)))
+        at_loss = num_epochs()
+        command.until(lambda: num_epochs() > at_loss)
+        (driver,) = processes_of(of_cluster, title=DRIVER)
+        os.kill(driver, signal.SIGKILL)
+        lost_its_driver = command.finished()
+    at_resume = num_epochs()
+    resume = ("train", "--resume", folder, *on_cluster)
+    with started(*resume, scratch=scratch / "second") as command:
+        command.until(lambda: num_epochs() > at_resume)
+        os.kill(command.process.pid, signal.SIGINT)
+        stopped = command.finished(within_s=120)
+    assert num_epochs() < NUM_EPOCHS
+    return Disturbed(
+        folder=folder,
+        server=server,
+        addresses_of_workers=addresses[0],
+        addresses_of_others=addresses[1],
+        lost_its_driver=lost_its_driver,
+        stopped=stopped,
+        finished=ran(*resume, scratch=scratch / "third"),
+    )
 
 
 def listening_addresses(processes: set[int]) -> set[str]:

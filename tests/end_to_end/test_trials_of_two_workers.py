@@ -1,4 +1,4 @@
-"""A trial that is a group of Ray Train workers, on a cluster with no CPU to spare beside them."""
+"""A trial of two workers, on a cluster with no CPU to spare beside them."""
 
 import json
 import re
@@ -38,8 +38,11 @@ class Searches:
     folder: Path
 
 
-@pytest.fixture(scope="module")
-def searches(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Searches:
+@pytest.fixture(scope="module", params=[1, 2])
+def searches(
+    request: pytest.FixtureRequest, tiny_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Searches:
+    """On one host, where they are processes beside the trial's, and on two, with Ray Train."""
     scratch = tmp_path_factory.mktemp("searches")
     text = tiny_file.read_text() + STUDY
     impossible, possible = scratch / "impossible.toml", scratch / "possible.toml"
@@ -51,7 +54,7 @@ def searches(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Searc
         *(str(impossible), str(scratch / "impossible")),
         *(str(possible), str(scratch / "possible")),
     ]
-    with started_python(script, *places, scratch=scratch) as command:
+    with started_python(script, str(request.param), *places, scratch=scratch) as command:
         finished = command.finished(within_s=500)
     return Searches(finished=finished, study_file=possible, folder=scratch / "possible")
 

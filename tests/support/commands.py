@@ -68,8 +68,8 @@ def started(*arguments: str, scratch: Path) -> Iterator[Command]:
 
 
 @contextmanager
-def started_python(*arguments: str, scratch: Path) -> Iterator[Command]:
-    """Start `python ARGUMENTS` in the same way."""
+def started_python(*arguments: str, scratch: Path, stays: bool = False) -> Iterator[Command]:
+    """Start `python ARGUMENTS` in the same way; its standard input is empty, or stays open."""
     scratch.mkdir(parents=True, exist_ok=True)
     for name in USERS_MODULES:
         (scratch / name).write_text(f"raise SystemExit('{name} of the user was imported')\n")
@@ -77,7 +77,7 @@ def started_python(*arguments: str, scratch: Path) -> Iterator[Command]:
     with out.open("wb") as out_file, err.open("wb") as err_file:
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stays else subprocess.DEVNULL,
             stdout=out_file,
             stderr=err_file,
             cwd=scratch,
@@ -94,6 +94,8 @@ def started_python(*arguments: str, scratch: Path) -> Iterator[Command]:
     try:
         yield Command(process, out=out, err=err)
     finally:
+        if process.stdin is not None:
+            process.stdin.close()
         kill_session(process.pid)
         process.wait()
 

@@ -30,11 +30,15 @@ from daam.runs.worker import measured, train_and_test
 from daam.storage import MissingKeyError, Store, open_store
 from tune.folder.folder import how_to_resume
 from tune.search.launching import (
+    Trained,
     failure_of_trial,
     failure_reasons,
     failure_reported,
     located,
     report_epochs,
+    trained_as_rank,
+    trained_here,
+    trains_here,
     tuner_for,
 )
 from tune.search.watch import StudyWatch, WatchCallback
@@ -250,12 +254,12 @@ def prepare(folder: Store, config: RunConfig) -> None:
 
 
 def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) -> None:
-    """Run a contender's run under Ray Tune: in this process, or on a group of Ray Train workers."""
+    """Run a contender's run under Ray Tune, in one of the ways of a trial."""
     settings = {**plan[sample["name"]], "name": sample["name"]}
     config = run_config(settings["config"], where="the contender's settings")
-    if config.compute.num_workers == 1:
+    if trains_here(config.compute.num_workers):
         report_epochs(
-            located(contender_epochs(settings, config), hosts=hosts_of_ranks()),
+            located(contender_epochs(settings, config, trained_here), hosts=hosts_of_ranks()),
             num_epochs=config.optimiser.num_epochs,
         )
         return
@@ -277,19 +281,21 @@ def run_contender(sample: dict[str, Any], *, plan: dict[str, dict[str, Any]]) ->
 
 
 def contender_epochs(
-    settings: dict[str, Any], config: RunConfig
+    settings: dict[str, Any], config: RunConfig, trained: Trained
 ) -> Generator[dict[str, Any], None, None]:
     """Train and test a contender's run, with the labels of a holdout or without any."""
-    epochs = train_and_test(
+    work = partial(
+        train_and_test,
         open_store(settings["folder"]),
         config,
         measured if settings["is_measured"] else assessed,
         stages=open_store(settings["stages"]),
     )
-    return observed(epochs, config, study=settings["study"], run=settings["name"])
+    return observed(trained(work, config), config, study=settings["study"], run=settings["name"])
 
 
 def contender_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a contender's run."""
     config = run_config(settings["config"], where="the contender's settings")
-    report_to_ray(located(contender_epochs(settings, config), hosts=hosts_of_ranks()))
+    epochs = contender_epochs(settings, config, trained_as_rank)
+    report_to_ray(located(epochs, hosts=hosts_of_ranks()))

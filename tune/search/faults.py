@@ -11,6 +11,7 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTa
 from ray.tune.experiment import Trial
 
 from daam.errors import DaamError
+from daam.runs.ranks import RankLostError
 from tune.events import ERROR, HOST_LOST, OUT_OF_MEMORY, PROCESS_KILLED, Event
 
 HOSTS = "hosts"
@@ -50,6 +51,18 @@ class Hosts:
         """Return how much of a resource they have together, in use or not."""
         return sum(node["Resources"].get(resource, 0.0) for node in self._known(now=False))
 
+    def num_groups(self, kinds: Sequence[str], *, size: int) -> int:
+        """Return how many groups of workers, each on one host, the hosts have room for.
+
+        Args:
+            kinds: the resources of which each worker needs one.
+            size: of a group.
+        """
+        return sum(
+            min(int(node["Resources"].get(kind, 0) // size) for kind in kinds)
+            for node in self._known(now=False)
+        )
+
     def _known(self, *, now: bool) -> list[dict[str, Any]]:
         if now or self._clock() - self._asked_at >= HOSTS_ASKED_EVERY_S:
             self._alive = [node for node in self._nodes() if node["Alive"]]
@@ -76,6 +89,8 @@ def cause_of_death(error: Exception) -> tuple[str, str] | None:
         return HOST_LOST, "its host was lost"
     if isinstance(cause, OutOfMemoryError) or "memory pressure" in text:
         return OUT_OF_MEMORY, "Ray ended its process, since its host is short of memory"
+    if isinstance(cause, RankLostError):
+        return PROCESS_KILLED, f"{cause} (out of memory?)"
     if isinstance(cause, RayActorError):
         return PROCESS_KILLED, "its process was killed (out of memory?)"
     return None

@@ -1,8 +1,10 @@
 """How trials run on Ray Tune: resources, concurrency, restarts, failures."""
 
+import re
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from daam.errors import (
     WorkersError,
 )
 from daam.execution.trainer import wants_gpu
+from daam.runs.ranks import RankLostError, Ranks, Work
 from tune.events import FAILURE
 from tune.search.actors import Slot, named_actor
 from tune.search.faults import ATTEMPT, HOSTS, Hosts, last_error, reason_of
@@ -35,8 +38,14 @@ LAST_EPOCH = "num_epochs"
 OF_TRANSFER = "score/"  # followed by a transfer
 IS_OUTSIDE = "is_outside"  # whether that reason lies outside the run's settings
 # Disk, store, memory, machines and stored files, which the settings of a run cannot change.
-OUTSIDE = (StorageError, ShardError, CheckpointError, WorkersError, OSError, MemoryError, RayError)
+OUTSIDE = (
+    *(StorageError, ShardError, CheckpointError, WorkersError, RankLostError),
+    *(OSError, MemoryError, RayError),
+)
 WAITING_BYTES = 256 << 20
+
+Trained = Callable[[Work, RunConfig], Generator[dict[str, Any], None, None]]
+"""Trains a run in one of the ways there are; yields each epoch's metrics."""
 
 
 class NotSaved:
@@ -92,7 +101,7 @@ def tuner_for(
         callbacks = [*callbacks, AsManyAsFit(limited, config=config, hosts=hosts)]
     return Tuner(
         named_actor(
-            ray.tune.with_resources(function, Slot(resources_of(config), study=study)),
+            ray.tune.with_resources(function, Slot(resources_of(config, hosts), study=study)),
             name_of=lambda sample: f"{study}/{name_of(sample)}",
         ),
         param_space=param_space,
@@ -116,21 +125,54 @@ def _keep_credentials_here() -> None:
     sent.difference_update({name for name in sent if name.startswith("AWS_")})
 
 
-def resources_of(config: RunConfig) -> dict[str, float]:
+def resources_of(config: RunConfig, hosts: Hosts) -> dict[str, float]:
     """Return the resources of a trial's own process.
 
-    With one worker that process trains. With several it only waits for them and must reserve no
-    CPU: holding back even a hundredth would keep workers that need all CPUs from starting.
+    That has the resources of all workers where a host is large enough for them: they are processes
+    beside it there. Otherwise it waits for a group of Ray Train's, which gets them, and must
+    reserve no CPU: holding back even a hundredth would keep workers that need all from starting.
     """
-    if config.compute.num_workers > 1:
+    num_workers = config.compute.num_workers
+    kinds = kinds_of(config)
+    if num_workers > 1 and hosts.num_groups(kinds, size=num_workers) == 0:
         return {"memory": WAITING_BYTES}
-    return {"CPU": 1, "GPU": 1} if wants_gpu(config) else {"CPU": 1}
+    return dict.fromkeys(kinds, num_workers)
+
+
+def kinds_of(config: RunConfig) -> list[str]:
+    """Return the kinds of resources of which a worker needs one each."""
+    return ["CPU", "GPU"] if wants_gpu(config) else ["CPU"]
+
+
+def trains_here(num_workers: int) -> bool:
+    """Whether this process has the resources of its workers, see `resources_of`."""
+    assigned = ray.get_runtime_context().get_assigned_resources()
+    return num_workers == 1 or any(re.match(r"CPU(_group_|$)", name) for name in assigned)
+
+
+@cache
+def kept_ranks(num_workers: int, *, use_gpu: bool) -> Ranks:
+    """Return the workers beside this process, which are started once, for all of its runs."""
+    return Ranks(num_workers, use_gpu=use_gpu, num_threads=1)
+
+
+def trained_here(work: Work, config: RunConfig) -> Generator[dict[str, Any], None, None]:
+    """Train a run in this process, or on the workers beside it; yield each epoch's metrics."""
+    if config.compute.num_workers == 1:
+        return work()
+    return kept_ranks(config.compute.num_workers, use_gpu=wants_gpu(config)).epochs(work)
+
+
+def trained_as_rank(work: Work, _: RunConfig) -> Generator[dict[str, Any], None, None]:
+    """Train a run in this process, which is a rank of a group of Ray Train's."""
+    return work()
 
 
 def max_concurrent_trials(config: RunConfig, hosts: Hosts) -> int:
     """Return how many trials fit the cluster at once, counting their workers."""
-    kinds = ("CPU", "GPU") if wants_gpu(config) else ("CPU",)
-    return max(1, int(min(hosts.total(kind) // config.compute.num_workers for kind in kinds)))
+    kinds, size = kinds_of(config), config.compute.num_workers
+    over_hosts = int(min(hosts.total(kind) // size for kind in kinds))
+    return max(1, hosts.num_groups(kinds, size=size) or over_hosts)
 
 
 class AsManyAsFit(NotSaved, Callback):

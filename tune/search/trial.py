@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Generator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,10 +25,14 @@ from tune.search.launching import (
     OF_TRANSFER,
     SCORE,
     TRAINING_S,
+    Trained,
     failed,
     failure_reported,
     located,
     report_epochs,
+    trained_as_rank,
+    trained_here,
+    trains_here,
 )
 from tune.settings import LABEL_FREE, TRANSFER, VALIDATION, StudyConfig
 
@@ -86,7 +91,7 @@ def trial_name(number: int, *, seed: int | None = None) -> str:
 
 
 def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
-    """Run a trial under Ray Tune: in this process, or on a group of Ray Train workers.
+    """Run a trial under Ray Tune: in this process, beside it, or on a group of Ray Train workers.
 
     Args:
         sample: `number` and `parameters` of an Optuna trial, and a `seed` to repeat it with.
@@ -94,8 +99,8 @@ def run_trial(sample: dict[str, Any], *, plan: TrialPlan) -> None:
     """
     settings = {**asdict(plan), **sample}
     num_epochs = plan.run["optimiser"]["num_epochs"]
-    if plan.num_workers == 1:
-        epochs = located(trial_epochs(settings), hosts=hosts_of_ranks())
+    if trains_here(plan.num_workers):
+        epochs = located(trial_epochs(settings, trained_here), hosts=hosts_of_ranks())
         report_epochs(epochs, num_epochs=num_epochs)
         return
     name = f"{plan.study}/{name_of(settings)}"
@@ -121,13 +126,15 @@ def name_of(settings: dict[str, Any]) -> str:
 def trial_worker(settings: dict[str, Any]) -> None:
     """Run on every Ray Train worker of a trial; rank 0's reports become the trial's."""
     try:
-        report_to_ray(located(trial_epochs(settings), hosts=hosts_of_ranks()))
+        report_to_ray(located(trial_epochs(settings, trained_as_rank), hosts=hosts_of_ranks()))
     except NonFiniteLossError as error:  # raised by every rank in the same epoch
         num_epochs = settings["run"]["optimiser"]["num_epochs"]
         report_to_ray([failed(error, num_epochs=num_epochs)])
 
 
-def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+def trial_epochs(
+    settings: dict[str, Any], trained: Trained
+) -> Generator[dict[str, Any], None, None]:
     """Train the transfers of a trial one after another; yield the metrics of each epoch.
 
     Epochs are counted through: a trial that is stopped early never begins the later transfers. The
@@ -143,8 +150,9 @@ def trial_epochs(settings: dict[str, Any]) -> Generator[dict[str, Any], None, No
     for position, transfer in enumerate(transfers):
         config = trial_config(settings, transfer)
         run = folder.child(transfer.replace("->", "-"))
+        work = partial(train_scored, run, config, scoring, stages=stages)
         epochs = observed(
-            train_scored(run, config, scoring, stages=stages),
+            trained(work, config),
             config,
             study=settings["study"],
             run=name_of(settings),

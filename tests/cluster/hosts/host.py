@@ -187,6 +187,10 @@ class Host:
         """Connect the host to the switch, or cut its cable."""
         self._switch.set_link(self.name, up=up)
 
+    def shape(self, mbit_per_s: int | None) -> None:
+        """Limit what the host receives, and so what others can send it; None: no limit."""
+        self._switch.shape(self.name, mbit_per_s)
+
     def inside(self, command: str, *, environment: Mapping[str, str] | None = None) -> list[str]:
         """Return the command line that runs a shell command on the host, from its home."""
         variables = {"HOME": HOME, "USER": "root", "PATH": PATH, "LANG": "C.UTF-8", "TERM": "dumb"}

@@ -57,11 +57,12 @@ class Lab:
         store: of domains, studies and runs.
     """
 
-    def __init__(self, folder: Path, *, num_hosts: int) -> None:
+    def __init__(self, folder: Path, *, num_hosts: int, num_cpus: int = 1) -> None:
         """
         Args:
             folder: empty; of the store's files, of logs and keys.
             num_hosts: of the cluster.
+            num_cpus: that each of them has.
         """
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id")])
         self._switch = Switch()
@@ -76,6 +77,7 @@ class Lab:
                 address=f"{NETWORK}.{FIRST_HOST + number}",
                 folder=folder,
                 files={".config/daam/s3.sh": exports},
+                num_cpus=num_cpus,
             )
             for number in range(num_hosts)
         ]

@@ -70,6 +70,14 @@ class Switch:
         """Connect or cut a cable: without it, packets are lost without an error."""
         self._ip("link", "set", port, "up" if up else "down")
 
+    def shape(self, port: str, mbit_per_s: int | None) -> None:
+        """Limit what goes out of a port, to what is plugged in there; None: no limit."""
+        queue = ("pfifo", "limit", "1000")
+        if mbit_per_s is not None:
+            queue = ("tbf", "rate", f"{mbit_per_s}mbit", "burst", "1mb", "latency", "50ms")
+        inside = ["nsenter", f"--target={self.pid}", "--net", "--"]
+        run([*inside, "tc", "qdisc", "replace", "dev", port, "root", *queue])
+
     def _ip(self, *arguments: str) -> None:
         run(["nsenter", f"--target={self.pid}", "--net", "--", "ip", *arguments])
 

@@ -38,7 +38,7 @@ class Story:
     """
 
     workers: list[int | None]
-    began: list[int | None]
+    began: list[int]
     epochs: list[dict[str, Any]]
     undisturbed: list[dict[str, Any]]
     log: str
@@ -81,9 +81,9 @@ def story(
     scratch = tmp_path_factory.mktemp("undisturbed")
     (scratch / "run.toml").write_text(settings)
     alone = scratch / "runs" / "elastic"
-    began = [read_attempt(run, key).epoch for key in attempt_keys(run)]
+    began = [read_attempt(run, key).epoch or 0 for key in attempt_keys(run)]
     with started(*TRAIN, "--set", f"data.root={rendered}", scratch=scratch) as command:
-        command.until(lambda: alone.is_dir() and len(epochs(alone)) > (began[1] or 0))
+        command.until(lambda: alone.is_dir() and len(epochs(alone)) > began[1])
     return Story(
         workers=workers(),
         began=began,
@@ -112,6 +112,6 @@ def test_the_epochs_before_the_first_change_are_those_of_an_undisturbed_run(stor
 
 def test_the_losses_stay_where_they_were(story: Story) -> None:
     """They are not the same: batch norm sees the images of one worker, and those are now more."""
-    lost = story.began[1] or 0
+    lost = story.began[1]
     before, after = story.epochs[lost - 1], story.epochs[lost]
     assert math.isclose(before["loss/identity"], after["loss/identity"], rel_tol=0.2)

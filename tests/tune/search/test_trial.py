@@ -17,7 +17,16 @@ from daam.runs.worker import REPORTED_BEFORE
 from daam.storage import open_store
 from tests.support.tiny_domains import add_domain
 from tests.support.tiny_runs import tiny_config
-from tune.search.launching import EPOCH, FAILURE, LAST_EPOCH, OF_TRANSFER, SCORE, TRAINING_S
+from tune.search import trial
+from tune.search.launching import (
+    EPOCH,
+    FAILURE,
+    LAST_EPOCH,
+    OF_TRANSFER,
+    SCORE,
+    TRAINING_S,
+    trained_here,
+)
 from tune.search.trial import TrialPlan, run_trial, trial_epochs
 
 TRANSFERS = ("plaza->campus", "campus->plaza")
@@ -58,7 +67,7 @@ def settings_of(domains: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 def test_transfers_follow_each_other_and_their_scores_are_combined(
     settings_of: Callable[..., dict[str, Any]],
 ) -> None:
-    rows = list(trial_epochs(settings_of()))
+    rows = list(trial_epochs(settings_of(), trained_here))
     assert [row[EPOCH] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert {row[LAST_EPOCH] for row in rows} == {6}
     # Epochs of the source stage have no score of their own.
@@ -70,14 +79,14 @@ def test_transfers_follow_each_other_and_their_scores_are_combined(
     of_each = [last[f"{OF_TRANSFER}{transfer}"] for transfer in TRANSFERS]
     assert of_each[0] == first[SCORE]
     assert last[SCORE] == pytest.approx(fmean(of_each))
-    worst = list(trial_epochs(settings_of(study="worst", aggregate="worst")))
+    worst = list(trial_epochs(settings_of(study="worst", aggregate="worst"), trained_here))
     assert worst[5][SCORE] == min(of_each)
 
 
 def test_a_trial_that_is_stopped_begins_no_later_transfer(
     settings_of: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    epochs = trial_epochs(settings_of())
+    epochs = trial_epochs(settings_of(), trained_here)
     for _ in range(3):
         next(epochs)
     epochs.close()
@@ -96,22 +105,22 @@ def timeless(epochs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(
     settings_of: Callable[..., dict[str, Any]],
 ) -> None:
-    whole = timeless(trial_epochs(settings_of(study="whole")))
-    epochs = trial_epochs(settings_of())
+    whole = timeless(trial_epochs(settings_of(study="whole"), trained_here))
+    epochs = trial_epochs(settings_of(), trained_here)
     begun = timeless(islice(epochs, 5))
     epochs.close()
     assert begun == whole[:5]
-    assert timeless(trial_epochs(settings_of())) == whole
+    assert timeless(trial_epochs(settings_of(), trained_here)) == whole
 
 
 def test_trials_share_their_source_stages_and_score_as_if_alone(
     settings_of: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     parameters = {"loss.target.eps": 0.6, "optimiser.adaptation_rate": 0.3}
-    alone = timeless(trial_epochs(settings_of(study="alone", parameters=parameters)))
-    list(trial_epochs(settings_of()))
+    alone = timeless(trial_epochs(settings_of(study="alone", parameters=parameters), trained_here))
+    list(trial_epochs(settings_of(), trained_here))
     second = settings_of(number=1, parameters=parameters)
-    assert timeless(trial_epochs(second)) == alone
+    assert timeless(trial_epochs(second, trained_here)) == alone
     folders = [
         open_store(str(file.parent)) for file in tmp_path.glob("study/trials/*/*/reports.json")
     ]
@@ -124,7 +133,7 @@ def test_a_label_free_score_does_not_depend_on_the_labels_of_the_target(
     settings_of: Callable[..., dict[str, Any]], domains: Path, tmp_path: Path, labels: str
 ) -> None:
     label_free = {"score": "label_free", "transfers": TRANSFERS[:1]}
-    whole = timeless(trial_epochs(settings_of(study="whole", **label_free)))
+    whole = timeless(trial_epochs(settings_of(study="whole", **label_free), trained_here))
     assert whole[-1][SCORE] is not None
     root = tmp_path / "store"
     shutil.copytree(domains, root)
@@ -136,13 +145,17 @@ def test_a_label_free_score_does_not_depend_on_the_labels_of_the_target(
             file.unlink()
         else:
             file.write_bytes(content)
-    assert timeless(trial_epochs(settings_of(root=root, **label_free))) == whole
+    assert timeless(trial_epochs(settings_of(root=root, **label_free), trained_here)) == whole
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize(("num_workers", "here"), [(1, True), (2, True), (2, False)])
 def test_parameters_that_do_not_go_together_are_told_as_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_workers: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_workers: int,
+    here: bool,
 ) -> None:
+    monkeypatch.setattr(trial, "trains_here", lambda _: here)
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(ray.tune, "report", told.append)
     plan = TrialPlan(
