@@ -8,7 +8,7 @@ from daam.runs.run_folder import read_reports
 from daam.storage import open_store
 
 OF_A_TRIAL = ("name", "state", "parameters", "score", "scores", "score_by_epoch")
-TIMED = ("seconds", "stage/")
+OF_THE_WAY = ("seconds", "stage/", "repeats")  # what depends on when and where it ran
 
 
 def study_outcome(folder: Path) -> dict[str, Any]:
@@ -27,8 +27,8 @@ def study_outcome(folder: Path) -> dict[str, Any]:
 
 
 def epochs(run: Path) -> list[dict[str, Any]]:
-    """Return the metrics of a run's epochs so far, without how long they took."""
+    """Return the metrics of a run's epochs so far, without how it came to them."""
     return [
-        {name: value for name, value in row.items() if not name.startswith(TIMED)}
+        {name: value for name, value in row.items() if not name.startswith(OF_THE_WAY)}
         for row in read_reports(open_store(str(run)))
     ]

@@ -18,7 +18,7 @@ from tests.cluster.hosts.lab import Lab
 from tests.cluster.hosts.outcome import epochs, study_outcome
 from tests.support.commands import ran
 
-pytestmark = [pytest.mark.cluster_lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NUM_EPOCHS = 16
 STUDY = """
