@@ -180,7 +180,7 @@ class Ranks:
     def _lost(self, rank: int) -> RankLostError:
         code = self._processes[rank].wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        return RankLostError(f"worker {rank} of {self._num_ranks} {how}")
+        return RankLostError(f"worker {rank + 1} of {self._num_ranks} {how}")
 
 
 def train_in_processes(

@@ -79,7 +79,7 @@ def test_a_rank_that_is_killed_ends_the_group(pair: Ranks) -> None:
     found = pair.epochs(partial(epochs, 5))
     row = next(found)
     os.kill(row["processes"][1], signal.SIGKILL)
-    with pytest.raises(RankLostError, match="worker 1 of 2 was killed by SIGKILL"):
+    with pytest.raises(RankLostError, match="worker 2 of 2 was killed by SIGKILL"):
         list(found)
     assert not is_alive(row["processes"][0])
 

@@ -1,5 +1,6 @@
 """Headless Chromium, driven over a pipe by its DevTools protocol."""
 
+import base64
 import json
 import os
 import shutil
@@ -90,6 +91,10 @@ class Chromium:
             deviceScaleFactor=1,
             mobile=False,
         )
+
+    def picture(self) -> bytes:
+        """What the window shows, as a PNG."""
+        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
 
     def prefer_dark(self) -> None:
         """Have the browser of a user who prefers dark pages."""

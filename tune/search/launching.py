@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,9 @@ class AsManyAsFit(NotSaved, Callback):
         self.limited.max_concurrent = max_concurrent_trials(self.config, self.hosts)
 
 
-def located(epochs: Iterable[dict[str, Any]], *, hosts: str) -> Generator[dict[str, Any]]:
+def located(
+    epochs: Iterable[dict[str, Any]], *, hosts: str
+) -> Generator[dict[str, Any], None, None]:
     """Add the hosts that a run trains on to each epoch's metrics, and which attempt it is.
 
     A group of workers starts again without a word to the search: a new attempt shows it.
@@ -210,9 +212,13 @@ def located(epochs: Iterable[dict[str, Any]], *, hosts: str) -> Generator[dict[s
         yield {**metrics, HOSTS: hosts, ATTEMPT: attempt}
 
 
-def report_epochs(epochs: Iterable[dict[str, Any]], *, num_epochs: int) -> None:
-    """Report each epoch's metrics to Ray Tune."""
-    with failure_reported(num_epochs=num_epochs):
+def report_epochs(epochs: Generator[dict[str, Any], None, None], *, num_epochs: int) -> None:
+    """Report each epoch's metrics to Ray Tune.
+
+    It ends a trial with an exception here, and keeps that; so the epochs are closed explicitly, and
+    the workers beside this process are free for the next trial.
+    """
+    with failure_reported(num_epochs=num_epochs), closing(epochs):
         for metrics in epochs:
             ray.tune.report(metrics)
 

@@ -1,7 +1,7 @@
 """A trial trains its transfers in turn and ends with a score, or with the reason why not."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -25,6 +25,7 @@ from tune.search.launching import (
     OF_TRANSFER,
     SCORE,
     TRAINING_S,
+    report_epochs,
     trained_here,
 )
 from tune.search.trial import TrialPlan, run_trial, trial_epochs
@@ -146,6 +147,23 @@ def test_a_label_free_score_does_not_depend_on_the_labels_of_the_target(
         else:
             file.write_bytes(content)
     assert timeless(trial_epochs(settings_of(root=root, **label_free), trained_here)) == whole
+
+
+def test_a_trial_that_is_stopped_closes_its_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: Any) -> None:
+        raise SystemExit
+
+    def epochs() -> Generator[dict[str, Any], None, None]:
+        try:
+            yield {}
+        finally:
+            closed.append(True)
+
+    closed: list[bool] = []
+    monkeypatch.setattr(ray.tune, "report", stop)
+    with pytest.raises(SystemExit) as kept:
+        report_epochs(epochs(), num_epochs=1)
+    assert closed, f"also while {kept} holds the frames"
 
 
 @pytest.mark.parametrize(("num_workers", "here"), [(1, True), (2, True), (2, False)])
