@@ -92,9 +92,13 @@ class Restarts:
             attempt = read_attempt(self._folder, key)
             now, before = attempt.num_workers or self._most, self._num_workers
             if before is not None:
+                # One that was lost may have been replaced, or another have nothing to do.
+                cause = "The workers were started again"
+                if now != before:
+                    cause = "There is room for more" if now > before else "A worker was lost"
                 log.warning(
                     "%s: %d of %d workers train from epoch %d on",
-                    "There is room for more" if now > before else "A worker was lost",
+                    cause,
                     now,
                     self._most,
                     (attempt.epoch or 0) + 1,

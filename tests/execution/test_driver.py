@@ -57,8 +57,11 @@ def test_each_start_of_the_workers_but_the_first_is_a_line_once(
     begin(3, epoch=5, num_workers=2)
     begin(4, epoch=9, num_workers=4)
     restarts.say()
+    begin(5, epoch=12, num_workers=4)
+    restarts.say()
     restarts.say()
     assert caplog.messages == [
         "A worker was lost: 2 of 4 workers train from epoch 6 on",
         "There is room for more: 4 of 4 workers train from epoch 10 on",
+        "The workers were started again: 4 of 4 workers train from epoch 13 on",
     ]

@@ -103,8 +103,9 @@ def summary(record: StudyRecord) -> str:
     states = Counter(trial.state.name for trial in record.trials)
     counts = ", ".join(f"{count} {STATE_WORDS[state]}" for state, count in states.most_common())
     over = f"{study.aggregate} over these transfers of the "
+    num_searched = len(record.config.search)
     rows = {
-        "Searched": f"{len(record.config.search)} settings on "
+        "Searched": f"{num_searched} setting{'s' * (num_searched != 1)} on "
         + ", ".join(arrow(transfer) for transfer in study.search_transfers),
         "Score of a trial": over
         + (

@@ -48,7 +48,7 @@ def fill(rows: RowsOnS3, cache: Path) -> None:
         assert images.jpegs(np.arange(rows.num_rows)) == list(rows.jpegs)
 
 
-def mended(data: bytes, *, checksum: int) -> bytes:
+def with_checksum(data: bytes, *, checksum: int) -> bytes:
     """The data with other last 4 bytes, so that its CRC-32 is this one."""
     constant = zlib.crc32(data[:-4] + bytes(4))
     basis: dict[int, tuple[int, int]] = {}
@@ -73,7 +73,7 @@ def forge(rows: RowsOnS3, cache: Path) -> Path:
     path = cache / "shards" / f"{entry.sha256}.images"
     content = path.read_bytes()
     image = max(rows.jpegs[: entry.num_rows], key=len)
-    forged = mended(b"forged" + image[6:], checksum=zlib.crc32(image))
+    forged = with_checksum(b"forged" + image[6:], checksum=zlib.crc32(image))
     assert zlib.crc32(forged) == zlib.crc32(image)
     assert forged != image
     path.write_bytes(content.replace(image, forged))
